@@ -1,0 +1,10 @@
+//! Every environment variable scrimp reads, in one place.
+
+/// Where unpacked images and staged results live; the default is `scrimp` in the user's cache directory.
+pub const STORE: &str = "SCRIMP_STORE";
+/// The time that is written instead of the base's, in seconds since 1970 (reproducible-builds.org).
+pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The user's cache directory (XDG Base Directory Specification).
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// The user's home directory.
+pub const HOME: &str = "HOME";

@@ -1,0 +1,13 @@
+//! The vocabulary every other module speaks: paths inside an image, digests, trees of paths, the time that goes
+//! into what is written, and the names of environment variables. Nothing here touches the outside world.
+
+mod digest;
+pub mod env_vars;
+mod epoch;
+mod path;
+mod tree;
+
+pub use digest::{Digest, DigestError, HashingReader, HashingWriter};
+pub use epoch::{Epoch, EpochError};
+pub use path::{ImagePath, PathError, escape_bytes, unescape_bytes};
+pub use tree::FileTree;
