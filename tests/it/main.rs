@@ -1,1 +1,3 @@
+//! Tests of the whole: the real sandbox, the real tracer, and programs of others for the results.
 
+mod architecture;

@@ -1,0 +1,120 @@
+//! Side by side: two transcripts of the same probes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::observation::{Answer, ProbeResult, Transcript};
+
+/// One aspect of one answer that is not the same in two transcripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The name of the probe.
+    pub probe: String,
+    /// What differs: `status`, `header:server`, `body`, `exit code`, `stdout`, ...
+    pub aspect: String,
+    /// As it was with the base.
+    pub base: String,
+    /// As it is with the small image.
+    pub slim: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n  base  {}\n  slim  {}", self.probe, self.aspect, self.base, self.slim)
+    }
+}
+
+/// All differences between the answers in `base` and `slim`, in the order of the base's probes; aspects that a probe
+/// declares unstable (`ignore`) are left out.
+pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
+    let answered: BTreeMap<&str, &ProbeResult> = slim.probes.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut out = Vec::new();
+    for before in &base.probes {
+        let expected = aspects(before);
+        let found = answered.get(before.name.as_str()).map(|p| aspects(p)).unwrap_or_default();
+        let names: Vec<&String> = expected.keys().chain(found.keys().filter(|k| !expected.contains_key(*k))).collect();
+        for aspect in names {
+            let side = |aspects: &BTreeMap<String, String>| aspects.get(aspect).cloned().unwrap_or("(none)".into());
+            let (base, slim) = (side(&expected), side(&found));
+            if base != slim && !before.ignore.iter().any(|i| i.eq_ignore_ascii_case(aspect)) {
+                out.push(Difference { probe: before.name.clone(), aspect: aspect.clone(), base, slim });
+            }
+        }
+    }
+    out
+}
+
+/// An answer as named values, each of which can be compared, shown and ignored by itself.
+fn aspects(result: &ProbeResult) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let mut put = |name: &str, value: String| out.insert(name.to_owned(), value);
+    match &result.answer {
+        Answer::Http { status, headers, body_digest, body_bytes } => {
+            put("status", status.to_string());
+            put("body", format!("{body_bytes} bytes, {body_digest}"));
+            for (name, value) in headers {
+                out.entry(format!("header:{name}"))
+                    .and_modify(|all: &mut String| {
+                        all.push_str(", ");
+                        all.push_str(value);
+                    })
+                    .or_insert_with(|| value.clone());
+            }
+        }
+        Answer::Bytes { digest, bytes } => {
+            put("answer", format!("{bytes} bytes, {digest}"));
+        }
+        Answer::Connected => {
+            put("connection", "accepted".into());
+        }
+        Answer::Exit { code, stdout_digest, stdout_bytes, stderr_digest, stderr_bytes } => {
+            put("exit code", code.to_string());
+            put("stdout", format!("{stdout_bytes} bytes, {stdout_digest}"));
+            put("stderr", format!("{stderr_bytes} bytes, {stderr_digest}"));
+        }
+        Answer::None => {
+            put("answer", result.failure.clone().unwrap_or("none".into()));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Digest;
+
+    fn http(status: u16, headers: &[(&str, &str)], body: &str, ignore: &[&str]) -> Transcript {
+        let answer = Answer::Http {
+            status,
+            headers: headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            body_digest: Digest::of(body.as_bytes()),
+            body_bytes: body.len() as u64,
+        };
+        let ignore = ignore.iter().map(|s| s.to_string()).collect();
+        Transcript { probes: vec![ProbeResult { name: "http GET /".into(), answer, failure: None, ignore }] }
+    }
+
+    fn aspects_of(base: &Transcript, slim: &Transcript) -> Vec<String> {
+        transcripts(base, slim).into_iter().map(|d| d.aspect).collect()
+    }
+
+    #[test]
+    fn every_aspect_counts_unless_it_is_declared_unstable() {
+        let base = http(200, &[("date", "today"), ("server", "x")], "a", &["header:date"]);
+        assert!(transcripts(&base, &base).is_empty());
+        let slim = http(500, &[("date", "later")], "b", &[]);
+        assert_eq!(aspects_of(&base, &slim), ["body", "header:server", "status"]);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_answered_differs_in_all() {
+        let base = http(200, &[], "a", &[]);
+        assert_eq!(aspects_of(&base, &Transcript::default()), ["body", "status"]);
+    }
+
+    #[test]
+    fn headers_that_only_the_small_image_sends_count_too() {
+        assert_eq!(aspects_of(&http(200, &[], "", &[]), &http(200, &[("x", "1")], "", &[])), ["header:x"]);
+    }
+}
