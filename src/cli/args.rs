@@ -1,0 +1,316 @@
+//! What can be typed: pure parsing, nothing is looked at or opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Makes minimal container images by watching the application run.
+#[derive(Debug, Parser)]
+#[command(name = "scrimp", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print only errors and results
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Where unpacked images and staged results live [default: scrimp in the user's cache directory]
+    #[arg(long, global = true, value_name = "DIR", env = crate::base::env_vars::STORE)]
+    pub store: Option<PathBuf>,
+}
+
+/// One per thing that scrimp does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run, probe, select, assemble and verify: an image in, a small image out
+    Slim(SlimArgs),
+    /// Run and probe an application and write down every file that it used
+    Trace(TraceArgs),
+    /// Assemble a small image from one or more traces
+    Build(BuildArgs),
+    /// Run the same probes on a small image and on its source, and compare
+    Verify(VerifyArgs),
+    /// Show what is in an image
+    Inspect(InspectArgs),
+    /// Try what this machine allows, and say how to get more
+    Doctor(DoctorArgs),
+}
+
+/// `scrimp slim`.
+#[derive(Debug, Args)]
+pub struct SlimArgs {
+    /// Image or root filesystem: docker-archive:FILE[:REF], oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR or host
+    pub source: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub select: SelectArgs,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Write the image although nobody tried whether it works
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Also write the trace of the run
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Replaces the image's Cmd; the Entrypoint stays
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `scrimp trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Image or root filesystem, as for slim
+    pub source: String,
+    /// The trace to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Replaces the image's Cmd; the Entrypoint stays
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `scrimp build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The image or root filesystem that was traced
+    pub source: String,
+    /// A trace of it; repeat it for the union of several
+    #[arg(long, required = true, value_name = "FILE")]
+    pub trace: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Which image of a multi-platform source
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `scrimp verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The small image
+    pub slim: String,
+    /// The image that it was made from
+    #[arg(long, value_name = "SOURCE")]
+    pub against: String,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Replaces the images' Cmd; the Entrypoint stays
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `scrimp inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Image or directory, as for slim
+    pub source: String,
+    /// How many directories and files to name
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub top: usize,
+    /// Which image of a multi-platform source
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+}
+
+/// `scrimp doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How the findings are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// docker-archive:FILE[:REF], oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR or dockerfile:DIR; repeatable
+    #[arg(short, long, value_name = "DEST")]
+    pub output: Vec<String>,
+    /// A name for the image, NAME[:TAG]; repeatable
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// Also write the list of files that the image holds, each with its reasons
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+}
+
+/// What is kept.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct SelectArgs {
+    /// How far to go beyond what was used
+    #[arg(long, default_value = "closure", value_name = "observed|closure")]
+    pub level: String,
+    /// Keep what matches, with its parents and links; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub keep: Vec<String>,
+    /// Leave out what matches; refused when the trace shows that it was used; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub drop: Vec<String>,
+    /// Leave out what --drop names even where it was used
+    #[arg(long)]
+    pub force_drop: bool,
+}
+
+/// How the application is exercised.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Probes")]
+pub struct ProbeArgs {
+    /// A shipped probe spec by name, or a file; repeatable
+    #[arg(long, value_name = "NAME|FILE")]
+    pub probe: Vec<String>,
+    /// An HTTP request; repeatable
+    #[arg(long, value_name = "[METHOD:]PATH")]
+    pub http: Vec<String>,
+    /// A command run in the application's container; repeatable
+    #[arg(long, value_name = "CMD")]
+    pub exec: Vec<String>,
+    /// A header sent with every --http request; repeatable
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub http_header: Vec<String>,
+    /// The exit code of a command that ends by itself
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub expect_exit: i32,
+    /// Do without probes: keep what the start alone uses
+    #[arg(long, conflicts_with_all = ["probe", "http", "exec"])]
+    pub no_probe: bool,
+}
+
+/// How the application is run. `-e` and `-v` are for the run and never enter the image.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// A variable for the run only; NAME alone takes the caller's value; repeatable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// A variable that stays in the image; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set_env: Vec<String>,
+    /// A file or directory of this machine in the container; repeatable
+    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    pub volume: Vec<String>,
+    /// An empty tmpfs in the container; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub tmpfs: Vec<String>,
+    /// Replaces the image's User
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Replaces the image's WorkingDir
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Replaces the image's Entrypoint and clears its Cmd
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// The port that probes go to, where there are several; repeatable
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Vec<u16>,
+    /// A capability beyond Docker's default, or ALL; repeatable
+    #[arg(long, value_name = "CAP")]
+    pub cap_add: Vec<String>,
+    /// A capability less than Docker's default, or ALL; repeatable
+    #[arg(long, value_name = "CAP")]
+    pub cap_drop: Vec<String>,
+    /// The network that the application sees
+    #[arg(long, value_enum, default_value_t = Net::None)]
+    pub net: Net,
+    /// How long the application may take to be ready, or to end
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub timeout: Duration,
+    /// How long the application may take to stop before it is killed
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub stop_timeout: Duration,
+    /// Replaces the image's StopSignal
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Which image of a multi-platform source
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// See also the one form of fstat that can name a path; slower
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The network that an application sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Net {
+    /// Its own, with a loopback interface and nothing else
+    None,
+    /// The machine's
+    Host,
+}
+
+/// Parses `90`, `90s`, `500ms`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number and ms, s, m or h".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a number and ms, s, m or h")?;
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "it is too long".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [("90", 90_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
+        }
+        for bad in ["", "s", "-1", "1d", "99999999999999999999", "18446744073709551615h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_follows_two_dashes() {
+        let cli = Cli::try_parse_from(["scrimp", "slim", "host", "-o", "oci:x", "--", "python3", "-m", "x"]).unwrap();
+        let Command::Slim(args) = cli.command else { panic!("not slim") };
+        assert_eq!(args.command, ["python3", "-m", "x"]);
+    }
+}

@@ -1,0 +1,45 @@
+//! The summary for a person at a terminal.
+
+use std::io::{self, Write};
+
+use crate::report::{Summary, VerificationStatus, human_bytes};
+
+/// Writes a few lines: how small it became, whether it works, where it is.
+pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    if let Some(image) = &summary.image {
+        let size = |bytes, files| format!("{} in {files} files", human_bytes(bytes));
+        let small = size(image.size.bytes, image.size.files);
+        match summary.source {
+            Some(source) if image.size.bytes > 0 => {
+                let factor = source.bytes as f64 / image.size.bytes as f64;
+                let before = size(source.bytes, source.files);
+                writeln!(out, "image    {small}; the source has {before} ({factor:.1} times as much)")?;
+            }
+            _ => writeln!(out, "image    {small}")?,
+        }
+        writeln!(out, "diff id  {}", image.diff_id)?;
+    }
+    let probes = summary.probes;
+    writeln!(out, "probes   {} passed, {} failed", probes.passed, probes.failed)?;
+    let verify = &summary.verify;
+    let status = match verify.status {
+        VerificationStatus::Passed => "the image answers as its source did",
+        VerificationStatus::Failed => "FAILED",
+        VerificationStatus::Skipped => "not made",
+    };
+    write!(out, "verify   {status}")?;
+    if verify.repaired > 0 {
+        write!(out, ", after {} missing paths were added", verify.repaired)?;
+    }
+    match &verify.reason {
+        Some(reason) => writeln!(out, ": {reason}")?,
+        None => writeln!(out)?,
+    }
+    let phases: Vec<String> = summary.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
+    let total: f64 = summary.phases.iter().map(|p| p.seconds).sum();
+    writeln!(out, "seconds  {total:.2} ({})", phases.join(", "))?;
+    for output in &summary.outputs {
+        writeln!(out, "wrote    {} ({})", output.destination, human_bytes(output.bytes))?;
+    }
+    Ok(())
+}
