@@ -4,9 +4,11 @@
 //! works without a sandbox. It speaks of the *base*: a path that only came into being during the run is absent here.
 
 mod access;
+mod merge;
 mod transcript;
 
 pub use access::{Fingerprint, Found, Operation, PathRecord};
+pub use merge::MergeError;
 pub use transcript::{Answer, ProbeResult, Transcript};
 
 use serde::{Deserialize, Serialize};

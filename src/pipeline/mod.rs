@@ -1,1 +1,15 @@
-//! pipeline
+//! The whole, in one direction: session → closure → select → assemble → session again → verify → publish, with the
+//! one loop (repair) between verification and selection.
+
+mod clock;
+mod environment;
+mod error;
+mod make;
+mod publish;
+mod run;
+
+pub use environment::Environment;
+pub use error::PipelineError;
+pub use make::{Made, Making};
+pub use publish::{Outputs, SideFiles};
+pub use run::{BuildSettings, Ending, SlimSettings, TraceSettings, VerifySettings, build, slim, trace, verify};

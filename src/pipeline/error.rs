@@ -1,0 +1,75 @@
+//! What can break; a gate that fails is not among it.
+
+use std::io;
+
+use crate::assemble::{AssembleError, DestinationError};
+use crate::closure::ClosureError;
+use crate::image::{ImageError, RootfsError};
+use crate::sandbox::identity::IdentityError;
+use crate::select::SelectError;
+use crate::session::SessionError;
+
+/// The work could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// There is no user namespace to work in.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The source could not be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A file of the source could not be read.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// The application could not be run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// What a kept file needs could not be found out.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+    /// The entries could not be chosen.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The image could not be encoded.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// A destination cannot be used.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// Neither a home directory nor a cache directory is known.
+    #[error("there is no place for the store: neither HOME nor XDG_CACHE_HOME is set\nhint: give one with --store DIR")]
+    NoStore,
+    /// A trace was made from something else.
+    #[error(
+        "the trace was made from another image: {trace}, not {source_name}\nhint: trace {source_name} and build from that trace"
+    )]
+    OtherSource {
+        /// What was traced.
+        trace: String,
+        /// What was to be built from.
+        source_name: String,
+    },
+    /// A trace or a lock file could not be written.
+    #[error("cannot write {path}: {cause}")]
+    SideFile {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Publishing failed after something had been published.
+    #[error("{cause}\nalready published, and still there: {}", published.join(", "))]
+    HalfPublished {
+        /// The destinations that were published.
+        published: Vec<String>,
+        /// Why the next one was not.
+        cause: AssembleError,
+    },
+}
+
+impl PipelineError {
+    /// Whether something was published before it failed: the one case that is not "nothing was written".
+    pub fn is_half_published(&self) -> bool {
+        matches!(self, PipelineError::HalfPublished { .. })
+    }
+}

@@ -1,0 +1,176 @@
+//! From an observation to a layer that is known to work: the repair loop.
+
+use std::collections::BTreeSet;
+
+use crate::assemble::{self, Layer};
+use crate::base::{Digest, Epoch, ImagePath};
+use crate::closure::{self, Level};
+use crate::image::{Base, ImageConfig, unpack_staged};
+use crate::observation::Observation;
+use crate::pipeline::clock::Clock;
+use crate::pipeline::publish::{Outputs, SideFiles};
+use crate::pipeline::{Environment, PipelineError};
+use crate::report::{Output, Verification, VerificationStatus};
+use crate::select::{self, Manifest, Rules};
+use crate::session::{self, Run, Settings, Subject};
+use crate::verify::{self as verdict, Verdict};
+
+/// How often missing paths are added and the result is tried again.
+const MAX_REPAIRS: usize = 3;
+
+/// What an image is made from and by which rules.
+pub struct Making<'a> {
+    /// Where it happens.
+    pub environment: &'a Environment,
+    /// The base.
+    pub base: &'a Base,
+    /// How far to go beyond what was used.
+    pub level: Level,
+    /// What the user wants kept or dropped.
+    pub rules: &'a Rules,
+    /// The time that is written instead of the base's.
+    pub epoch: Option<Epoch>,
+    /// Where it goes.
+    pub outputs: &'a Outputs,
+}
+
+/// How the result is tried: as the base was.
+#[derive(Clone, Copy)]
+pub struct Proof<'a> {
+    /// How the base was run.
+    pub settings: &'a Settings,
+    /// What came of it.
+    pub traced: &'a Run,
+}
+
+/// An image that has not been published yet.
+pub struct Made {
+    /// What is in it.
+    pub manifest: Manifest,
+    /// Its one layer.
+    pub layer: Layer,
+    /// Its config.
+    pub config: ImageConfig,
+    /// Whether it was tried, and how it did.
+    pub verification: Verification,
+    /// Why it must not be published; empty when it may.
+    pub failures: Vec<String>,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
+}
+
+impl Made {
+    /// The digest of the config, which container tools call the image ID.
+    pub fn config_digest(&self) -> Digest {
+        Digest::of(&self.config.to_bytes())
+    }
+}
+
+impl Making<'_> {
+    /// Chooses, assembles and, with a `proof`, tries and repairs.
+    pub fn make(
+        &self,
+        observation: &Observation,
+        proof: Option<Proof<'_>>,
+        clock: &mut Clock,
+    ) -> Result<Made, PipelineError> {
+        let mut repairs = BTreeSet::new();
+        for round in 0.. {
+            let mut made = self.assemble(observation, &repairs, clock)?;
+            let Some(proof) = proof else { return Ok(made) };
+            let mut verdict = clock.time("verify", || self.try_out(&made, proof))?;
+            let added = verdict.missing.iter().filter(|path| !made.manifest.entries.contains(path));
+            let added: BTreeSet<ImagePath> = added.cloned().collect();
+            if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
+                if !verdict.differences.is_empty() {
+                    verdict.forgive(&clock.time("verify", || self.unstable(proof))?);
+                }
+                made.failures = verdict.explain();
+                made.verification = Verification {
+                    status: match made.failures.is_empty() {
+                        true => VerificationStatus::Passed,
+                        false => VerificationStatus::Failed,
+                    },
+                    repaired: repairs.len(),
+                    reason: made.failures.first().and_then(|f| f.lines().next()).map(String::from),
+                };
+                return Ok(made);
+            }
+            repairs.extend(added);
+        }
+        unreachable!("the last round returns")
+    }
+
+    fn assemble(
+        &self,
+        observation: &Observation,
+        repairs: &BTreeSet<ImagePath>,
+        clock: &mut Clock,
+    ) -> Result<Made, PipelineError> {
+        let Base { rootfs, config, .. } = self.base;
+        let manifest = clock.time("select", || -> Result<Manifest, PipelineError> {
+            let required = closure::requirements(rootfs, config, observation, self.level, repairs)?;
+            Ok(select::select(rootfs, required, self.rules, observation)?)
+        })?;
+        let scratch = self.environment.store().temp_file()?;
+        let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.epoch, scratch))?;
+        let config = self.config(observation, &manifest, &layer)?;
+        Ok(Made {
+            warnings: manifest.warnings.clone(),
+            manifest,
+            layer,
+            config,
+            verification: Verification::default(),
+            failures: Vec::new(),
+        })
+    }
+
+    fn config(
+        &self,
+        observation: &Observation,
+        manifest: &Manifest,
+        layer: &Layer,
+    ) -> Result<ImageConfig, PipelineError> {
+        let mut overrides = observation.header.overrides.clone();
+        if let Some(home) = session::home_without_passwd(self.base, &overrides, manifest)? {
+            overrides.set_env.push(format!("HOME={home}"));
+        }
+        Ok(assemble::slim_config(
+            &self.base.config,
+            &overrides,
+            &self.base.reference,
+            self.base.manifest_digest,
+            layer.diff_id,
+            self.epoch,
+        ))
+    }
+
+    /// Runs the layer exactly as it will ship, under the probes that the base answered.
+    fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<Verdict, PipelineError> {
+        let staged = unpack_staged(made.layer.reader()?, self.environment.store())?;
+        let subject = Subject { rootfs: &staged.rootfs, config: &made.config, ..Subject::of(self.base) };
+        let settings = proof.settings.for_result();
+        let again = session::run(self.environment, &subject, &settings, &proof.traced.replay())?;
+        Ok(verdict::compare(&proof.traced.observation, &again.observation, &self.base.rootfs)?)
+    }
+
+    /// What differs between two runs of the base itself.
+    fn unstable(&self, proof: Proof<'_>) -> Result<Vec<verdict::Difference>, PipelineError> {
+        let subject = Subject::of(self.base);
+        let second = session::run(self.environment, &subject, proof.settings, &proof.traced.replay())?;
+        let (first, second) = (&proof.traced.observation.header, &second.observation.header);
+        Ok(verdict::transcripts(&first.transcript, &second.transcript))
+    }
+
+    /// Writes the image to all destinations, and what else was asked for.
+    pub fn publish(
+        &self,
+        made: &Made,
+        observation: &Observation,
+        side_files: &SideFiles,
+    ) -> Result<Vec<Output>, PipelineError> {
+        let mut outputs = self.outputs.publish(&made.layer, &made.config, &made.manifest)?;
+        outputs.extend(side_files.write(observation, Some(&made.manifest))?);
+        Ok(outputs)
+    }
+}
