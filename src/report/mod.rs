@@ -1,11 +1,13 @@
 //! What a person or a CI job reads: one model, one file per format.
 
+mod contents;
 mod json;
 mod size;
 mod text;
 
 use serde::Serialize;
 
+pub use contents::{Contents, write_contents};
 pub use json::write_json;
 pub use size::human_bytes;
 pub use text::write_text;

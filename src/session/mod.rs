@@ -1,1 +1,14 @@
-//! session
+//! The one place where sandbox, tracer and probes meet: an image and probes in, an [`Observation`] out.
+
+mod application;
+mod launch;
+mod output;
+mod record;
+mod run;
+mod settings;
+mod signal;
+
+pub use launch::{Launch, LaunchError};
+pub use run::{Exercise, Run, Script, SessionError, Subject, run};
+pub use settings::Settings;
+pub use signal::{StopSignal, UnknownSignal};

@@ -1,0 +1,150 @@
+//! From what was typed to what is meant: values are parsed, and where the meaning depends on the caller's environment
+//! it is looked at here and nowhere else.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::base::{Epoch, ImagePath, env_vars};
+use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
+use crate::cli::interrupt;
+use crate::closure::Level;
+use crate::image::{Platform, Source};
+use crate::observation::Overrides;
+use crate::pipeline::{Environment, Outputs, SideFiles};
+use crate::probe;
+use crate::sandbox::{CapabilitySet, Network, Volume};
+use crate::select::Rules;
+use crate::session::Settings;
+
+/// What holds for all commands.
+pub struct Context {
+    /// `--store`.
+    pub store: Option<PathBuf>,
+    /// `--quiet`.
+    pub quiet: bool,
+}
+
+impl Context {
+    /// Enters the user namespace and opens the store. To be called once, before any thread is started.
+    pub fn enter(&self) -> Result<Environment> {
+        let environment = Environment::enter(self.store.as_deref())?;
+        interrupt::exit_on_signals()?;
+        Ok(environment)
+    }
+}
+
+/// A source by its name.
+pub fn source(text: &str) -> Result<Source> {
+    Ok(text.parse()?)
+}
+
+/// A platform by its name.
+pub fn platform(text: Option<&str>) -> Result<Option<Platform>> {
+    Ok(text.map(str::parse).transpose()?)
+}
+
+/// How the application is run. `command` is what stands after the two dashes.
+pub fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>) -> Result<Settings> {
+    let working_dir = match (&args.workdir, source) {
+        (Some(dir), _) => Some(dir.clone()),
+        (None, Source::Host) => Some(current_dir()?),
+        (None, _) => None,
+    };
+    Ok(Settings {
+        overrides: Overrides {
+            entrypoint: args.entrypoint.clone().map(|e| vec![e]),
+            cmd: (!command.is_empty()).then_some(command),
+            user: args.user.clone(),
+            working_dir,
+            set_env: args.set_env.iter().map(|v| assignment(v)).collect::<Result<_>>()?,
+        },
+        env: args.env.iter().filter_map(|v| run_variable(v).transpose()).collect::<Result<_>>()?,
+        secrets: probes.http_header.iter().filter_map(|h| Some(h.split_once(':')?.1.trim().to_owned())).collect(),
+        volumes: args.volume.iter().map(|v| volume(v)).collect::<Result<_>>()?,
+        tmpfs: args.tmpfs.iter().map(|p| image_path("--tmpfs", p)).collect::<Result<_>>()?,
+        capabilities: CapabilitySet::with_changes(&args.cap_add, &args.cap_drop)?,
+        network: match args.net {
+            Net::None => Network::Private,
+            Net::Host => Network::Host,
+        },
+        timeout: args.timeout,
+        stop_timeout: args.stop_timeout,
+        stop_signal: args.stop_signal.as_deref().map(str::parse).transpose()?,
+        expect_exit: probes.expect_exit,
+        exact: args.exact,
+    })
+}
+
+/// How the application is exercised.
+pub fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<probe::Choice> {
+    Ok(probe::Choice::new(&args.probe, &args.http, &args.exec, &args.http_header, &run.port, args.no_probe)?)
+}
+
+/// What is kept.
+pub fn selection(args: &SelectArgs) -> Result<(Level, Rules)> {
+    let rules = Rules {
+        keep: args.keep.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+        drop: args.drop.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+        force_drop: args.force_drop,
+    };
+    Ok((args.level.parse()?, rules))
+}
+
+/// Where results go.
+pub fn outputs(args: &OutputArgs, trace: Option<PathBuf>) -> Result<(Outputs, SideFiles)> {
+    let destinations = args.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?;
+    let outputs = Outputs { destinations, tags: args.tag.clone() };
+    Ok((outputs, SideFiles { trace, lock: args.lock.clone() }))
+}
+
+/// SOURCE_DATE_EPOCH, when it is set.
+pub fn epoch() -> Result<Option<Epoch>> {
+    match env::var(env_vars::SOURCE_DATE_EPOCH) {
+        Ok(text) if !text.is_empty() => {
+            let parsed = text.parse().with_context(|| format!("{} cannot be used", env_vars::SOURCE_DATE_EPOCH))?;
+            Ok(Some(parsed))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn assignment(text: &str) -> Result<String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => bail!("{text:?} is not NAME=VALUE\nhint: only -e takes the caller's value for a name alone"),
+    }
+}
+
+/// `NAME=VALUE` as it is; `NAME` with the caller's value, or nothing when the caller has none, as podman does.
+fn run_variable(text: &str) -> Result<Option<String>> {
+    if text.contains('=') {
+        return assignment(text).map(Some);
+    }
+    Ok(env::var(text).ok().map(|value| format!("{text}={value}")))
+}
+
+fn volume(text: &str) -> Result<Volume> {
+    let mut parts = text.splitn(3, ':');
+    let (Some(host), Some(container)) = (parts.next(), parts.next()) else {
+        bail!("-v {text:?} is not HOST:CONTAINER[:ro]");
+    };
+    let read_only = match parts.next() {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(option) => bail!("-v {text:?}: {option:?} is no option\nhint: ro or rw"),
+    };
+    let source =
+        std::fs::canonicalize(host).with_context(|| format!("-v {text:?}: there is no {host:?} on this machine"))?;
+    Ok(Volume { source, target: image_path("-v", container)?, read_only })
+}
+
+fn image_path(flag: &str, text: &str) -> Result<ImagePath> {
+    ImagePath::parse(text).with_context(|| format!("{flag} {text:?} cannot be used"))
+}
+
+fn current_dir() -> Result<String> {
+    let dir = env::current_dir().context("cannot find the current directory\nhint: give one with -w")?;
+    dir.into_os_string().into_string().map_err(|d| anyhow::anyhow!("the current directory {d:?} is not UTF-8"))
+}
