@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli::args::SlimArgs;
-use crate::cli::settings::{self, Context};
 use crate::cli::output;
+use crate::cli::settings::{self, Context};
 use crate::pipeline::{self, SlimSettings};
 
 /// Everything: an image in, a small image out.

@@ -1,9 +1,9 @@
 //! Where the work happens: the user namespace and the store.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::io;
 
 use crate::image::{self, Base, OpenOptions, Owners, Platform, Source, Store};
 use crate::pipeline::PipelineError;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::assemble::{self, Layer};
 use crate::base::{Digest, Epoch, ImagePath};
-use crate::closure::{self, Level};
-use crate::image::{Base, ImageConfig, unpack_staged};
+use crate::closure::{self, Level, Requirements};
+use crate::image::{self, Base, ImageConfig};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::publish::{Outputs, SideFiles};
@@ -83,7 +83,7 @@ impl Making<'_> {
             let added: BTreeSet<ImagePath> = added.cloned().collect();
             if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
                 if !verdict.differences.is_empty() {
-                    verdict.forgive(&clock.time("verify", || self.unstable(proof))?);
+                    verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
                 }
                 made.failures = verdict.explain();
                 made.verification = Verification {
@@ -108,58 +108,42 @@ impl Making<'_> {
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
-        let manifest = clock.time("select", || -> Result<Manifest, PipelineError> {
+        let (required, manifest) = clock.time("select", || -> Result<_, PipelineError> {
             let required = closure::requirements(rootfs, config, observation, self.level, repairs)?;
-            Ok(select::select(rootfs, required, self.rules, observation)?)
+            let manifest = select::select(rootfs, &required, self.rules, observation)?;
+            Ok((required, manifest))
         })?;
         let scratch = self.environment.store().temp_file()?;
         let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.epoch, scratch))?;
-        let config = self.config(observation, &manifest, &layer)?;
-        Ok(Made {
-            warnings: manifest.warnings.clone(),
-            manifest,
-            layer,
-            config,
-            verification: Verification::default(),
-            failures: Vec::new(),
-        })
+        let config = self.config(observation, &required, &layer)?;
+        let warnings = required.warnings.iter().chain(&manifest.warnings).cloned().collect();
+        Ok(Made { warnings, manifest, layer, config, verification: Verification::default(), failures: Vec::new() })
     }
 
     fn config(
         &self,
         observation: &Observation,
-        manifest: &Manifest,
+        required: &Requirements,
         layer: &Layer,
     ) -> Result<ImageConfig, PipelineError> {
-        let mut overrides = observation.header.overrides.clone();
-        if let Some(home) = session::home_without_passwd(self.base, &overrides, manifest)? {
-            overrides.set_env.push(format!("HOME={home}"));
+        let Base { rootfs, config, .. } = self.base;
+        let created = assemble::created(config, self.epoch);
+        let overrides = &observation.header.overrides;
+        let (name, digest) = (self.base.name.as_deref(), self.base.manifest_digest.as_ref());
+        let mut slim = assemble::slim_config(config, overrides, name, digest, &layer.diff_id, created);
+        if let Some(home) = closure::home(rootfs, config, observation, required)? {
+            assemble::add_home(&mut slim, &home);
         }
-        Ok(assemble::slim_config(
-            &self.base.config,
-            &overrides,
-            &self.base.reference,
-            self.base.manifest_digest,
-            layer.diff_id,
-            self.epoch,
-        ))
+        Ok(slim)
     }
 
     /// Runs the layer exactly as it will ship, under the probes that the base answered.
     fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<Verdict, PipelineError> {
-        let staged = unpack_staged(made.layer.reader()?, self.environment.store())?;
+        let staged = image::unpack_staged(made.layer.reader(), self.environment.store())?;
         let subject = Subject { rootfs: &staged.rootfs, config: &made.config, ..Subject::of(self.base) };
         let settings = proof.settings.for_result();
-        let again = session::run(self.environment, &subject, &settings, &proof.traced.replay())?;
+        let again = session::run(self.environment.store(), &subject, &settings, proof.traced.replay())?;
         Ok(verdict::compare(&proof.traced.observation, &again.observation, &self.base.rootfs)?)
-    }
-
-    /// What differs between two runs of the base itself.
-    fn unstable(&self, proof: Proof<'_>) -> Result<Vec<verdict::Difference>, PipelineError> {
-        let subject = Subject::of(self.base);
-        let second = session::run(self.environment, &subject, proof.settings, &proof.traced.replay())?;
-        let (first, second) = (&proof.traced.observation.header, &second.observation.header);
-        Ok(verdict::transcripts(&first.transcript, &second.transcript))
     }
 
     /// Writes the image to all destinations, and what else was asked for.
@@ -173,4 +157,15 @@ impl Making<'_> {
         outputs.extend(side_files.write(observation, Some(&made.manifest))?);
         Ok(outputs)
     }
+}
+
+/// What differs between the run of a proof and another run of the same base: nothing that the small image did.
+pub fn unstable(
+    environment: &Environment,
+    base: &Base,
+    proof: Proof<'_>,
+) -> Result<Vec<verdict::Difference>, PipelineError> {
+    let second = session::run(environment.store(), &Subject::of(base), proof.settings, proof.traced.replay())?;
+    let (first, second) = (&proof.traced.observation.header, &second.observation.header);
+    Ok(verdict::transcripts(&first.transcript, &second.transcript))
 }

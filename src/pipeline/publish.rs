@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::assemble::{self, Destination, Layer, PublishError};
 use crate::image::ImageConfig;
-use crate::observation::Observation;
+use crate::observation::{Observation, write_trace};
 use crate::pipeline::PipelineError;
 use crate::report::Output;
 use crate::select::{Lock, Manifest};
@@ -43,15 +43,14 @@ impl Outputs {
         manifest: &Manifest,
     ) -> Result<Vec<Output>, PipelineError> {
         let staged = assemble::stage_all(&self.destinations, layer, config, manifest, &self.tags)?;
-        let published = assemble::publish_all(staged).map_err(|PublishError { published, cause }| {
-            match published.is_empty() {
+        let published =
+            assemble::publish_all(staged).map_err(|PublishError { published, cause }| match published.is_empty() {
                 true => PipelineError::Assemble(cause),
                 false => PipelineError::HalfPublished {
                     published: published.iter().map(|p| p.destination.to_string()).collect(),
                     cause,
                 },
-            }
-        })?;
+            })?;
         let output = |p: assemble::Published| Output {
             destination: p.destination.to_string(),
             digest: p.digest,
@@ -75,14 +74,10 @@ impl SideFiles {
     }
 
     /// Writes what was asked for. A file that exists is replaced in one step.
-    pub fn write(
-        &self,
-        observation: &Observation,
-        manifest: Option<&Manifest>,
-    ) -> Result<Vec<Output>, PipelineError> {
+    pub fn write(&self, observation: &Observation, manifest: Option<&Manifest>) -> Result<Vec<Output>, PipelineError> {
         let mut outputs = Vec::new();
         if let Some(file) = &self.trace {
-            outputs.push(replace(file, "trace", &|out| observation.write(out))?);
+            outputs.push(replace(file, "trace", &|out| write_trace(observation, out))?);
         }
         if let (Some(file), Some(manifest)) = (&self.lock, manifest) {
             outputs.push(replace(file, "lock", &|out| Lock::of(manifest).write(out))?);
@@ -92,16 +87,9 @@ impl SideFiles {
 }
 
 /// Writes a file beside `path` and renames it there, so that no reader ever sees half of it.
-fn replace(
-    path: &Path,
-    kind: &str,
-    write: &dyn Fn(&mut dyn Write) -> io::Result<()>,
-) -> Result<Output, PipelineError> {
+fn replace(path: &Path, kind: &str, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Result<Output, PipelineError> {
     let failed = |cause| PipelineError::SideFile { path: path.display().to_string(), cause };
-    let mut staged = tempfile::Builder::new()
-        .prefix(".scrimp-")
-        .tempfile_in(directory_of(path))
-        .map_err(failed)?;
+    let mut staged = tempfile::Builder::new().prefix(".scrimp-").tempfile_in(directory_of(path)).map_err(failed)?;
     let mut out = io::BufWriter::new(staged.as_file_mut());
     write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
     drop(out);

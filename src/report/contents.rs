@@ -85,7 +85,14 @@ pub fn write_contents(out: &mut dyn Write, source: &str, contents: &Contents, to
         writeln!(out, "  {name:<12} {value}")?;
     }
     let kinds: Vec<String> = contents.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-    writeln!(out, "  {:<12} {} ({} bytes): {}", "content", human_bytes(contents.bytes), contents.bytes, kinds.join(", "))?;
+    writeln!(
+        out,
+        "  {:<12} {} ({} bytes): {}",
+        "content",
+        human_bytes(contents.bytes),
+        contents.bytes,
+        kinds.join(", ")
+    )?;
     for path in &contents.setuid {
         writeln!(out, "  {:<12} {path}", "setuid")?;
     }
@@ -97,11 +104,7 @@ pub fn write_contents(out: &mut dyn Write, source: &str, contents: &Contents, to
     section(out, "largest files", files.into_iter().take(top))
 }
 
-fn section<'a>(
-    out: &mut dyn Write,
-    title: &str,
-    rows: impl Iterator<Item = (u64, &'a ImagePath)>,
-) -> io::Result<()> {
+fn section<'a>(out: &mut dyn Write, title: &str, rows: impl Iterator<Item = (u64, &'a ImagePath)>) -> io::Result<()> {
     writeln!(out, "\n{title}")?;
     for (bytes, path) in rows {
         writeln!(out, "  {:>8}  {path}", human_bytes(bytes))?;

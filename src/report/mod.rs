@@ -56,9 +56,9 @@ pub struct ImageSummary {
     #[serde(flatten)]
     pub size: Size,
     /// The digest of its config, which container tools call the image ID.
-    pub digest: Digest,
-    /// The digest of its layer, uncompressed.
-    pub diff_id: Digest,
+    pub digest: Option<Digest>,
+    /// The digest of its layer, uncompressed; `None` for an image that was not made here.
+    pub diff_id: Option<Digest>,
 }
 
 /// Probes that satisfied their expectations, and the others.

@@ -17,7 +17,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             }
             _ => writeln!(out, "image    {small}")?,
         }
-        writeln!(out, "diff id  {}", image.diff_id)?;
+        if let Some(diff_id) = image.diff_id {
+            writeln!(out, "diff id  {diff_id}")?;
+        }
     }
     let probes = summary.probes;
     writeln!(out, "probes   {} passed, {} failed", probes.passed, probes.failed)?;

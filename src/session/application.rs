@@ -171,8 +171,7 @@ impl Target for Application<'_> {
 
     fn executables(&self) -> Vec<ImagePath> {
         let listening = lock(&self.state).listening.clone();
-        let mut paths: Vec<ImagePath> =
-            listening.into_iter().filter_map(|pid| sandbox::executable(pid)).collect();
+        let mut paths: Vec<ImagePath> = listening.into_iter().filter_map(|pid| sandbox::executable(pid)).collect();
         paths.sort();
         paths.dedup();
         paths

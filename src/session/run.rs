@@ -106,6 +106,13 @@ pub enum SessionError {
     },
 }
 
+impl Run {
+    /// The same exercise once more.
+    pub fn replay(&self) -> Exercise<'_> {
+        Exercise::Replay(&self.script)
+    }
+}
+
 impl<'a> Subject<'a> {
     /// An opened source as it is.
     pub fn of(base: &'a Base) -> Self {
@@ -181,11 +188,7 @@ fn prepare(subject: &Subject<'_>, settings: &Settings) -> Result<(Launch, Creden
     Ok((launch, user))
 }
 
-fn plan(
-    store: &Store,
-    subject: &Subject<'_>,
-    settings: &Settings,
-) -> Result<(SandboxPlan, ScratchDir), SessionError> {
+fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = store.scratch_dir()?;
     let upper = if store.is_on_overlay()? { Upper::Tmpfs } else { Upper::Dir(scratch.path().to_owned()) };
     let choices = Choices {
@@ -203,12 +206,7 @@ fn plan(
     Ok((plan, scratch))
 }
 
-fn process(
-    launch: &Launch,
-    user: &Credentials,
-    settings: &Settings,
-    options: &tracer::Options,
-) -> ProcessSpec {
+fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: &tracer::Options) -> ProcessSpec {
     let bytes = |items: &[String]| items.iter().map(|s| s.clone().into_bytes()).collect();
     ProcessSpec {
         argv: bytes(&launch.argv),

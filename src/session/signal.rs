@@ -31,10 +31,7 @@ impl std::str::FromStr for StopSignal {
             let signal: Result<nix::sys::signal::Signal, _> = format!("SIG{name}").parse();
             return signal.map(|s| StopSignal(s as i32)).map_err(|_| unknown());
         };
-        realtime
-            .filter(|n| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(n))
-            .map(StopSignal)
-            .ok_or_else(unknown)
+        realtime.filter(|n| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(n)).map(StopSignal).ok_or_else(unknown)
     }
 }
 

@@ -28,6 +28,14 @@ impl Verdict {
         self.differences.is_empty() && self.missing.is_empty()
     }
 
+    /// What is wrong, a paragraph for each thing; empty when nothing is.
+    pub fn explain(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|path| {
+            format!("{path}: the application looked for it in the small image, and only the source has it")
+        });
+        self.differences.iter().map(Difference::to_string).chain(missing).collect()
+    }
+
     /// Takes out the differences between two runs of the base itself: what is not the same there either says nothing
     /// against the small image.
     pub fn forgive(&mut self, unstable: &[Difference]) {
