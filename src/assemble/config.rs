@@ -7,7 +7,7 @@ use crate::image::ImageConfig;
 use crate::observation::Overrides;
 
 /// Annotation keys of OCI image-spec 1.1, annotations.md; as labels they are read by registries and update tools.
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
+pub(super) const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// Fields that describe the container in which the base was built, or its place in a format of long ago (Docker image

@@ -127,7 +127,7 @@ fn implied_directory() -> Entry {
 }
 
 /// How a tar file says what `entry` is; `None` for a socket, which it cannot.
-fn kind<'a>(entry: &'a Entry, first_name: Option<&'a ImagePath>) -> Option<Kind<'a>> {
+pub(super) fn kind<'a>(entry: &'a Entry, first_name: Option<&'a ImagePath>) -> Option<Kind<'a>> {
     Some(match &entry.kind {
         EntryKind::File { size, .. } => match first_name {
             Some(first) => Kind::Hardlink { target: first.relative() },

@@ -95,8 +95,8 @@ pub fn stage(
             (Form::Dir(staged), None, manifest.totals().bytes, warnings)
         }
         Destination::Dockerfile { dir } => {
-            let (staged, bytes) = dockerfile::stage(dir, layer, config)?;
-            (Form::Dir(staged), None, bytes, Vec::new())
+            let (staged, bytes, warnings) = dockerfile::stage(dir, layer, config)?;
+            (Form::Dir(staged), None, bytes, warnings)
         }
     };
     Ok(Staged { destination: destination.clone(), form, digest, bytes, warnings })

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
-use crate::assemble::staging::{StagedDir, StagedFile, parent_of};
+use crate::assemble::staging::{StagedDir, StagedFile};
 use crate::assemble::tarball::{Kind, PLAIN, Record, TarWriter};
 use crate::assemble::{AssembleError, Layer, LayerReader, gzip};
 use crate::base::{Digest, HashingWriter};
@@ -59,7 +59,8 @@ pub fn stage_dir(
     }
     let staged = StagedDir::new(dir)?;
     let blobs = staged.path().join("blobs/sha256");
-    open_directories(staged.path(), &blobs)?;
+    fs::create_dir_all(&blobs).map_err(AssembleError::file("create", &blobs))?;
+    staged.open_to_others()?;
     let unnamed = blobs.join("layer");
     let mut file = File::create(&unnamed).map_err(AssembleError::file("create", &unnamed))?;
     let (layer_digest, layer_bytes) = compress(layer, &mut file, &unnamed)?;
@@ -151,16 +152,6 @@ fn read_index(path: &Path) -> Result<Value, AssembleError> {
         return Err(bad("it has no list of manifests".into()));
     }
     Ok(document)
-}
-
-/// Makes the directory for blobs. A staged directory is private while it grows; a layout is for others to read.
-fn open_directories(staged: &Path, blobs: &Path) -> Result<(), AssembleError> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(blobs).map_err(AssembleError::file("create", blobs))?;
-    // The mode that the caller's umask gives to a directory, as `blobs` has just got it.
-    let mode = fs::metadata(parent_of(blobs)).map_err(AssembleError::file("look at", blobs))?.permissions();
-    let mode = fs::Permissions::from_mode(mode.mode() & 0o777);
-    fs::set_permissions(staged, mode).map_err(AssembleError::file("set the mode of", staged))
 }
 
 fn compress(layer: &Layer, out: &mut File, shown: &Path) -> Result<(Digest, u64), AssembleError> {

@@ -109,6 +109,18 @@ impl StagedDir {
         &self.hidden.path
     }
 
+    /// Gives the directory, which is private while it grows, the mode that the caller's umask asks for.
+    pub fn open_to_others(&self) -> Result<(), AssembleError> {
+        // The only way to ask for a umask without changing it is to make something.
+        let sample = self.hidden.path.join("umask");
+        let mode = fs::create_dir(&sample)
+            .and_then(|()| fs::metadata(&sample))
+            .and_then(|meta| fs::remove_dir(&sample).map(|()| meta.permissions().mode() & 0o777));
+        let mode = mode.map_err(AssembleError::file("create", &sample))?;
+        fs::set_permissions(&self.hidden.path, fs::Permissions::from_mode(mode))
+            .map_err(AssembleError::file("set the mode of", &self.hidden.path))
+    }
+
     /// Gives the directory its name, or moves its content into the one that exists, in the order of the names; that
     /// one keeps its own mode and owner.
     pub fn publish(self) -> Result<(), AssembleError> {

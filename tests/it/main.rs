@@ -1,1 +1,3 @@
-
+mod assemble;
+mod select;
+mod trees;

@@ -1,0 +1,532 @@
+//! From a manifest to layers, archives, layouts, directories and build contexts, read back by the tools that people use.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proptest::prelude::*;
+use scrimp::assemble::{
+    AssembleError, Destination, DestinationError, Layer, check_all, created, publish_all, slim_config, stage_all,
+    write_layer,
+};
+use scrimp::base::{Digest, Epoch};
+use scrimp::image::{EntryKind, ImageConfig};
+use scrimp::observation::Overrides;
+use scrimp::select::{Manifest, Rules, select};
+use serde_json::Value;
+
+use crate::trees::{Base, dir_as_text, entry, everything, path, quiet, tar_as_text};
+
+/// The value of `security.capability` for `cap_net_bind_service=ep`, version 2.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+fn manifest_of(base: &Base) -> Manifest {
+    select(&base.rootfs(), everything(base), &Rules::default(), &quiet()).unwrap()
+}
+
+fn layer_of(base: &Base, epoch: Option<Epoch>) -> Layer {
+    write_layer(&manifest_of(base), &base.rootfs(), epoch, tempfile::tempfile().unwrap()).unwrap()
+}
+
+fn config_for(layer: &Layer) -> ImageConfig {
+    let mut base = ImageConfig::bare();
+    base.execution_mut().insert("Cmd".into(), serde_json::json!(["/bin/app"]));
+    slim_config(&base, &Overrides::default(), None, None, &layer.diff_id, created(&base, None))
+}
+
+/// One of everything.
+fn zoo() -> Base {
+    Base::new()
+        .dir("/bin", 0o755)
+        .file("/bin/app", 0o755, b"application")
+        .file("/bin/app2", 0o755, b"application")
+        .hardlinked(1, &["/bin/app", "/bin/app2"])
+        .file("/bin/su", 0o4755, b"su")
+        .file("/bin/web", 0o755, b"web")
+        .with("/bin/web", |entry| drop(entry.xattrs.insert("security.capability".into(), CAPABILITY.to_vec())))
+        .dir("/etc", 0o750)
+        .with("/etc", |entry| (entry.uid, entry.gid) = (5, 6))
+        .file("/etc/app.conf", 0o640, b"a=b\n")
+        .with("/etc/app.conf", |entry| (entry.uid, entry.gid) = (7, 8))
+        .link("/lib", "usr/lib")
+        .put("/run/fifo", entry(EntryKind::Fifo, 0o600))
+        .dir("/run", 0o755)
+        .dir("/tmp", 0o1777)
+        .dir("/usr", 0o755)
+        .dir("/usr/lib", 0o755)
+        .file("/usr/lib/libx.so.1", 0o644, &vec![7; 700_000])
+        .link("/usr/lib/libx.so", "libx.so.1")
+}
+
+const ZOO: [&str; 16] = [
+    "bin/: dir 0755 0:0",
+    "bin/app: file 0755 0:0 11 3d80f1c9",
+    "bin/app2: hardlink 0755 0:0 -> bin/app",
+    "bin/su: file 4755 0:0 2 a2a2b1c2",
+    "bin/web: file 0755 0:0 3 x security.capability=CAP",
+    "etc/: dir 0750 5:6",
+    "etc/app.conf: file 0640 7:8 4 x",
+    "lib: symlink 0777 0:0 -> usr/lib",
+    "run/: dir 0755 0:0",
+    "run/fifo: fifo 0600 0:0",
+    "tmp/: dir 1777 0:0",
+    "usr/: dir 0755 0:0",
+    "usr/lib/: dir 0755 0:0",
+    "usr/lib/libx.so: symlink 0777 0:0 -> libx.so.1",
+    "usr/lib/libx.so.1: file 0644 0:0 700000 x",
+    "",
+];
+
+/// Runs a program and returns what it printed.
+fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|cause| panic!("cannot run {program}: {cause}; install it, e.g. `apt-get install {program}`"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn publish(destinations: &[Destination], base: &Base, tags: &[&str]) -> Vec<scrimp::assemble::Published> {
+    let layer = layer_of(base, None);
+    let tags: Vec<String> = tags.iter().map(|tag| tag.to_string()).collect();
+    let staged = stage_all(destinations, &layer, &config_for(&layer), &manifest_of(base), &tags).unwrap();
+    publish_all(staged).unwrap()
+}
+
+/// `TRANSPORT:DIR/REST` as a destination.
+fn at(transport: &str, dir: &Path, rest: &str) -> Destination {
+    format!("{transport}:{}/{rest}", dir.display()).parse().unwrap()
+}
+
+/// All names in a directory, hidden ones too.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_layer_has_everything_as_the_base_has_it() {
+    let layer = layer_of(&zoo(), None);
+    assert_eq!(tar_as_text(layer.reader()), ZOO);
+    assert_eq!(Digest::of_reader(layer.reader()).unwrap(), layer.diff_id);
+    assert_eq!(std::io::copy(&mut layer.reader(), &mut std::io::sink()).unwrap(), layer.bytes);
+}
+
+#[test]
+fn a_layer_is_the_same_bytes_for_ever() {
+    assert_eq!(layer_of(&zoo(), None).diff_id.to_string(), "sha256:");
+}
+
+#[test]
+fn times_are_the_bases_and_never_later_than_the_epoch() {
+    let pyc = |time: u32| [&[0xcb, 0x0d, 0x0d, 0x0a, 0, 0, 0, 0][..], &time.to_le_bytes(), &[1, 0, 0, 0]].concat();
+    let base = Base::new()
+        .file("/old", 0o644, b"")
+        .with("/old", |entry| entry.mtime = -5)
+        .file("/new", 0o644, b"")
+        .with("/new", |entry| entry.mtime = 2_000_000_000)
+        .file("/m.py", 0o644, b"")
+        .with("/m.py", |entry| entry.mtime = 2_000_000_000)
+        .file("/n.py", 0o644, b"")
+        .with("/n.py", |entry| entry.mtime = 2_000_000_000)
+        .dir("/__pycache__", 0o755)
+        .file("/__pycache__/m.cpython-313.pyc", 0o644, &pyc(2_000_000_000))
+        .file("/__pycache__/n.cpython-313.pyc", 0o644, &pyc(1_999_999_999));
+    let layer = layer_of(&base, Some(Epoch(1_500_000_000)));
+    let mut archive = tar::Archive::new(layer.reader());
+    let mut times = Vec::new();
+    for member in archive.entries().unwrap() {
+        let mut member = member.unwrap();
+        let mut time = member.header().mtime().unwrap().to_string();
+        if let Some(extensions) = member.pax_extensions().unwrap() {
+            for extension in extensions.map(Result::unwrap) {
+                time = format!("{}={}", extension.key().unwrap(), extension.value().unwrap());
+            }
+        }
+        times.push(format!("{} {time}", member.path().unwrap().display()));
+    }
+    assert_eq!(
+        times,
+        [
+            "__pycache__/ 1000000000",
+            "__pycache__/m.cpython-313.pyc 1000000000",
+            "__pycache__/n.cpython-313.pyc 1000000000",
+            "m.py 2000000000",
+            "n.py 1500000000",
+            "new 1500000000",
+            "old mtime=-5",
+        ]
+    );
+}
+
+#[test]
+fn long_odd_and_huge_values_survive() {
+    let long = format!("/{}/{}", "d".repeat(120), "f".repeat(120));
+    let longer = format!("{long}{}", "g".repeat(80));
+    let base = Base::new()
+        .dir(&format!("/{}", "d".repeat(120)), 0o755)
+        .file(&long, 0o644, b"long")
+        .file(&longer, 0o644, b"longer")
+        .link("/link", &"t".repeat(150))
+        .file("/odd\\xff\\xfe", 0o644, b"odd")
+        .file("/id", 0o644, b"id")
+        .with("/id", |entry| (entry.uid, entry.gid) = (4_000_000_000, 2_097_152))
+        .put("/dev/big", entry(EntryKind::BlockDevice { major: 259, minor: 1_048_575 }, 0o660))
+        .dir("/dev", 0o755)
+        .with("/", |entry| entry.mode = 0o700);
+    let layer = layer_of(&base, None);
+    let text = tar_as_text(layer.reader());
+    let d = "d".repeat(120);
+    let expected = [
+        "./: dir 0700 0:0".into(),
+        format!("{d}/: dir 0755 0:0"),
+        format!("{d}/{}: file 0644 0:0 4 {}", "f".repeat(120), &Digest::of(b"long").hex()[..8]),
+        format!("{d}/{}{}: file 0644 0:0 6 {}", "f".repeat(120), "g".repeat(80), &Digest::of(b"longer").hex()[..8]),
+        "dev/: dir 0755 0:0".into(),
+        "dev/big: block-device 0660 0:0 259:1048575".into(),
+        format!("id: file 0644 4000000000:2097152 2 {}", &Digest::of(b"id").hex()[..8]),
+        format!("link: symlink 0777 0:0 -> {}", "t".repeat(150)),
+        format!("odd\\xff\\xfe: file 0644 0:0 3 {}", &Digest::of(b"odd").hex()[..8]),
+    ];
+    assert_eq!(text, expected);
+    // The other reader that matters.
+    let dir = tempfile::tempdir().unwrap();
+    let tar = dir.path().join("layer.tar");
+    std::io::copy(&mut layer.reader(), &mut fs::File::create(&tar).unwrap()).unwrap();
+    let listed = run("tar", &["--numeric-owner", "-tvf", tar.to_str().unwrap()]);
+    assert!(
+        listed.contains("4000000000/2097152") && listed.contains("259,1048575") && listed.contains("odd\\377\\376")
+    );
+}
+
+#[test]
+fn a_base_that_changes_meanwhile_is_an_error() {
+    for (content, found) in [("other", "5 bytes"), ("longer content", "14 bytes"), ("", "0 bytes")] {
+        let base = Base::new().file("/f", 0o644, b"first");
+        let manifest = manifest_of(&base);
+        fs::write(base.dir.path().join("f"), content).unwrap();
+        let error = write_layer(&manifest, &base.rootfs(), None, tempfile::tempfile().unwrap()).err().unwrap();
+        assert!(matches!(error, AssembleError::Changed { .. }));
+        assert!(error.to_string().starts_with("/f changed while the image was made"), "{error}");
+        assert!(error.to_string().contains(found), "{error}");
+    }
+}
+
+#[test]
+fn nothing_lies_below_a_link() {
+    let base = Base::new().link("/lib", "usr/lib");
+    let mut manifest = manifest_of(&base);
+    let chosen = manifest.entries.get(&path("/lib")).unwrap().clone();
+    manifest.entries.insert(path("/lib/x"), chosen);
+    let error = write_layer(&manifest, &base.rootfs(), None, tempfile::tempfile().unwrap()).err().unwrap();
+    assert_eq!(error.to_string(), "the manifest has /lib/x below /lib, which is not a directory");
+}
+
+#[test]
+fn skopeo_and_umoci_read_a_docker_archive() {
+    let out = tempfile::tempdir().unwrap();
+    let published = publish(&[at("docker-archive", out.path(), "x.tar:team/app:1.0")], &zoo(), &["ignored"]);
+    let archive = format!("docker-archive:{}/x.tar", out.path().display());
+    assert_eq!(published[0].bytes, out.path().join("x.tar").metadata().unwrap().len());
+    let inspected: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", &archive])).unwrap();
+    assert_eq!(inspected["config"]["Cmd"], serde_json::json!(["/bin/app"]));
+    let tags: Value = serde_json::from_str(&run("skopeo", &["list-tags", &archive])).unwrap();
+    assert_eq!(tags["Tags"], serde_json::json!(["docker.io/team/app:1.0"]));
+    let layout = format!("{}/y", out.path().display());
+    run("skopeo", &["copy", "-q", "--insecure-policy", &archive, &format!("oci:{layout}:1.0")]);
+    let bundle = format!("{}/bundle", out.path().display());
+    run("umoci", &["unpack", "--rootless", "--image", &format!("{layout}:1.0"), &bundle]);
+    assert_unpacked(&Path::new(&bundle).join("rootfs"));
+}
+
+/// That the zoo is at `root`, as far as a reader without privileges makes it.
+fn assert_unpacked(root: &Path) {
+    assert_eq!(fs::read(root.join("bin/app")).unwrap(), b"application");
+    assert_eq!(root.join("bin/app").metadata().unwrap().ino(), root.join("bin/app2").metadata().unwrap().ino());
+    assert_eq!(fs::read_link(root.join("lib")).unwrap(), PathBuf::from("usr/lib"));
+    assert_eq!(root.join("bin/su").metadata().unwrap().permissions().mode() & 0o7777, 0o4755);
+    assert_eq!(root.join("tmp").metadata().unwrap().permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::read(root.join("usr/lib/libx.so")).unwrap(), vec![7; 700_000]);
+    assert_eq!(root.join("etc").metadata().unwrap().mtime(), 1_000_000_000);
+}
+
+#[test]
+fn oci_layouts_are_read_by_others_and_gain_names() {
+    let out = tempfile::tempdir().unwrap();
+    let first = publish(&[at("oci", out.path(), "layout:one")], &zoo(), &[]);
+    assert_eq!(names(out.path()), ["layout"]);
+    let layout = format!("oci:{}/layout", out.path().display());
+    let digest = |name: &str| -> String {
+        let text = run("skopeo", &["inspect", "--format", "{{.Digest}}", &format!("{layout}:{name}")]);
+        text.trim().to_owned()
+    };
+    assert_eq!(digest("one"), first[0].digest.unwrap().to_string());
+    let other = Base::new().file("/other", 0o644, b"other");
+    let second = publish(&[at("oci", out.path(), "layout:two")], &other, &[]);
+    assert_eq!(digest("one"), first[0].digest.unwrap().to_string());
+    assert_eq!(digest("two"), second[0].digest.unwrap().to_string());
+    publish(&[at("oci", out.path(), "layout:one")], &other, &[]);
+    assert_eq!(digest("one"), second[0].digest.unwrap().to_string());
+    assert_eq!(names(&out.path().join("layout")), ["blobs", "index.json", "oci-layout"]);
+    let bundle = format!("{}/bundle", out.path().display());
+    publish(&[at("oci", out.path(), "layout:zoo")], &zoo(), &[]);
+    run("umoci", &["unpack", "--rootless", "--image", &format!("{}/layout:zoo", out.path().display()), &bundle]);
+    assert_unpacked(&Path::new(&bundle).join("rootfs"));
+}
+
+#[test]
+fn oci_archives_take_the_names_of_the_command_line() {
+    let out = tempfile::tempdir().unwrap();
+    let published = publish(&[at("oci-archive", out.path(), "x.tar")], &zoo(), &["app:1.0", "app:latest"]);
+    for name in ["app:1.0", "app:latest"] {
+        let image = format!("oci-archive:{}/x.tar:{name}", out.path().display());
+        let digest = run("skopeo", &["inspect", "--format", "{{.Digest}}", &image]);
+        assert_eq!(digest.trim(), published[0].digest.unwrap().to_string());
+    }
+}
+
+#[test]
+fn compressed_layers_are_one_gzip_member_of_the_same_bytes() {
+    let out = tempfile::tempdir().unwrap();
+    // Several blocks, of data that compresses, that does not, and that reaches back over a cut.
+    let mut noise = Vec::new();
+    let mut state = 1u64;
+    for _ in 0..200_000 {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        noise.extend_from_slice(&state.to_le_bytes());
+    }
+    let base = Base::new().file("/noise", 0o644, &noise).file("/noise2", 0o644, &noise).file(
+        "/zero",
+        0o644,
+        &vec![0; 3 << 20],
+    );
+    let layer = layer_of(&base, None);
+    let compressed = |name: &str, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let dir = out.path().join(name);
+        let destination = Destination::OciDir { dir: dir.clone(), tag: None };
+        pool.install(|| {
+            let staged = stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &[]).unwrap();
+            publish_all(staged).unwrap()
+        });
+        let index: Value = serde_json::from_slice(&fs::read(dir.join("index.json")).unwrap()).unwrap();
+        let blob = |digest: &Value| {
+            let digest: Digest = digest.as_str().unwrap().parse().unwrap();
+            fs::read(dir.join("blobs/sha256").join(digest.hex())).unwrap()
+        };
+        let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0]["digest"])).unwrap();
+        let bytes = blob(&manifest["layers"][0]["digest"]);
+        assert_eq!(Digest::of(&bytes).to_string(), manifest["layers"][0]["digest"]);
+        bytes
+    };
+    let one = compressed("one", 1);
+    assert_eq!(one, compressed("three", 3));
+    let mut plain = Vec::new();
+    // This reader stops after the first member.
+    flate2::read::GzDecoder::new(&one[..]).read_to_end(&mut plain).unwrap();
+    assert_eq!(Digest::of(&plain), layer.diff_id);
+    let file = out.path().join("x.gz");
+    fs::write(&file, &one).unwrap();
+    run("gzip", &["-t", file.to_str().unwrap()]);
+}
+
+#[test]
+fn a_directory_gets_the_files_themselves() {
+    let out = tempfile::tempdir().unwrap();
+    let base = zoo().with("/", |entry| entry.mode = 0o711);
+    let published = publish(&[at("rootfs", out.path(), "tree")], &base, &[]);
+    assert_eq!(names(out.path()), ["tree"]);
+    assert_eq!(dir_as_text(&out.path().join("tree")), [""]);
+    assert_unpacked(&out.path().join("tree"));
+    assert_eq!(published[0].bytes, manifest_of(&base).totals().bytes);
+    let is_root = nix::unistd::geteuid().is_root();
+    assert_eq!(published[0].warnings.is_empty(), is_root, "{:?}", published[0].warnings);
+    if is_root {
+        let meta = out.path().join("tree/etc/app.conf").metadata().unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (7, 8));
+        assert_eq!(xattr::get(out.path().join("tree/bin/web"), "security.capability").unwrap().unwrap(), CAPABILITY);
+    }
+}
+
+#[test]
+fn an_empty_directory_is_filled_in_place() {
+    let out = tempfile::tempdir().unwrap();
+    for transport in ["rootfs", "oci", "dockerfile"] {
+        let dir = out.path().join(transport);
+        fs::create_dir(&dir).unwrap();
+        let before = dir.metadata().unwrap().ino();
+        publish(&[at(transport, out.path(), transport)], &zoo(), &[]);
+        assert_eq!(dir.metadata().unwrap().ino(), before);
+        assert!(names(&dir).len() >= 3 && names(&dir).iter().all(|name| !name.starts_with('.')));
+    }
+}
+
+#[test]
+fn destinations_are_read_as_skopeo_reads_them() {
+    for text in [
+        "docker-archive:a.tar",
+        "docker-archive:a.tar:app",
+        "docker-archive:a.tar:example.com:5000/app:1.0",
+        "oci:dir",
+        "oci:dir:tag",
+        "oci-archive:/x/a.tar:tag",
+        "rootfs:dir",
+        "dockerfile:../dir",
+    ] {
+        assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
+    }
+    for (text, expected) in [
+        (
+            "app:1.0",
+            "\"app:1.0\" is not a destination\nhint: use docker-archive:FILE[:REF], oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR or dockerfile:DIR",
+        ),
+        (
+            "image.tar",
+            "\"image.tar\" is not a destination\nhint: use docker-archive:FILE[:REF], oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR or dockerfile:DIR",
+        ),
+        (
+            "docker://app:1",
+            "\"docker://app:1\": writing to a registry is not supported by this version\nhint: write docker-archive:image.tar and run `skopeo copy docker-archive:image.tar docker://app:1`",
+        ),
+        (
+            "docker-daemon:app:1",
+            "\"docker-daemon:app:1\": writing to a Docker daemon is not supported by this version\nhint: write docker-archive:image.tar and run `skopeo copy docker-archive:image.tar docker-daemon:app:1`",
+        ),
+        ("oci:", "\"oci:\" names no directory"),
+        ("docker-archive:x:", "\"docker-archive:x:\" names no name after the last colon"),
+    ] {
+        assert_eq!(text.parse::<Destination>().unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn bad_destinations_are_refused_before_anything_is_done() {
+    let out = tempfile::tempdir().unwrap();
+    fs::write(out.path().join("file"), "").unwrap();
+    fs::create_dir(out.path().join("full")).unwrap();
+    fs::write(out.path().join("full/file"), "").unwrap();
+    let shown = out.path().display();
+    let message = |transport: &str, rest: &str| at(transport, out.path(), rest).check().unwrap_err().to_string();
+    let exists = "hint: remove it first, or choose another name";
+    assert_eq!(message("docker-archive", "file"), format!("{shown}/file exists already\n{exists}"));
+    assert_eq!(
+        message("oci", "full"),
+        format!("{shown}/full exists already and is not an empty directory, nor an OCI layout\n{exists}")
+    );
+    assert_eq!(
+        message("rootfs", "full"),
+        format!("{shown}/full exists already and is not an empty directory\n{exists}")
+    );
+    assert_eq!(
+        message("rootfs", "file"),
+        format!("{shown}/file exists already and is not an empty directory\n{exists}")
+    );
+    assert_eq!(
+        message("oci-archive", "no/x.tar"),
+        format!("cannot write to {shown}/no: there is no such directory\nhint: create it first")
+    );
+    assert_eq!(message("oci-archive", "file/x.tar"), format!("cannot write to {shown}/file: it is not a directory"));
+    assert!(message("docker-archive", "x.tar:Bad Name").contains("is not an image name"));
+    let twice = [at("oci-archive", out.path(), "x"), at("rootfs", &out.path().join("full/.."), "x")];
+    assert!(matches!(check_all(&twice), Err(DestinationError::Twice { .. })));
+}
+
+#[test]
+fn what_is_staged_and_not_published_leaves_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let base = zoo();
+    let layer = layer_of(&base, None);
+    let destinations = ["docker-archive", "oci", "oci-archive", "rootfs", "dockerfile"]
+        .map(|transport| at(transport, out.path(), transport));
+    let stage = || stage_all(&destinations, &layer, &config_for(&layer), &manifest_of(&base), &[]);
+    drop(stage().unwrap());
+    assert_eq!(names(out.path()), Vec::<String>::new());
+    // The third cannot be published: two are, and the rest leaves nothing.
+    let staged = stage().unwrap();
+    fs::write(out.path().join("oci-archive"), "mine").unwrap();
+    let error = publish_all(staged).unwrap_err();
+    assert_eq!(error.published.len(), 2);
+    assert!(error.to_string().contains("exists already"), "{error}");
+    assert_eq!(names(out.path()), ["docker-archive", "oci", "oci-archive"]);
+    assert_eq!(fs::read(out.path().join("oci-archive")).unwrap(), b"mine");
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_and_what_lives_is_not() {
+    let out = tempfile::tempdir().unwrap();
+    let base = zoo();
+    let layer = layer_of(&base, None);
+    fs::create_dir_all(out.path().join(".tree.scrimp-1-0/locked/x")).unwrap();
+    fs::set_permissions(out.path().join(".tree.scrimp-1-0/locked"), fs::Permissions::from_mode(0o500)).unwrap();
+    fs::write(out.path().join(".x.tar.scrimp-77-3"), "").unwrap();
+    fs::create_dir(out.path().join(".mine.scrimp-x")).unwrap();
+    let stage = |name: &str| {
+        let destination = at("rootfs", out.path(), name);
+        stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &[]).unwrap()
+    };
+    let living = stage("living");
+    publish_all(stage("tree")).unwrap();
+    let left = names(out.path());
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left[0].starts_with(".living.scrimp-") && left[1] == ".mine.scrimp-x" && left[2] == "tree", "{left:?}");
+    publish_all(living).unwrap();
+    assert_eq!(names(out.path()), [".mine.scrimp-x", "living", "tree"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_manifest_reads_back(
+        members in proptest::collection::btree_map(
+            "[a-d]{1,3}(/[a-d\u{e9}]{1,60}){0,4}",
+            (0u32..5, 0u32..0o10000, any::<u32>(), any::<i32>(), proptest::collection::vec(any::<u8>(), 0..2000)),
+            0..30,
+        )
+    ) {
+        let mut base = Base::new();
+        for (name, (kind, mode, id, mtime, content)) in &members {
+            let name = format!("/{name}");
+            // A name below something that is no directory cannot be.
+            let has_file_above = path(&name).ancestors().any(|p| base.entries.get(&p).is_some_and(|e| !e.is_dir()));
+            if has_file_above {
+                continue;
+            }
+            base = match kind {
+                0 => base.dir(&name, *mode),
+                1 => base.link(&name, "somewhere/else"),
+                2 => base.put(&name, entry(EntryKind::Fifo, *mode)),
+                _ => base.file(&name, *mode, content),
+            };
+            base = base.with(&name, |entry| {
+                (entry.uid, entry.gid, entry.mtime) = (*id, id.rotate_left(7), i64::from(*mtime));
+                if kind % 2 == 0 {
+                    entry.xattrs.insert("user.x".into(), content.clone());
+                }
+            });
+        }
+        let manifest = manifest_of(&base);
+        let layer = write_layer(&manifest, &base.rootfs(), None, tempfile::tempfile().unwrap()).unwrap();
+        let mut expected = Vec::new();
+        for (path, chosen) in manifest.entries.iter().filter(|(path, _)| !path.is_root()) {
+            let e = &chosen.entry;
+            let (kind, rest) = match &e.kind {
+                EntryKind::File { size, digest, .. } => ("file", format!(" {size} {}", &digest.unwrap().hex()[..8])),
+                EntryKind::Dir => ("dir", String::new()),
+                EntryKind::Symlink { target } => ("symlink", format!(" -> {}", String::from_utf8_lossy(target))),
+                _ => ("fifo", String::new()),
+            };
+            let xattrs: String =
+                e.xattrs.iter().map(|(k, v)| format!(" {k}={}", scrimp::base::escape_bytes(v))).collect();
+            let slash = if e.is_dir() { "/" } else { "" };
+            let name = scrimp::base::escape_bytes(path.relative()).into_owned();
+            expected.push(format!("{name}{slash}: {kind} {:04o} {}:{}{rest}{xattrs}", e.mode, e.uid, e.gid));
+        }
+        prop_assert_eq!(tar_as_text(layer.reader()), expected);
+    }
+}
