@@ -180,7 +180,7 @@ impl Destination {
     /// anything else is done.
     pub fn check(&self) -> Result<(), DestinationError> {
         if let Destination::DockerArchive { reference: Some(reference), .. } = self {
-            docker_archive::repo_tag(reference).map_err(|e| DestinationError::Name(e.to_string()))?;
+            check_name(reference)?;
         }
         let path = self.path();
         let shown = || path.display().to_string();
@@ -203,16 +203,23 @@ impl Destination {
     }
 }
 
-/// [`Destination::check`] for all of them, and whether two are the same place.
-pub fn check_all(destinations: &[Destination]) -> Result<(), DestinationError> {
+/// [`Destination::check`] for all of them, and whether two are the same place. `tags` are the names of `-t`.
+pub fn check_all(destinations: &[Destination], tags: &[String]) -> Result<(), DestinationError> {
     let mut seen: BTreeMap<PathBuf, &Destination> = BTreeMap::new();
     for destination in destinations {
         destination.check()?;
+        if let Destination::DockerArchive { reference: None, .. } = destination {
+            tags.iter().try_for_each(|tag| check_name(tag))?;
+        }
         if let Some(first) = seen.insert(real_path(destination.path()), destination) {
             return Err(DestinationError::Twice { first: first.to_string(), second: destination.to_string() });
         }
     }
     Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), DestinationError> {
+    docker_archive::repo_tag(name).map(drop).map_err(|error| DestinationError::Name(error.to_string()))
 }
 
 /// The path without links, of a file that need not exist.

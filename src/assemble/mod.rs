@@ -110,7 +110,7 @@ pub fn stage_all(
     manifest: &Manifest,
     tags: &[String],
 ) -> Result<Vec<Staged>, AssembleError> {
-    check_all(destinations)?;
+    check_all(destinations, tags)?;
     destinations.iter().map(|destination| stage(destination, layer, config, manifest, tags)).collect()
 }
 

@@ -136,13 +136,14 @@ impl<W: Write> TarWriter<W> {
             let (major, minor) = device.unwrap_or_default();
             octal(&mut ustar.dev_major, major);
             octal(&mut ustar.dev_minor, minor);
-            if !fill(&mut ustar.name, &name) {
-                match split(&name) {
-                    Some((prefix, rest)) => {
-                        fill(&mut ustar.prefix, prefix);
-                        fill(&mut ustar.name, rest);
-                    }
-                    None => push_pax(&mut pax, b"path", &name),
+            match split(&name) {
+                Some((prefix, rest)) => {
+                    fill(&mut ustar.prefix, prefix);
+                    fill(&mut ustar.name, rest);
+                }
+                None => {
+                    fill(&mut ustar.name, &name);
+                    push_pax(&mut pax, b"path", &name);
                 }
             }
         }
@@ -225,8 +226,12 @@ fn octal(field: &mut [u8; 8], value: u32) {
     fill(field, format!("{value:07o}\0").as_bytes());
 }
 
-/// Divides a name into prefix and rest at a slash that belongs to neither; `None` where there is no such slash.
+/// Divides a name into prefix and rest at a slash that belongs to neither; a name that fits has no prefix. `None` when
+/// it is too long for both.
 fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    if name.len() <= 100 {
+        return Some((b"", name));
+    }
     // The last byte may be the slash of a directory, which must stay with the rest.
     let slash = name[..name.len() - 1].iter().take(156).rposition(|&b| b == b'/')?;
     let (prefix, rest) = (&name[..slash], &name[slash + 1..]);

@@ -60,14 +60,14 @@ fn zoo() -> Base {
         .link("/usr/lib/libx.so", "libx.so.1")
 }
 
-const ZOO: [&str; 16] = [
+const ZOO: [&str; 15] = [
     "bin/: dir 0755 0:0",
-    "bin/app: file 0755 0:0 11 3d80f1c9",
+    "bin/app: file 0755 0:0 11 1fe28920",
     "bin/app2: hardlink 0755 0:0 -> bin/app",
-    "bin/su: file 4755 0:0 2 a2a2b1c2",
-    "bin/web: file 0755 0:0 3 x security.capability=CAP",
+    "bin/su: file 4755 0:0 2 0a64ce10",
+    "bin/web: file 0755 0:0 3 4b5e57f6 security.capability=\\x01\\x00\\x00\\x02\\x00\\x04\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00",
     "etc/: dir 0750 5:6",
-    "etc/app.conf: file 0640 7:8 4 x",
+    "etc/app.conf: file 0640 7:8 4 77e7ce77",
     "lib: symlink 0777 0:0 -> usr/lib",
     "run/: dir 0755 0:0",
     "run/fifo: fifo 0600 0:0",
@@ -75,8 +75,26 @@ const ZOO: [&str; 16] = [
     "usr/: dir 0755 0:0",
     "usr/lib/: dir 0755 0:0",
     "usr/lib/libx.so: symlink 0777 0:0 -> libx.so.1",
-    "usr/lib/libx.so.1: file 0644 0:0 700000 x",
-    "",
+    "usr/lib/libx.so.1: file 0644 0:0 700000 dbac631a",
+];
+
+const ZOO_ON_DISK: [&str; 16] = [
+    "/: dir 0711",
+    "bin/: dir 0755",
+    "bin/app2: file 0755 11 1fe28920 2 names",
+    "bin/app: file 0755 11 1fe28920 2 names",
+    "bin/su: file 4755 2 0a64ce10",
+    "bin/web: file 0755 3 4b5e57f6",
+    "etc/: dir 0750",
+    "etc/app.conf: file 0640 4 77e7ce77",
+    "lib: symlink -> usr/lib",
+    "run/: dir 0755",
+    "run/fifo: fifo 0600",
+    "tmp/: dir 1777",
+    "usr/: dir 0755",
+    "usr/lib/: dir 0755",
+    "usr/lib/libx.so.1: file 0644 700000 dbac631a",
+    "usr/lib/libx.so: symlink -> libx.so.1",
 ];
 
 /// Runs a program and returns what it printed.
@@ -119,7 +137,8 @@ fn a_layer_has_everything_as_the_base_has_it() {
 
 #[test]
 fn a_layer_is_the_same_bytes_for_ever() {
-    assert_eq!(layer_of(&zoo(), None).diff_id.to_string(), "sha256:");
+    let diff_id = layer_of(&zoo(), None).diff_id.to_string();
+    assert_eq!(diff_id, "sha256:a775a2212dcd0b8b9397de264bf2dbe950fedd95397289f74dfa247c19764537");
 }
 
 #[test]
@@ -236,7 +255,7 @@ fn skopeo_and_umoci_read_a_docker_archive() {
     let inspected: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", &archive])).unwrap();
     assert_eq!(inspected["config"]["Cmd"], serde_json::json!(["/bin/app"]));
     let tags: Value = serde_json::from_str(&run("skopeo", &["list-tags", &archive])).unwrap();
-    assert_eq!(tags["Tags"], serde_json::json!(["docker.io/team/app:1.0"]));
+    assert_eq!(tags["Tags"], serde_json::json!(["team/app:1.0"]));
     let layout = format!("{}/y", out.path().display());
     run("skopeo", &["copy", "-q", "--insecure-policy", &archive, &format!("oci:{layout}:1.0")]);
     let bundle = format!("{}/bundle", out.path().display());
@@ -341,7 +360,7 @@ fn a_directory_gets_the_files_themselves() {
     let base = zoo().with("/", |entry| entry.mode = 0o711);
     let published = publish(&[at("rootfs", out.path(), "tree")], &base, &[]);
     assert_eq!(names(out.path()), ["tree"]);
-    assert_eq!(dir_as_text(&out.path().join("tree")), [""]);
+    assert_eq!(dir_as_text(&out.path().join("tree")), ZOO_ON_DISK);
     assert_unpacked(&out.path().join("tree"));
     assert_eq!(published[0].bytes, manifest_of(&base).totals().bytes);
     let is_root = nix::unistd::geteuid().is_root();
@@ -432,8 +451,10 @@ fn bad_destinations_are_refused_before_anything_is_done() {
     );
     assert_eq!(message("oci-archive", "file/x.tar"), format!("cannot write to {shown}/file: it is not a directory"));
     assert!(message("docker-archive", "x.tar:Bad Name").contains("is not an image name"));
+    let named = check_all(&[at("docker-archive", out.path(), "x")], &["A".into()]).unwrap_err().to_string();
+    assert!(named.starts_with("\"A\" is not an image name"), "{named}");
     let twice = [at("oci-archive", out.path(), "x"), at("rootfs", &out.path().join("full/.."), "x")];
-    assert!(matches!(check_all(&twice), Err(DestinationError::Twice { .. })));
+    assert!(matches!(check_all(&twice, &[]), Err(DestinationError::Twice { .. })));
 }
 
 #[test]
@@ -529,4 +550,103 @@ proptest! {
         }
         prop_assert_eq!(tar_as_text(layer.reader()), expected);
     }
+}
+
+/// A place for built images that goes away with the test.
+struct Storage {
+    dir: tempfile::TempDir,
+}
+
+impl Storage {
+    fn new() -> Self {
+        Storage { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn buildah(&self, args: &[&str]) {
+        let (root, run_root) =
+            (format!("{}/root", self.dir.path().display()), format!("{}/run", self.dir.path().display()));
+        run("buildah", &[&["--root", &root, "--runroot", &run_root, "--storage-driver", "vfs"], args].concat());
+    }
+
+    /// Loads a Docker archive under `name`.
+    fn load(&self, archive: &Path, name: &str) {
+        self.buildah(&["pull", "-q", &format!("docker-archive:{}", archive.display())]);
+        self.buildah(&["inspect", "--type", "image", name]);
+    }
+
+    /// Builds a context and returns the layer of what came out, as text, and its config.
+    fn build(&self, context: &Path) -> (Vec<String>, Value) {
+        let context = context.to_str().unwrap();
+        self.buildah(&[
+            "bud",
+            "-q",
+            "--isolation",
+            "chroot",
+            "--pull=never",
+            "--format",
+            "docker",
+            "-t",
+            "built",
+            context,
+        ]);
+        let out = self.dir.path().join("built");
+        self.buildah(&["push", "-q", "--disable-compression", "built", &format!("dir:{}", out.display())]);
+        let read = |digest: &Value| fs::read(out.join(&digest.as_str().unwrap()[7..])).unwrap();
+        let manifest: Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+        assert_eq!(manifest["layers"].as_array().unwrap().len(), 1, "one layer");
+        let config = serde_json::from_slice(&read(&manifest["config"]["digest"])).unwrap();
+        (tar_as_text(&read(&manifest["layers"][0]["digest"])[..]), config)
+    }
+}
+
+#[test]
+fn a_build_context_without_a_base_builds_the_same_tree() {
+    let out = tempfile::tempdir().unwrap();
+    publish(&[at("dockerfile", out.path(), "context")], &zoo(), &[]);
+    assert_eq!(names(&out.path().join("context")), ["Dockerfile", "files.txt", "rootfs.tar"]);
+    let (tree, _) = Storage::new().build(&out.path().join("context"));
+    assert_eq!(tree, ZOO);
+}
+
+#[test]
+fn a_build_context_takes_files_from_the_base_by_name() {
+    let out = tempfile::tempdir().unwrap();
+    let base = zoo().file("/etc/with blank", 0o600, b"b").file("/etc/[odd]$x", 0o600, b"o").file("/top", 0o644, b"t");
+    let name = "localhost/scrimp-test-base:1";
+    publish(&[at("docker-archive", out.path(), &format!("base.tar:{name}"))], &base, &[]);
+    let storage = Storage::new();
+    storage.load(&out.path().join("base.tar"), name);
+    let layer = layer_of(&base, None);
+    let text = r#"{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin","Q=a \"b\" $c \\d"],"User":"7:8",
+        "WorkingDir":"/usr","Entrypoint":["/bin/app","$x"],"Cmd":["a b"],"StopSignal":"SIGQUIT","Volumes":{"/tmp":{}},
+        "ExposedPorts":{"80/tcp":{}},"Healthcheck":{"Test":["CMD-SHELL","app || exit 1"],"Interval":5000000000,"Retries":2},
+        "Labels":{"a b":"c"},"OnBuild":["RUN x"],"Shell":["/bin/ash","-c"]}}"#;
+    let config = ImageConfig::parse(text.as_bytes()).unwrap();
+    let config = slim_config(&config, &Overrides::default(), Some(name), None, &layer.diff_id, Epoch(0));
+    let context = at("dockerfile", out.path(), "context");
+    let staged = stage_all(&[context], &layer, &config, &manifest_of(&base), &[]).unwrap();
+    publish_all(staged).unwrap();
+    let context = out.path().join("context");
+    assert_eq!(names(&context), ["Dockerfile", "files.txt", "skeleton.tar"]);
+    let dockerfile = fs::read_to_string(context.join("Dockerfile")).unwrap();
+    assert!(dockerfile.contains("ARG BASE=localhost/scrimp-test-base:1\nFROM ${BASE} AS source\n"), "{dockerfile}");
+    assert!(dockerfile.contains("COPY --from=source --chown=7:8 [\"/etc/app.conf\", \\\n"), "{dockerfile}");
+    let (tree, built) = storage.build(&context);
+    assert_eq!(tree, tar_as_text(layer.reader()));
+    for key in [
+        "Env",
+        "User",
+        "WorkingDir",
+        "Entrypoint",
+        "Cmd",
+        "StopSignal",
+        "Volumes",
+        "ExposedPorts",
+        "Healthcheck",
+        "OnBuild",
+        "Shell",
+    ] {
+        assert_eq!(built["config"][key], config.document()["config"][key], "{key}");
+    }
+    assert_eq!(built["config"]["Labels"]["a b"], "c");
 }

@@ -111,25 +111,17 @@ pub fn quiet() -> Observation {
 pub fn tar_as_text(tar: impl Read) -> Vec<String> {
     let mut archive = tar::Archive::new(tar);
     let mut lines = Vec::new();
-    for entry in archive.entries().unwrap() {
+    let mut pax = BTreeMap::new();
+    for entry in archive.entries().unwrap().raw(true) {
         let mut entry = entry.unwrap();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        let mut xattrs = String::new();
-        if let Some(extensions) = entry.pax_extensions().unwrap() {
-            for extension in extensions.map(Result::unwrap) {
-                if let Some(name) = extension.key().unwrap().strip_prefix("SCHILY.xattr.") {
-                    xattrs.push_str(&format!(" {name}={}", escape_bytes(extension.value_bytes())));
-                }
-            }
-        }
-        let name = escape_bytes(&entry.path_bytes()).into_owned();
-        let target = entry.link_name_bytes().map(|t| escape_bytes(&t).into_owned()).unwrap_or_default();
         let header = entry.header();
-        let owner = format!("{}:{}", header.uid().unwrap(), header.gid().unwrap());
-        let device =
-            || format!("{}:{}", header.device_major().unwrap().unwrap(), header.device_minor().unwrap().unwrap());
         let kind = match header.entry_type() {
+            tar::EntryType::XHeader => {
+                pax = pax_records(&content);
+                continue;
+            }
             tar::EntryType::Regular => "file",
             tar::EntryType::Directory => "dir",
             tar::EntryType::Symlink => "symlink",
@@ -139,15 +131,44 @@ pub fn tar_as_text(tar: impl Read) -> Vec<String> {
             tar::EntryType::Fifo => "fifo",
             other => panic!("{other:?}"),
         };
+        let text = |key: &str, otherwise: Vec<u8>| escape_bytes(pax.get(key).unwrap_or(&otherwise)).into_owned();
+        let name = text("path", header.path_bytes().into_owned());
+        let uid = text("uid", header.uid().unwrap().to_string().into());
+        let gid = text("gid", header.gid().unwrap().to_string().into());
+        let target = text("linkpath", header.link_name_bytes().unwrap_or_default().into_owned());
+        let device = || (header.device_major().unwrap().unwrap(), header.device_minor().unwrap().unwrap());
         let rest = match kind {
             "file" => format!(" {} {}", content.len(), &Digest::of(&content).hex()[..8]),
             "symlink" | "hardlink" => format!(" -> {target}"),
-            "char-device" | "block-device" => format!(" {}", device()),
+            "char-device" | "block-device" => format!(" {}:{}", device().0, device().1),
             _ => String::new(),
         };
-        lines.push(format!("{name}: {kind} {:04o} {owner}{rest}{xattrs}", header.mode().unwrap()));
+        let xattrs: String = pax
+            .iter()
+            .filter_map(|(key, value)| Some(format!(" {}={}", key.strip_prefix("SCHILY.xattr.")?, escape_bytes(value))))
+            .collect();
+        // Some writers put the type of the file there too.
+        let mode = header.mode().unwrap() & 0o7777;
+        lines.push(format!("{name}: {kind} {mode:04o} {uid}:{gid}{rest}{xattrs}"));
+        pax.clear();
     }
     lines
+}
+
+/// The records of a pax header by their lengths: a value may hold a newline.
+fn pax_records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut records = BTreeMap::new();
+    while !bytes.is_empty() {
+        let space = bytes.iter().position(|&b| b == b' ').unwrap();
+        let length: usize = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();
+        let (record, rest) = bytes.split_at(length);
+        let record = record[space + 1..].strip_suffix(b"\n").unwrap();
+        let equals = record.iter().position(|&b| b == b'=').unwrap();
+        let key = String::from_utf8(record[..equals].to_vec()).unwrap();
+        assert!(records.insert(key, record[equals + 1..].to_vec()).is_none());
+        bytes = rest;
+    }
+    records
 }
 
 /// What a directory holds, all levels, as [`tar_as_text`] has it; owners left out.
