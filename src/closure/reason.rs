@@ -1,5 +1,9 @@
 //! Why a path must be in the image.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ImagePath;
@@ -34,4 +38,62 @@ pub enum Reason {
     Keep,
     /// Verification missed it.
     Repair,
+}
+
+/// A text that names no [`Reason`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a reason")]
+pub struct ReasonError(String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Access(operation) => operation.serialize(f),
+            Reason::ProbeTool => f.write_str("probe-tool"),
+            Reason::Parent => f.write_str("parent"),
+            Reason::Link(path) => write!(f, "link:{path}"),
+            Reason::Needed(path) => write!(f, "needed:{path}"),
+            Reason::Interpreter(path) => write!(f, "interpreter:{path}"),
+            Reason::Dlopen(path) => write!(f, "dlopen:{path}"),
+            Reason::Nss(path) => write!(f, "nss:{path}"),
+            Reason::Source(path) => write!(f, "source:{path}"),
+            Reason::Healthcheck => f.write_str("healthcheck"),
+            Reason::Runtime => f.write_str("runtime"),
+            Reason::Keep => f.write_str("keep"),
+            Reason::Repair => f.write_str("repair"),
+        }
+    }
+}
+
+impl FromStr for Reason {
+    type Err = ReasonError;
+
+    fn from_str(text: &str) -> Result<Self, ReasonError> {
+        let bad = || ReasonError(text.to_owned());
+        if let Some((word, path)) = text.split_once(':') {
+            let path = ImagePath::from_text(path).map_err(|_| bad())?;
+            return Ok(match word {
+                "link" => Reason::Link(path),
+                "needed" => Reason::Needed(path),
+                "interpreter" => Reason::Interpreter(path),
+                "dlopen" => Reason::Dlopen(path),
+                "nss" => Reason::Nss(path),
+                "source" => Reason::Source(path),
+                _ => return Err(bad()),
+            });
+        }
+        Ok(match text {
+            "probe-tool" => Reason::ProbeTool,
+            "parent" => Reason::Parent,
+            "healthcheck" => Reason::Healthcheck,
+            "runtime" => Reason::Runtime,
+            "keep" => Reason::Keep,
+            "repair" => Reason::Repair,
+            operation => {
+                let operation: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+                    operation.into_deserializer();
+                Reason::Access(Operation::deserialize(operation).map_err(|_| bad())?)
+            }
+        })
+    }
 }

@@ -1,3 +1,9 @@
 //! Tests of the whole: the real sandbox, the real tracer, and programs of others for the results.
 
 mod architecture;
+mod assemble;
+mod layers;
+mod select;
+mod support;
+mod support_works;
+mod trees;

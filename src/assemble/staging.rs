@@ -1,0 +1,258 @@
+//! Files and directories that come into being out of sight and appear complete, or never.
+//!
+//! A file is made without a name (`O_TMPFILE`) and linked when it is done. Where the filesystem cannot do that, and for
+//! directories, the work is done under a hidden name beside the target, `.NAME.scrimp-PID-N`, which is locked while
+//! its maker lives; whoever stages something next to one that is no longer locked removes it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, RenameFlags, renameat2};
+use nix::unistd::linkat;
+
+use crate::assemble::{AssembleError, DestinationError};
+
+/// A file that has no name yet.
+pub struct StagedFile {
+    file: File,
+    target: PathBuf,
+    /// Its hidden name, where it needs one, and the lock that says it is in use.
+    hidden: Option<Hidden>,
+}
+
+/// A directory under a hidden name.
+pub struct StagedDir {
+    hidden: Hidden,
+    target: PathBuf,
+    /// Whether the hidden name lies in the target, which exists and is empty, rather than beside it.
+    inside: bool,
+}
+
+/// A hidden name that is removed with all below it when this is dropped.
+struct Hidden {
+    path: PathBuf,
+    lock: Option<Flock<File>>,
+}
+
+impl StagedFile {
+    /// Makes a file that is to become `target`. Its directory must exist.
+    pub fn new(target: &Path) -> Result<Self, AssembleError> {
+        let parent = parent_of(target);
+        sweep(&parent);
+        let unnamed = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o666)
+            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
+            .open(&parent);
+        match unnamed {
+            Ok(file) => Ok(StagedFile { file, target: target.to_owned(), hidden: None }),
+            // What filesystems and kernels say that do not know O_TMPFILE (open(2)).
+            Err(cause)
+                if matches!(
+                    cause.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT | libc::EINVAL)
+                ) =>
+            {
+                Self::named(target, &parent)
+            }
+            Err(cause) => Err(AssembleError::file("create a file in", &parent)(cause)),
+        }
+    }
+
+    fn named(target: &Path, parent: &Path) -> Result<Self, AssembleError> {
+        let (path, file) = under_hidden_name(parent, target.file_name(), |path| {
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(path)
+        })?;
+        let lock = file.try_clone().map_err(AssembleError::file("open", &path))?;
+        Ok(StagedFile { file, target: target.to_owned(), hidden: Some(Hidden::lock(path, lock)?) })
+    }
+
+    /// The file, to be written.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives the file its name, unless something has it.
+    pub fn publish(self) -> Result<(), AssembleError> {
+        let result = match &self.hidden {
+            None => {
+                let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                linkat(AT_FDCWD, Path::new(&itself), AT_FDCWD, &self.target, AtFlags::AT_SYMLINK_FOLLOW)
+            }
+            Some(hidden) => rename_new(&hidden.path, &self.target),
+        };
+        result.map_err(|errno| cannot_appear(&self.target, errno))
+    }
+}
+
+impl StagedDir {
+    /// Makes a directory that is to become `target`, which does not exist or is an empty directory.
+    pub fn new(target: &Path) -> Result<Self, AssembleError> {
+        let inside = target.is_dir();
+        // An existing directory may be a mount point or the only place where the caller may write.
+        let parent = if inside { target.to_owned() } else { parent_of(target) };
+        sweep(&parent);
+        let name = if inside { None } else { target.file_name() };
+        let (path, ()) = under_hidden_name(&parent, name, |path| DirBuilder::new().mode(0o700).create(path))?;
+        let lock = File::open(&path).map_err(AssembleError::file("open", &path))?;
+        Ok(StagedDir { hidden: Hidden::lock(path, lock)?, target: target.to_owned(), inside })
+    }
+
+    /// Where the directory is now.
+    pub fn path(&self) -> &Path {
+        &self.hidden.path
+    }
+
+    /// Gives the directory, which is private while it grows, the mode that the caller's umask asks for.
+    pub fn open_to_others(&self) -> Result<(), AssembleError> {
+        // The only way to ask for a umask without changing it is to make something.
+        let sample = self.hidden.path.join("umask");
+        let mode = fs::create_dir(&sample)
+            .and_then(|()| fs::metadata(&sample))
+            .and_then(|meta| fs::remove_dir(&sample).map(|()| meta.permissions().mode() & 0o777));
+        let mode = mode.map_err(AssembleError::file("create", &sample))?;
+        fs::set_permissions(&self.hidden.path, fs::Permissions::from_mode(mode))
+            .map_err(AssembleError::file("set the mode of", &self.hidden.path))
+    }
+
+    /// Gives the directory its name, or moves its content into the one that exists, in the order of the names; that
+    /// one keeps its own mode and owner.
+    pub fn publish(self) -> Result<(), AssembleError> {
+        if !self.inside {
+            return rename_new(&self.hidden.path, &self.target).map_err(|errno| cannot_appear(&self.target, errno));
+        }
+        let mut members = list(&self.hidden.path).map_err(AssembleError::file("list", &self.hidden.path))?;
+        members.sort();
+        for (name, path) in members {
+            let target = self.target.join(name);
+            rename_new(&path, &target).map_err(|errno| cannot_appear(&target, errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl Hidden {
+    /// Locks what has just been made at `path`.
+    fn lock(path: PathBuf, file: File) -> Result<Self, AssembleError> {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Hidden { path, lock: Some(lock) }),
+            Err((_, errno)) => {
+                let error = AssembleError::file("lock", &path)(errno.into());
+                drop(Hidden { path, lock: None });
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // What cannot be removed now is unlocked all the same, and the next run tries again.
+        remove(&self.path);
+        drop(self.lock.take());
+    }
+}
+
+/// Calls `make` with hidden names until one is free.
+fn under_hidden_name<T>(
+    parent: &Path,
+    name: Option<&OsStr>,
+    make: impl Fn(&Path) -> io::Result<T>,
+) -> Result<(PathBuf, T), AssembleError> {
+    let mut number = 0;
+    loop {
+        let mut hidden = OsString::from(".");
+        if let Some(name) = name {
+            // A name may have 255 bytes; what is added here must fit too.
+            hidden.push(OsString::from_vec(name.as_bytes()[..name.len().min(200)].to_vec()));
+            hidden.push(".");
+        }
+        hidden.push(format!("scrimp-{}-{number}", std::process::id()));
+        let path = parent.join(hidden);
+        match make(&path) {
+            Ok(made) => return Ok((path, made)),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(cause) => return Err(AssembleError::file("create", &path)(cause)),
+        }
+    }
+}
+
+/// Whether `name` is one that [`under_hidden_name`] makes.
+pub fn is_hidden_name(name: &OsStr) -> bool {
+    let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let mut parts = name.as_bytes().rsplitn(3, |&b| b == b'-');
+    let (count, pid, head) = (parts.next(), parts.next(), parts.next());
+    let head_is_ours = |head: &[u8]| head == b".scrimp" || (head.starts_with(b".") && head.ends_with(b".scrimp"));
+    count.is_some_and(number) && pid.is_some_and(number) && head.is_some_and(head_is_ours)
+}
+
+/// Removes what runs that ended before their time left in `parent`.
+fn sweep(parent: &Path) {
+    // A directory that cannot be listed can still be written to, and has nothing that this run needs gone.
+    for (name, path) in list(parent).unwrap_or_default() {
+        if is_hidden_name(&name)
+            && let Ok(file) =
+                OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path)
+            && let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        {
+            remove(&path);
+            drop(lock);
+        }
+    }
+}
+
+/// Removes a file or a tree, as far as possible: what stays is found by the next sweep.
+fn remove(path: &Path) {
+    let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    if !is_dir(path) {
+        return drop(fs::remove_file(path));
+    }
+    if fs::remove_dir_all(path).is_err() {
+        // Without privileges the modes of an image's directories can be in the way.
+        let mut pending = vec![path.to_owned()];
+        while let Some(dir) = pending.pop() {
+            if fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).is_ok() {
+                let children = list(&dir).unwrap_or_default().into_iter().map(|(_, path)| path);
+                pending.extend(children.filter(|path| is_dir(path)));
+            }
+        }
+        drop(fs::remove_dir_all(path));
+    }
+}
+
+fn list(dir: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {
+    fs::read_dir(dir)?.map(|entry| entry.map(|e| (e.file_name(), e.path()))).collect()
+}
+
+/// Renames, unless something has the name.
+fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // A filesystem that does not know the flag: the check of the destination has to do.
+        Err(nix::errno::Errno::EINVAL) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to).map_err(|cause| nix::errno::Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EIO)))
+        }
+        other => other,
+    }
+}
+
+fn cannot_appear(target: &Path, errno: nix::errno::Errno) -> AssembleError {
+    match errno {
+        nix::errno::Errno::EEXIST => DestinationError::Exists { path: target.display().to_string() }.into(),
+        errno => AssembleError::file("publish", target)(errno.into()),
+    }
+}
+
+/// The directory that holds `path`.
+pub fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => PathBuf::from("/"),
+    }
+}

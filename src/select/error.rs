@@ -1,0 +1,91 @@
+//! Why a selection failed.
+
+use std::fmt;
+
+use crate::base::ImagePath;
+use crate::image::RootfsError;
+
+/// A selection that cannot be made, or must not be.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// The base could not be read.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// A glob of `--keep` or `--drop` is malformed.
+    #[error("{pattern:?} is not a glob: {cause}")]
+    Pattern {
+        /// As the user wrote it.
+        pattern: String,
+        /// What is wrong with it.
+        cause: globset::Error,
+    },
+    /// Rules drop what the application was seen to use.
+    #[error(
+        "rules drop {} that the application used:{}\nhint: narrow the pattern, or pass --force-drop to leave them out \
+         all the same",
+        Counted(.paths.len()),
+        Listed(.paths)
+    )]
+    DropContradicted {
+        /// The paths, in order.
+        paths: Vec<ImagePath>,
+    },
+    /// The base has nothing where the trace found something.
+    #[error(
+        "the base lacks {} that the trace says the application used:{}\nhint: run `scrimp trace` again on this source",
+        Counted(.paths.len()),
+        Listed(.paths)
+    )]
+    Missing {
+        /// The paths, in order.
+        paths: Vec<ImagePath>,
+    },
+    /// Files of the base are no longer what they were when they were traced.
+    #[error(
+        "{} changed since the trace was made:{}\nhint: run `scrimp trace` again",
+        Counted(.changes.len()),
+        Listed(.changes)
+    )]
+    Changed {
+        /// What changed, in the order of the paths.
+        changes: Vec<Change>,
+    },
+}
+
+/// One file that is not what it was when it was traced.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The file.
+    pub path: ImagePath,
+    /// How it differs: `its size was 3 and is 4`.
+    pub difference: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.difference)
+    }
+}
+
+struct Counted(usize);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, if self.0 == 1 { "path" } else { "paths" })
+    }
+}
+
+struct Listed<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        for item in self.0.iter().take(SHOWN) {
+            write!(f, "\n  {item}")?;
+        }
+        match self.0.len().checked_sub(SHOWN) {
+            Some(more @ 1..) => write!(f, "\n  and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
