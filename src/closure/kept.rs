@@ -49,10 +49,14 @@ impl<'a> Kept<'a> {
 
     /// Requires what the kept link at `link` points at, if that exists.
     pub(super) fn follow(&mut self, link: &ImagePath, target: &[u8]) -> Result<(), ClosureError> {
-        let path = match (target.first(), link.parent()) {
-            (Some(b'/'), _) | (_, None) => target.to_vec(),
-            (_, Some(dir)) => [dir.as_bytes(), b"/", target].concat(),
-        };
+        let mut directory = link.parent().filter(|_| !target.starts_with(b"/")).unwrap_or_else(ImagePath::root);
+        // The link's own directories are in the set, so going up from them needs nothing else.
+        let mut rest = target;
+        while let Some(after) = rest.strip_prefix(b"..").filter(|after| after.is_empty() || after[0] == b'/') {
+            directory = directory.parent().unwrap_or_else(ImagePath::root);
+            rest = after.iter().position(|&b| b != b'/').map_or(&[], |start| &after[start..]);
+        }
+        let path = [directory.as_bytes(), b"/", rest].concat();
         self.require(&path, Reason::Link(link.clone())).map(drop)
     }
 

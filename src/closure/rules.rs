@@ -244,7 +244,7 @@ impl<'a> Rules<'a> {
             // That nsswitch.conf was looked for and not there shows as much as that it was read.
             record.is_some_and(|record| record.found != Found::Absent || **file == *nss::CONF)
         };
-        if !nss::EVIDENCE.iter().any(|file| was_used(file)) {
+        if !nss::EVIDENCE.iter().any(was_used) {
             return Ok(());
         }
         let is_libc = |path: &&ImagePath| path.file_name() == Some(b"libc.so.6");

@@ -653,9 +653,8 @@ fn libraries_that_are_loaded_later_are_kept_when_they_are_there() {
             Level::Closure,
             "/bin/app exec
              /lib64/ld-linux-x86-64.so.2 interpreter:/bin/app
-             /opt/libtwo.so dlopen:/bin/app
-             /usr/lib/libone.so.1 dlopen:/bin/app
-             warning: /usr/lib/libone.so.1 needs libtwo.so, which is not in the base",
+             /opt/libtwo.so needed:/usr/lib/libone.so.1 dlopen:/bin/app
+             /usr/lib/libone.so.1 dlopen:/bin/app",
         );
 }
 
