@@ -1,18 +1,107 @@
-//! What an image must have, and why.
+//! From what a run used to what an image must have.
+//!
+//! [`requirements`] looks at a [`Rootfs`] and an [`Observation`] and at nothing else: no process runs, and nothing is
+//! written. It may assume that the rootfs does not change; it never trusts what is in it.
 
+mod bytecode;
+mod contents;
+mod dlopen_note;
+mod elf;
+mod execution;
+mod kept;
+mod ld_cache;
+mod loader;
+mod nss;
 mod reason;
-
-pub use reason::Reason;
+mod rules;
+mod runtime;
+mod script;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
 
-use crate::base::FileTree;
+pub use reason::{Reason, ReasonError};
+pub use runtime::home_setting;
 
-/// The paths that the image must have, each with its reasons.
+use crate::base::{FileTree, ImagePath};
+use crate::image::{ImageConfig, Rootfs, RootfsError};
+use crate::observation::Observation;
+
+/// How much is kept beyond what was used; each level includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// What was used, where its links lead and the directories above; what a runtime needs to start the command.
+    Observed,
+    /// Also what the files that are kept need: libraries, interpreters, name service modules, sources, HEALTHCHECK.
+    Closure,
+}
+
+/// A text is not the name of a [`Level`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a level\nhint: the levels are observed and closure")]
+pub struct LevelError(String);
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Observed => "observed",
+            Level::Closure => "closure",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = LevelError;
+
+    fn from_str(text: &str) -> Result<Self, LevelError> {
+        [Level::Observed, Level::Closure]
+            .into_iter()
+            .find(|level| level.to_string() == text)
+            .ok_or_else(|| LevelError(text.into()))
+    }
+}
+
+/// What an image must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Real paths of the base.
+    /// Each path, which the rootfs has and an image can hold, with the reasons for it. Directories on the way are paths
+    /// of their own; a path below a link to a directory stands where the link leads.
     pub paths: FileTree<BTreeSet<Reason>>,
-    /// What could not be decided.
+    /// What the base itself lacks or has in a form that nobody can use, sorted.
     pub warnings: Vec<String>,
+}
+
+/// The requirements could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum ClosureError {
+    /// The rootfs could not be looked at.
+    #[error("cannot find out what the image needs: {0}")]
+    Rootfs(#[from] RootfsError),
+    /// A file could be opened and not be read.
+    #[error("cannot find out what {path} needs: cannot read it: {cause}")]
+    Read {
+        /// The file.
+        path: ImagePath,
+        /// Why not.
+        cause: io::Error,
+    },
+}
+
+/// What an image must have so that the observed run can happen in it, up to `level`. `config` is the base's own; what
+/// the command line replaced in it stands in the observation.
+///
+/// # Errors
+/// When something that must be looked at cannot be read; a need that the base cannot meet is a warning instead.
+pub fn requirements(
+    rootfs: &Rootfs,
+    config: &ImageConfig,
+    observation: &Observation,
+    level: Level,
+) -> Result<Requirements, ClosureError> {
+    let execution = execution::Execution::new(config, observation);
+    rules::Rules::new(rootfs, &execution, observation, level).apply()
 }

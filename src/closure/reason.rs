@@ -1,30 +1,34 @@
 //! Why a path must be in the image.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::IntoDeserializer;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{Error as WordError, StrDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::ImagePath;
+use crate::base::{ImagePath, PathError};
 use crate::observation::Operation;
 
-/// One reason to keep a path. As text it is a word, with what caused it after a colon: `open`, `needed:/usr/sbin/nginx`.
+/// One reason to keep a path.
+///
+/// As text (`Display`, serde) it is a word, with what caused it after a colon: `open`, `needed:/usr/sbin/nginx`. An
+/// access is the name of its operation; a path is in the text form of [`ImagePath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The application used it.
     Access(Operation),
     /// Only the process tree of an exec probe used it.
     ProbeTool,
-    /// A directory above a kept path.
+    /// A directory above a kept path, or a link in the place of one.
     Parent,
-    /// What the kept symbolic link at the path leads to, or a link on that way.
+    /// Where the kept symbolic link at the path points, or a directory link on that way.
     Link(ImagePath),
     /// DT_NEEDED of the ELF file at the path, under the loader's rules.
     Needed(ImagePath),
     /// PT_INTERP of the ELF file, or the `#!` line of the script, at the path.
     Interpreter(ImagePath),
-    /// `.note.dlopen` of the ELF file at the path.
+    /// What the ELF file at the path loads while it runs: `.note.dlopen`, or libgcc for a thread's end.
     Dlopen(ImagePath),
     /// A name service module, or what it reads, asked for by the file at the path.
     Nss(ImagePath),
@@ -32,7 +36,8 @@ pub enum Reason {
     Source(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
-    /// What a container runtime reads or needs: user database, home and working directory, volumes.
+    /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
+    /// mount points, `ld.so.cache`.
     Runtime,
     /// The user asked for it with `--keep`.
     Keep,
@@ -40,27 +45,62 @@ pub enum Reason {
     Repair,
 }
 
-/// A text that names no [`Reason`].
+/// Why a text is not a [`Reason`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a reason")]
-pub struct ReasonError(String);
+pub enum ReasonError {
+    /// The word is not known.
+    #[error("{0:?} is not a reason to keep a file")]
+    Unknown(String),
+    /// What follows the colon is not a path.
+    #[error("the cause in reason {text:?} is not a path: {cause}")]
+    Cause {
+        /// The whole reason.
+        text: String,
+        /// What is wrong with it.
+        cause: PathError,
+    },
+}
+
+impl Reason {
+    fn word(&self) -> &'static str {
+        match self {
+            // Its operation says more, see `Display`.
+            Reason::Access(_) => "access",
+            Reason::ProbeTool => "probe-tool",
+            Reason::Parent => "parent",
+            Reason::Link(_) => "link",
+            Reason::Needed(_) => "needed",
+            Reason::Interpreter(_) => "interpreter",
+            Reason::Dlopen(_) => "dlopen",
+            Reason::Nss(_) => "nss",
+            Reason::Source(_) => "source",
+            Reason::Healthcheck => "healthcheck",
+            Reason::Runtime => "runtime",
+            Reason::Keep => "keep",
+            Reason::Repair => "repair",
+        }
+    }
+
+    /// The kept path that asked for it; `None` when no single path did.
+    pub fn cause(&self) -> Option<&ImagePath> {
+        match self {
+            Reason::Link(path)
+            | Reason::Needed(path)
+            | Reason::Interpreter(path)
+            | Reason::Dlopen(path)
+            | Reason::Nss(path)
+            | Reason::Source(path) => Some(path),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Access(operation) => operation.serialize(f),
-            Reason::ProbeTool => f.write_str("probe-tool"),
-            Reason::Parent => f.write_str("parent"),
-            Reason::Link(path) => write!(f, "link:{path}"),
-            Reason::Needed(path) => write!(f, "needed:{path}"),
-            Reason::Interpreter(path) => write!(f, "interpreter:{path}"),
-            Reason::Dlopen(path) => write!(f, "dlopen:{path}"),
-            Reason::Nss(path) => write!(f, "nss:{path}"),
-            Reason::Source(path) => write!(f, "source:{path}"),
-            Reason::Healthcheck => f.write_str("healthcheck"),
-            Reason::Runtime => f.write_str("runtime"),
-            Reason::Keep => f.write_str("keep"),
-            Reason::Repair => f.write_str("repair"),
+        match (self, self.cause()) {
+            (Reason::Access(operation), _) => operation.serialize(f),
+            (_, Some(path)) => write!(f, "{}:{path}", self.word()),
+            (_, None) => f.write_str(self.word()),
         }
     }
 }
@@ -69,31 +109,108 @@ impl FromStr for Reason {
     type Err = ReasonError;
 
     fn from_str(text: &str) -> Result<Self, ReasonError> {
-        let bad = || ReasonError(text.to_owned());
-        if let Some((word, path)) = text.split_once(':') {
-            let path = ImagePath::from_text(path).map_err(|_| bad())?;
-            return Ok(match word {
-                "link" => Reason::Link(path),
-                "needed" => Reason::Needed(path),
-                "interpreter" => Reason::Interpreter(path),
-                "dlopen" => Reason::Dlopen(path),
-                "nss" => Reason::Nss(path),
-                "source" => Reason::Source(path),
-                _ => return Err(bad()),
+        let unknown = || ReasonError::Unknown(text.into());
+        let Some((word, path)) = text.split_once(':') else {
+            return Ok(match text {
+                "probe-tool" => Reason::ProbeTool,
+                "parent" => Reason::Parent,
+                "healthcheck" => Reason::Healthcheck,
+                "runtime" => Reason::Runtime,
+                "keep" => Reason::Keep,
+                "repair" => Reason::Repair,
+                word => Reason::Access(
+                    Operation::deserialize(StrDeserializer::<WordError>::new(word)).map_err(|_| unknown())?,
+                ),
             });
+        };
+        let reason = match word {
+            "link" => Reason::Link,
+            "needed" => Reason::Needed,
+            "interpreter" => Reason::Interpreter,
+            "dlopen" => Reason::Dlopen,
+            "nss" => Reason::Nss,
+            "source" => Reason::Source,
+            _ => return Err(unknown()),
+        };
+        let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
+        Ok(reason(path))
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(bytes: &[u8]) -> ImagePath {
+        ImagePath::parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_kind_round_trips_as_text_and_as_json() {
+        let cause = path(b"/usr/sbin/nginx");
+        for (reason, text) in [
+            (Reason::Access(Operation::Open), "open"),
+            (Reason::Access(Operation::Access), "access"),
+            (Reason::Access(Operation::Link), "link"),
+            (Reason::Access(Operation::Traverse), "traverse"),
+            (Reason::ProbeTool, "probe-tool"),
+            (Reason::Parent, "parent"),
+            (Reason::Link(cause.clone()), "link:/usr/sbin/nginx"),
+            (Reason::Needed(cause.clone()), "needed:/usr/sbin/nginx"),
+            (Reason::Interpreter(cause.clone()), "interpreter:/usr/sbin/nginx"),
+            (Reason::Dlopen(cause.clone()), "dlopen:/usr/sbin/nginx"),
+            (Reason::Nss(cause.clone()), "nss:/usr/sbin/nginx"),
+            (Reason::Source(cause), "source:/usr/sbin/nginx"),
+            (Reason::Healthcheck, "healthcheck"),
+            (Reason::Runtime, "runtime"),
+            (Reason::Keep, "keep"),
+            (Reason::Repair, "repair"),
+        ] {
+            assert_eq!(reason.to_string(), text);
+            assert_eq!(text.parse::<Reason>().unwrap(), reason);
+            let json = serde_json::to_string(&reason).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason);
         }
-        Ok(match text {
-            "probe-tool" => Reason::ProbeTool,
-            "parent" => Reason::Parent,
-            "healthcheck" => Reason::Healthcheck,
-            "runtime" => Reason::Runtime,
-            "keep" => Reason::Keep,
-            "repair" => Reason::Repair,
-            operation => {
-                let operation: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-                    operation.into_deserializer();
-                Reason::Access(Operation::deserialize(operation).map_err(|_| bad())?)
+    }
+
+    #[test]
+    fn causes_are_escaped_as_paths_are() {
+        let reason = Reason::Needed(path(b"/a:b\\c\xff\n"));
+        assert_eq!(reason.to_string(), r"needed:/a:b\\c\xff\x0a");
+        assert_eq!(reason.to_string().parse::<Reason>().unwrap(), reason);
+    }
+
+    #[test]
+    fn what_is_no_reason_is_refused() {
+        for bad in ["", "opened", "Open", "needed", "parent:/x", "because:/x", ":/x"] {
+            assert_eq!(bad.parse::<Reason>(), Err(ReasonError::Unknown(bad.into())), "{bad}");
+        }
+        for bad in ["needed:", "needed:x", "link:/a/../b", r"link:/\q"] {
+            assert!(matches!(bad.parse::<Reason>(), Err(ReasonError::Cause { .. })), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cause_round_trips(bytes in proptest::collection::vec(1u8..=255, 0..30)) {
+            if let Ok(path) = ImagePath::from_relative(&bytes) {
+                let reason = Reason::Link(path);
+                prop_assert_eq!(reason.to_string().parse::<Reason>().unwrap(), reason);
             }
-        })
+        }
     }
 }

@@ -1,0 +1,213 @@
+//! Lists of directories, as loaders read them: RPATH, RUNPATH, LD_LIBRARY_PATH, `ld.so.conf` and what is built in.
+
+use goblin::elf::header::{
+    EM_386, EM_AARCH64, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64,
+};
+
+use crate::base::ImagePath;
+use crate::closure::ClosureError;
+use crate::closure::elf::Arch;
+use crate::image::Rootfs;
+
+/// How deep `include` lines of `ld.so.conf` may nest.
+const MAX_INCLUDES: usize = 8;
+
+/// The directories in a list; an empty one is the working directory, `.`.
+pub(super) fn split<'a>(list: &'a [u8], separators: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    list.split(|b| separators.contains(b)).map(|directory| if directory.is_empty() { &b"."[..] } else { directory })
+}
+
+/// Replaces glibc's `$ORIGIN`, `$LIB` and `$PLATFORM` (`ld.so(8)`). What `$LIB` and `$PLATFORM` stand for depends on the
+/// distribution and the processor, so there can be several results, the likeliest first. `None` when `$ORIGIN` is not
+/// known.
+pub(super) fn expand_glibc(text: &[u8], origin: Option<&[u8]>, arch: Arch) -> Option<Vec<Vec<u8>>> {
+    let Some((before, name, after)) = next_token(text, &["ORIGIN", "LIB", "PLATFORM"]) else {
+        return Some(vec![text.to_vec()]);
+    };
+    let values: Vec<Vec<u8>> = match name {
+        "ORIGIN" => vec![origin?.to_vec()],
+        "LIB" => library_directories(arch).into_iter().map(String::into_bytes).collect(),
+        _ => platforms(arch).iter().map(|name| name.as_bytes().to_vec()).collect(),
+    };
+    let tails = expand_glibc(after, origin, arch)?;
+    Some(values.iter().flat_map(|value| tails.iter().map(move |tail| [before, value, tail].concat())).collect())
+}
+
+/// Replaces musl's `$ORIGIN`. `None` when there is any other `$`: musl then ignores the whole list.
+pub(super) fn expand_musl(list: &[u8], origin: Option<&[u8]>) -> Option<Vec<u8>> {
+    let Some((before, _, after)) = next_token(list, &["ORIGIN"]) else {
+        return (!list.contains(&b'$')).then(|| list.to_vec());
+    };
+    if before.contains(&b'$') {
+        return None;
+    }
+    Some([before, origin?, &expand_musl(after, origin)?].concat())
+}
+
+/// Splits at the first `$NAME` or `${NAME}`.
+fn next_token<'a>(text: &'a [u8], names: &[&'static str]) -> Option<(&'a [u8], &'static str, &'a [u8])> {
+    (0..text.len()).filter(|&at| text[at] == b'$').find_map(|at| {
+        let rest = &text[at + 1..];
+        names.iter().find_map(|name| {
+            let after = match rest.strip_prefix(b"{") {
+                Some(braced) => braced.strip_prefix(name.as_bytes())?.strip_prefix(b"}")?,
+                None => rest.strip_prefix(name.as_bytes())?,
+            };
+            Some((&text[..at], *name, after))
+        })
+    })
+}
+
+/// The directories that glibc searches last, below `/` and `/usr`: those of Debian (multiarch), Fedora and the rest.
+pub(super) fn default_directories(arch: Arch) -> Vec<Vec<u8>> {
+    library_directories(arch)
+        .iter()
+        .flat_map(|name| [format!("/{name}"), format!("/usr/{name}")])
+        .map(String::into_bytes)
+        .collect()
+}
+
+fn library_directories(arch: Arch) -> Vec<String> {
+    let mut names: Vec<String> = triplets(arch).iter().map(|triplet| format!("lib/{triplet}")).collect();
+    names.push(
+        if arch.is_64() {
+            "lib64"
+        } else if arch.machine == EM_X86_64 {
+            "libx32"
+        } else {
+            "lib32"
+        }
+        .into(),
+    );
+    names.push("lib".into());
+    names
+}
+
+fn triplets(arch: Arch) -> &'static [&'static str] {
+    match (arch.machine, arch.is_64(), arch.is_little_endian()) {
+        (EM_X86_64, true, _) => &["x86_64-linux-gnu"],
+        (EM_X86_64, false, _) => &["x86_64-linux-gnux32"],
+        (EM_386, ..) => &["i386-linux-gnu"],
+        (EM_AARCH64, true, _) => &["aarch64-linux-gnu"],
+        (EM_ARM, ..) => &["arm-linux-gnueabihf", "arm-linux-gnueabi"],
+        (EM_PPC64, _, true) => &["powerpc64le-linux-gnu"],
+        (EM_PPC64, _, false) => &["powerpc64-linux-gnu"],
+        (EM_PPC, ..) => &["powerpc-linux-gnu"],
+        (EM_S390, true, _) => &["s390x-linux-gnu"],
+        (EM_RISCV, true, _) => &["riscv64-linux-gnu"],
+        (EM_LOONGARCH, true, _) => &["loongarch64-linux-gnu"],
+        (EM_MIPS, true, true) => &["mips64el-linux-gnuabi64"],
+        (EM_MIPS, false, true) => &["mipsel-linux-gnu"],
+        _ => &[],
+    }
+}
+
+fn platforms(arch: Arch) -> &'static [&'static str] {
+    match arch.machine {
+        EM_X86_64 => &["x86_64", "haswell", "xeon_phi"],
+        EM_386 => &["i686", "i586", "i486", "i386"],
+        EM_AARCH64 => &["aarch64"],
+        EM_ARM => &["v7l", "v6l"],
+        _ => &[],
+    }
+}
+
+/// The directories that `/etc/ld.so.conf` and the files it includes name, in order.
+pub(super) fn conf_directories(rootfs: &Rootfs) -> Result<Vec<Vec<u8>>, ClosureError> {
+    let mut directories = Vec::new();
+    read_conf(rootfs, b"/etc/ld.so.conf", 0, &mut directories)?;
+    Ok(directories)
+}
+
+fn read_conf(rootfs: &Rootfs, file: &[u8], depth: usize, out: &mut Vec<Vec<u8>>) -> Result<(), ClosureError> {
+    let Ok(path) = ImagePath::parse(file) else { return Ok(()) };
+    let Some(text) = rootfs.read_resolved(&path)? else { return Ok(()) };
+    for line in text.split(|&b| b == b'\n') {
+        let line = line.split(|&b| b == b'#').next().unwrap_or_default().trim_ascii();
+        let mut words = line.split(|b| b" \t:,=".contains(b)).filter(|word| !word.is_empty());
+        match words.next() {
+            Some(b"include") if depth < MAX_INCLUDES => {
+                for pattern in words {
+                    for file in matching_files(rootfs, pattern)? {
+                        read_conf(rootfs, &file, depth + 1, out)?;
+                    }
+                }
+            }
+            Some(b"include" | b"hwcap") | None => {}
+            // "dir=libc4" was a way to write a type; what is left of it is the directory.
+            Some(directory) => out.push(directory.to_vec()),
+        }
+    }
+    Ok(())
+}
+
+/// The files that an include pattern names, sorted; wildcards in the last component only, as everybody writes it.
+fn matching_files(rootfs: &Rootfs, pattern: &[u8]) -> Result<Vec<Vec<u8>>, ClosureError> {
+    // A relative pattern is relative to the file that includes it, and that is in /etc.
+    let pattern = if pattern.starts_with(b"/") { pattern.to_vec() } else { [b"/etc/", pattern].concat() };
+    let slash = pattern.iter().rposition(|&b| b == b'/').unwrap_or_default();
+    let (directory, name) = (&pattern[..slash], &pattern[slash + 1..]);
+    let Some(glob) = std::str::from_utf8(name).ok().and_then(|name| globset::Glob::new(name).ok()) else {
+        return Ok(Vec::new());
+    };
+    let glob = glob.compile_matcher();
+    let walk = rootfs.resolve(directory, true)?;
+    if walk.entry.is_none() {
+        return Ok(Vec::new());
+    }
+    let names = rootfs.list(&walk.end)?;
+    let is_match = |name: &&Vec<u8>| std::str::from_utf8(name).is_ok_and(|name| glob.is_match(name));
+    Ok(names.iter().filter(is_match).map(|name| [directory, b"/", name].concat()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X86_64: Arch = Arch { class: 2, data: 1, machine: EM_X86_64 };
+
+    fn texts(list: Vec<Vec<u8>>) -> Vec<String> {
+        list.into_iter().map(|text| String::from_utf8(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn glibc_tokens() {
+        for (text, expected) in [
+            ("/opt/lib", vec!["/opt/lib"]),
+            ("$ORIGIN/../lib", vec!["/app/bin/../lib"]),
+            ("${ORIGIN}", vec!["/app/bin"]),
+            ("/x/$LIB", vec!["/x/lib/x86_64-linux-gnu", "/x/lib64", "/x/lib"]),
+            ("/x/$PLATFORM/y", vec!["/x/x86_64/y", "/x/haswell/y", "/x/xeon_phi/y"]),
+            ("/x/$OTHER/${ORIGIN", vec!["/x/$OTHER/${ORIGIN"]),
+        ] {
+            assert_eq!(texts(expand_glibc(text.as_bytes(), Some(b"/app/bin"), X86_64).unwrap()), expected, "{text}");
+        }
+        assert_eq!(expand_glibc(b"$ORIGIN", None, X86_64), None);
+    }
+
+    #[test]
+    fn musl_knows_one_token_and_gives_up_on_others() {
+        for (list, expected) in [
+            ("/a:$ORIGIN/b:${ORIGIN}", Some("/a:/o/b:/o")),
+            ("/a", Some("/a")),
+            ("/a:$LIB", None),
+            ("$LIB/$ORIGIN", None),
+            ("$ORIGIN/$LIB", None),
+        ] {
+            let expanded = expand_musl(list.as_bytes(), Some(b"/o")).map(|text| String::from_utf8(text).unwrap());
+            assert_eq!(expanded.as_deref(), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn default_directories_cover_the_distributions() {
+        assert_eq!(
+            texts(default_directories(X86_64)).join(" "),
+            "/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib64 /usr/lib64 /lib /usr/lib"
+        );
+        assert_eq!(
+            texts(default_directories(Arch { class: 1, data: 1, machine: EM_386 })).join(" "),
+            "/lib/i386-linux-gnu /usr/lib/i386-linux-gnu /lib32 /usr/lib32 /lib /usr/lib"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! The rules that make requirements out of requirements, applied until nothing new comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{ImagePath, escape_bytes};
+use crate::closure::contents::{Content, Contents};
+use crate::closure::execution::Execution;
+use crate::closure::kept::Kept;
+use crate::closure::loader::{self, Flavor, Loader, Process};
+use crate::closure::script::{Shebang, shell_programs};
+use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, runtime};
+use crate::image::{Entry, Rootfs};
+use crate::observation::{Found, Observation, Operation};
+
+/// One application of the rules.
+pub(super) struct Rules<'a> {
+    rootfs: &'a Rootfs,
+    execution: &'a Execution,
+    observation: &'a Observation,
+    level: Level,
+    kept: Kept<'a>,
+    contents: Contents<'a>,
+    loader: Loader<'a>,
+    /// The processes that executables become; `None` for what is not loaded dynamically.
+    processes: BTreeMap<ImagePath, Option<Process>>,
+    /// Libraries that some process has loaded, so that their needs are known.
+    loaded: BTreeSet<ImagePath>,
+    warnings: BTreeSet<String>,
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(
+        rootfs: &'a Rootfs,
+        execution: &'a Execution,
+        observation: &'a Observation,
+        level: Level,
+    ) -> Self {
+        Rules {
+            rootfs,
+            execution,
+            observation,
+            level,
+            kept: Kept::new(rootfs),
+            contents: Contents::new(rootfs),
+            loader: Loader::new(rootfs, execution),
+            processes: BTreeMap::new(),
+            loaded: BTreeSet::new(),
+            warnings: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn apply(mut self) -> Result<Requirements, ClosureError> {
+        self.observed()?;
+        runtime::require(&mut self.kept, self.rootfs, self.execution, self.level)?;
+        if self.level >= Level::Closure {
+            self.healthcheck()?;
+        }
+        loop {
+            while let Some((path, entry)) = self.kept.next() {
+                if let Some(target) = entry.link_target() {
+                    self.kept.follow(&path, target)?;
+                }
+                if self.level >= Level::Closure {
+                    self.needs_of(&path, &entry)?;
+                }
+            }
+            if self.level >= Level::Closure {
+                self.name_services()?;
+            }
+            if self.kept.is_settled() {
+                break;
+            }
+        }
+        self.warnings.extend(self.loader.warnings());
+        Ok(Requirements { paths: self.kept.into_paths(), warnings: self.warnings.into_iter().collect() })
+    }
+
+    /// What the run used, and the command itself.
+    fn observed(&mut self) -> Result<(), ClosureError> {
+        for (path, record) in self.observation.paths.iter().filter(|(_, record)| record.found != Found::Absent) {
+            if record.probe_tool {
+                self.kept.require(path.as_bytes(), Reason::ProbeTool)?;
+                continue;
+            }
+            for &operation in &record.operations {
+                self.kept.require(path.as_bytes(), Reason::Access(operation))?;
+            }
+        }
+        if let Some(program) = self.execution.command.first() {
+            match self.execution.find_program(self.rootfs, program)? {
+                Some(path) => {
+                    self.kept.require(&path, Reason::Access(Operation::Exec))?;
+                }
+                None => {
+                    self.warnings.insert(format!("the command {} is not in the base", escape_bytes(program)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What HEALTHCHECK runs: the program, and the programs that a shell line names.
+    fn healthcheck(&mut self) -> Result<(), ClosureError> {
+        let Some((program, arguments)) = self.execution.healthcheck.split_first() else { return Ok(()) };
+        let is_shell = arguments.len() > 1 && arguments[0].starts_with('-');
+        let inner = arguments.last().filter(|_| is_shell).map(|line| shell_programs(line)).unwrap_or_default();
+        for name in [program.clone()].iter().chain(&inner) {
+            match self.execution.find_program(self.rootfs, name.as_bytes())? {
+                Some(path) => {
+                    self.kept.require(&path, Reason::Healthcheck)?;
+                }
+                None if name == program => {
+                    self.warnings.insert(format!("HEALTHCHECK runs {name}, which is not in the base"));
+                }
+                // What looks like a program in a shell line need not be one.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn needs_of(&mut self, path: &ImagePath, entry: &Entry) -> Result<(), ClosureError> {
+        if entry.link_target().is_some() {
+            let walk = self.rootfs.resolve(path.as_bytes(), true)?;
+            // A library that is loaded through a link has its `$ORIGIN` beside the link.
+            if walk.entry.is_some_and(|entry| entry.is_file()) && walk.end.parent() != path.parent() {
+                self.library(path, &walk.end)?;
+            }
+            return Ok(());
+        }
+        match self.contents.of(path)? {
+            Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
+            Content::Elf(_) => self.library(path, path)?,
+            Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
+                self.script(path, &shebang)?;
+            }
+            Content::Malformed(problem) => {
+                self.warnings.insert(format!("cannot find out what {path} needs: {problem}"));
+            }
+            Content::Script(_) | Content::Other => {}
+        }
+        if let Some(source) = bytecode::source_of(path) {
+            self.kept.require(source.as_bytes(), Reason::Source(path.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn was_executed(&self, path: &ImagePath) -> bool {
+        self.observation.paths.get(path).is_some_and(|record| record.operations.contains(&Operation::Exec))
+    }
+
+    fn script(&mut self, path: &ImagePath, shebang: &Shebang) -> Result<(), ClosureError> {
+        let reason = Reason::Interpreter(path.clone());
+        let interpreter = self.execution.absolute(&shebang.interpreter);
+        if self.kept.require(&interpreter, reason.clone())?.is_none() {
+            let name = escape_bytes(&shebang.interpreter);
+            self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
+        }
+        if let Some(program) = shebang.env_program() {
+            match self.execution.find_program(self.rootfs, &program)? {
+                Some(program) => {
+                    self.kept.require(&program, reason)?;
+                }
+                None => {
+                    let name = escape_bytes(&program);
+                    self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn executable(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
+        let Some(mut process) = self.process(path)? else { return Ok(()) };
+        self.require_uses(&mut process)?;
+        // Whoever uses the loader reads these, if they are there.
+        let mut files = match process.flavor() {
+            Flavor::Glibc => vec![loader::CACHE.to_owned(), loader::PRELOAD.to_owned()],
+            Flavor::Musl => Vec::new(),
+        };
+        let interpreter = self.contents.elf(path)?.and_then(|elf| elf.interpreter.clone());
+        files.extend(interpreter.and_then(|interpreter| loader::path_file(&interpreter)));
+        for file in files {
+            self.kept.require(file.as_bytes(), Reason::Runtime)?;
+        }
+        Ok(())
+    }
+
+    /// What the library at `real`, loaded by the name `path`, needs: in each process that used it, or by itself when
+    /// nobody knows who loads it.
+    fn library(&mut self, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
+        let Some(elf) = self.contents.elf(real)? else { return Ok(()) };
+        if elf.interpreter.is_some() || elf.needed.is_empty() && elf.dlopens.is_empty() {
+            return Ok(());
+        }
+        let observation = self.observation;
+        let users = observation.paths.get(path).map(|record| &record.executables);
+        let mut is_known = false;
+        for user in users.into_iter().flatten() {
+            let user = self.rootfs.resolve(user.as_bytes(), true)?;
+            if !user.entry.is_some_and(|entry| entry.is_file()) {
+                continue;
+            }
+            let Some(process) = self.process(&user.end)?.filter(|process| process.arch() == elf.arch) else { continue };
+            is_known = true;
+            if !process.has(real) {
+                self.open(Some(process), path, real)?;
+            }
+        }
+        if !is_known && !self.loaded.contains(real) {
+            self.open(None, path, real)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, process: Option<Process>, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
+        match self.loader.open(&mut self.contents, process, path, real)? {
+            Some(mut process) => self.require_uses(&mut process),
+            None => Ok(()),
+        }
+    }
+
+    fn require_uses(&mut self, process: &mut Process) -> Result<(), ClosureError> {
+        self.loaded.extend(process.files().cloned());
+        for (path, reason) in process.take_uses() {
+            self.kept.require(&path, reason)?;
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, main: &ImagePath) -> Result<Option<Process>, ClosureError> {
+        if let Some(process) = self.processes.get(main) {
+            return Ok(process.clone());
+        }
+        let process = self.loader.start(&mut self.contents, main)?;
+        self.processes.insert(main.clone(), process.clone());
+        Ok(process)
+    }
+
+    /// The modules of glibc's name service switch, when libc is kept and something was looked up.
+    fn name_services(&mut self) -> Result<(), ClosureError> {
+        let was_used = |file: &&str| {
+            let record = ImagePath::parse(file).ok().and_then(|path| self.observation.paths.get(&path));
+            // That nsswitch.conf was looked for and not there shows as much as that it was read.
+            record.is_some_and(|record| record.found != Found::Absent || **file == *nss::CONF)
+        };
+        if !nss::EVIDENCE.iter().any(was_used) {
+            return Ok(());
+        }
+        let is_libc = |path: &&ImagePath| path.file_name() == Some(b"libc.so.6");
+        let libraries: Vec<ImagePath> =
+            self.kept.paths().iter().map(|(path, _)| path).filter(is_libc).cloned().collect();
+        for libc in libraries {
+            let walk = self.rootfs.resolve(libc.as_bytes(), true)?;
+            if !walk.entry.is_some_and(|entry| entry.is_file()) {
+                continue;
+            }
+            let conf = self.kept.require(nss::CONF.as_bytes(), Reason::Nss(libc.clone()))?;
+            let text = match ImagePath::parse(nss::CONF) {
+                Ok(path) => self.rootfs.read_resolved(&path)?,
+                Err(_) => None,
+            };
+            let modules = text.map_or_else(nss::default_modules, |text| nss::modules(&text));
+            for module in modules {
+                for path in self.loader.find_from(&mut self.contents, &walk.end, &module)? {
+                    self.kept.require(&path, Reason::Nss(conf.clone().unwrap_or_else(|| libc.clone())))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
