@@ -1,1 +1,182 @@
-//! tracer
+//! Sees every file an application uses, through ptrace and seccomp.
+//!
+//! A filter (see [`filter`]) stops each system call that names a path, once, before it is made; one thread, the
+//! tracer, reads the path, finds out what it leads to inside the root of the process, and lets it go on. What it finds
+//! is folded per path ([`Recording`]); what happens is told at once ([`Event`]).
+//!
+//! The tracer attaches to one process, the supervisor of the sandbox, and thereby to everything that process starts
+//! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
+//! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
+//! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
+//! would be invisible.
+//!
+//! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
+//! of its children: `waitpid` in another thread could take a ptrace stop away.
+
+mod decode;
+mod engine;
+mod events;
+mod filter;
+mod fold;
+mod interpreter;
+mod memory;
+mod names;
+mod record;
+mod resolve;
+mod stop;
+mod syscalls;
+mod tasks;
+mod wait;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+pub use events::{End, Event, Tree};
+pub use filter::{Instruction, TRACE_DATA, filter};
+pub use fold::Folded;
+
+use crate::base::FileTree;
+use engine::Engine;
+
+/// How to trace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The filter was made with `exact`: nothing is left out for speed.
+    pub exact: bool,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// Every path that was used, with every link on the way to it, by canonical path: directories on the way to a
+    /// path are real ones. Directories that were only passed have no record.
+    pub accesses: FileTree<Folded>,
+    /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
+    /// `mount_namespace`, `open_by_handle_at`, ...
+    pub gaps: Vec<String>,
+    /// What a user should know, in the order in which it was seen.
+    pub warnings: Vec<String>,
+}
+
+/// Why a run could not be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum TracerError {
+    /// The supervisor cannot be traced.
+    #[error(
+        "trace process {pid}: {source}\nhint: another tracer, kernel.yama.ptrace_scope or a container's seccomp \
+         profile may forbid it; `scrimp doctor` tells"
+    )]
+    Attach {
+        /// The supervisor.
+        pid: i32,
+        /// Of PTRACE_SEIZE.
+        source: io::Error,
+    },
+    /// The thread cannot be made.
+    #[error("start the tracer's thread: {0}")]
+    Thread(io::Error),
+    /// Waiting failed.
+    #[error("wait for a traced process: {0}")]
+    Wait(io::Error),
+    /// A tracee cannot be followed any more, so the recording would not be complete.
+    #[error("follow process {task}: {source}")]
+    Follow {
+        /// The task.
+        task: i32,
+        /// Of the operation that failed.
+        source: io::Error,
+    },
+    /// The thread ended by a panic.
+    #[error("the tracer's thread panicked")]
+    Panicked,
+}
+
+/// What other threads tell the tracer's.
+#[derive(Default)]
+struct Shared {
+    probe: AtomicU32,
+    labels: Mutex<Vec<String>>,
+    next_is_probe: AtomicBool,
+}
+
+impl Shared {
+    fn probe(&self) -> u32 {
+        self.probe.load(Ordering::Relaxed)
+    }
+
+    fn labels(&self) -> Vec<String> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tree(&self) -> Tree {
+        if self.next_is_probe.load(Ordering::Acquire) { Tree::Probe } else { Tree::Application }
+    }
+}
+
+/// A running tracer.
+pub struct Tracer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<Recording, TracerError>>,
+}
+
+/// Attaches to the process `supervisor` and traces everything it starts from now on. Returns once it is attached.
+///
+/// # Errors
+/// When the process cannot be traced.
+pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result<Tracer, TracerError> {
+    let shared = Arc::new(Shared::default());
+    let (attached, result) = channel();
+    let engine_shared = Arc::clone(&shared);
+    let trace = move || {
+        let seized = stop::seize(supervisor);
+        let is_seized = seized.is_ok();
+        // The other side waits for exactly this.
+        drop(attached.send(seized));
+        if !is_seized {
+            return Ok(Recording::default());
+        }
+        let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
+        Engine::new(supervisor, gaps, engine_shared, events).run()
+    };
+    let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
+    match result.recv() {
+        Ok(Ok(())) => Ok(Tracer { shared, thread }),
+        Ok(Err(source)) => Err(TracerError::Attach { pid: supervisor, source }),
+        Err(_) => Err(TracerError::Panicked),
+    }
+}
+
+impl Tracer {
+    /// From now on uses of paths belong to the probe `label`, or to none.
+    pub fn enter_probe(&self, label: Option<String>) {
+        let mut labels = self.shared.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = match label {
+            None => 0,
+            Some(label) => match labels.iter().position(|known| *known == label) {
+                Some(at) => at as u32 + 1,
+                None => {
+                    labels.push(label);
+                    labels.len() as u32
+                }
+            },
+        };
+        self.shared.probe.store(number, Ordering::Relaxed);
+    }
+
+    /// Processes that the supervisor starts from now on, with all their descendants, belong to `tree`; at first it is
+    /// the application.
+    pub fn next_tree(&self, tree: Tree) {
+        self.shared.next_is_probe.store(tree == Tree::Probe, Ordering::Release);
+    }
+
+    /// Waits until the supervisor and all tracees are gone and returns what was seen.
+    ///
+    /// # Errors
+    /// When tracing could not go on. All tracees have been killed then.
+    pub fn join(self) -> Result<Recording, TracerError> {
+        self.thread.join().map_err(|_| TracerError::Panicked)?
+    }
+}

@@ -1,0 +1,440 @@
+//! The tracer's thread: it waits, records what a stop shows, and lets the tracee go on.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+use super::decode::{Address, address, leaves, named, of_descriptor};
+use super::events::{End, Event, Tree};
+use super::filter::{TRACE_DATA, X32_BIT};
+use super::memory::{read_exact, read_path, read_word, write_word};
+use super::record::{Ask, From, Recorder};
+use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompStop, Stop};
+use super::syscalls::{Action, Architecture, CLONE_UNTRACED, Call, Effect, Index, Place};
+use super::tasks::{Awaited, Origin, Task};
+use super::wait::{self, Report};
+use super::{Recording, Shared, TracerError};
+use crate::observation::Operation;
+
+const CLONE_FS: u64 = 0x200;
+const CLONE_NEWNS: u64 = 0x2_0000;
+
+/// The state of the tracer's thread.
+pub struct Engine {
+    tasks: HashMap<i32, Task>,
+    /// New tasks that stopped before their parent told of them.
+    held: HashMap<i32, AttachedStop>,
+    index: Index,
+    recorder: Recorder,
+    path: Vec<u8>,
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+}
+
+/// How a stopped call goes on.
+enum Next {
+    Go,
+    GoToExit(Awaited),
+    Refuse,
+}
+
+impl Engine {
+    /// For the sandbox of `supervisor`, which this thread has seized.
+    pub fn new(supervisor: i32, gaps: &[&str], shared: Arc<Shared>, events: Sender<Event>) -> Self {
+        let mut recorder = Recorder::default();
+        for gap in gaps {
+            recorder.gap(gap);
+        }
+        let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
+        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, path: Vec::new(), shared, events }
+    }
+
+    /// Traces until the supervisor and all other tasks are gone.
+    pub fn run(mut self) -> Result<Recording, TracerError> {
+        while let Some(report) = wait::next().map_err(TracerError::Wait)? {
+            let (task, result) = match report {
+                Report::Stopped(stop) => (stop.task(), self.stopped(stop)),
+                Report::Ended(task, end) => (task, self.ended(task, end)),
+            };
+            result.map_err(|source| TracerError::Follow { task, source })?;
+        }
+        let Recorder { fold, gaps, warnings, .. } = self.recorder;
+        Ok(Recording { accesses: fold.finish(&self.shared.labels()), gaps: gaps.into_iter().collect(), warnings })
+    }
+
+    fn stopped(&mut self, stop: Stop) -> io::Result<()> {
+        let id = stop.task();
+        if let Some(task) = self.tasks.get_mut(&id) {
+            self.recorder.settle(task);
+        }
+        match stop {
+            Stop::Seccomp(stop) => self.seccomp(id, stop),
+            Stop::Exit(stop) => self.exit(id, stop),
+            Stop::Child(stop) => self.child(id, stop),
+            Stop::Exec(stop) => self.executed(id, stop),
+            Stop::Group(stop) => stop.listen(),
+            Stop::Signal(stop) => stop.deliver(),
+            Stop::Attached(stop) => {
+                if self.tasks.contains_key(&id) {
+                    return stop.resume();
+                }
+                // Whose child it is, and whether it shares directories, only its parent's report tells.
+                self.held.insert(id, stop);
+                Ok(())
+            }
+        }
+    }
+
+    fn ended(&mut self, id: i32, end: End) -> io::Result<()> {
+        self.held.remove(&id);
+        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
+        self.recorder.settle(&mut task);
+        if task.origin == Origin::Spawned {
+            self.send(Event::Exited { pid: id, tree: task.tree, end });
+        }
+        // A parent that was killed before it could tell of its child never will.
+        let orphans: Vec<i32> = self.held.keys().copied().filter(|&child| !self.has_parent(child)).collect();
+        for child in orphans {
+            self.adopt(child, task.child(false))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the parent of a held task may still tell of it.
+    fn has_parent(&self, child: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<i32>().ok());
+        let parent = match (field("Tgid:"), field("PPid:")) {
+            (Some(process), _) if process != child => process,
+            (_, Some(parent)) => parent,
+            _ => return false,
+        };
+        // PID 1 inherits orphans: then the parent is gone, unless it is PID 1 itself.
+        self.tasks.get(&parent).is_some_and(|task| task.origin != Origin::Spawned) || self.tasks.len() <= 2
+    }
+
+    fn adopt(&mut self, child: i32, task: Task) -> io::Result<()> {
+        self.tasks.insert(child, task);
+        match self.held.remove(&child) {
+            Some(stop) => stop.resume(),
+            None => Ok(()),
+        }
+    }
+
+    fn child(&mut self, id: i32, stop: ChildStop) -> io::Result<()> {
+        let Some(child) = stop.child()? else { return stop.resume() };
+        let task = match self.tasks.get(&id) {
+            Some(parent) if parent.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
+            Some(parent) => {
+                let flags = match stop.registers()? {
+                    Some((56, flags)) => flags,
+                    Some((435, address)) => read_word(id, address).unwrap_or(0),
+                    _ => 0,
+                };
+                if flags & CLONE_NEWNS != 0 {
+                    self.recorder.gap("mount_namespace");
+                }
+                parent.child(flags & CLONE_FS != 0)
+            }
+            None => Task::new(Tree::Application, Origin::Descendant),
+        };
+        self.adopt(child, task)?;
+        stop.resume()
+    }
+
+    fn executed(&mut self, id: i32, stop: ExecStop) -> io::Result<()> {
+        // A thread that executes takes the id of its process; its own id is never heard of again.
+        if let Some(former) = stop.former_task()?.filter(|&former| former != id)
+            && let Some(mut task) = self.tasks.remove(&former)
+        {
+            self.recorder.settle(&mut task);
+            task.origin = self.tasks.get(&id).map_or(task.origin, |leader| leader.origin);
+            self.tasks.insert(id, task);
+        }
+        if let Some(task) = self.tasks.get_mut(&id)
+            && task.origin != Origin::Supervisor
+        {
+            self.recorder.probe = self.shared.probe();
+            task.awaited = None;
+            // What was shared with others is the task's own from now on.
+            let tree = task.tree;
+            if let Some(executable) = self.recorder.executed(id, task)? {
+                self.send(Event::Exec { pid: id, tree, executable });
+            }
+        }
+        stop.resume()
+    }
+
+    fn seccomp(&mut self, id: i32, mut stop: SeccompStop) -> io::Result<()> {
+        let Some(entry) = stop.entry()? else { return stop.resume() };
+        match self.call(id, &mut stop, &entry)? {
+            Next::Go => stop.resume(),
+            Next::Refuse => {
+                stop.refuse()?;
+                stop.resume()
+            }
+            Next::GoToExit(awaited) => {
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.awaited = Some(awaited);
+                }
+                stop.resume_to_exit()
+            }
+        }
+    }
+
+    fn call(&mut self, id: i32, stop: &mut SeccompStop, entry: &Entry) -> io::Result<Next> {
+        if entry.data != TRACE_DATA {
+            // The application's own filter: without a tracer of its own the call fails.
+            return Ok(Next::Refuse);
+        }
+        let Some(architecture) = entry.architecture else {
+            self.recorder.gap("architecture");
+            return Ok(Next::Refuse);
+        };
+        if architecture == Architecture::X86_64 && entry.number & u64::from(X32_BIT) != 0 {
+            self.recorder.gap("x32");
+            self.recorder.warn("a program uses the x32 interface, which is refused while tracing".into());
+            return Ok(Next::Refuse);
+        }
+        let Some(call) = self.index.get(architecture, entry.number) else { return Ok(Next::Go) };
+        self.recorder.probe = self.shared.probe();
+        self.act(id, call, stop, entry, architecture)
+    }
+
+    fn act(
+        &mut self,
+        id: i32,
+        call: &'static Call,
+        stop: &mut SeccompStop,
+        entry: &Entry,
+        architecture: Architecture,
+    ) -> io::Result<Next> {
+        let arguments = &entry.arguments;
+        match &call.action {
+            Action::Paths(places) => {
+                for place in *places {
+                    self.path(id, place, arguments)?;
+                }
+            }
+            Action::Exec(place) => self.exec(id, place, arguments)?,
+            Action::Fchdir => {
+                let ask = of_descriptor(Operation::Chdir, arguments[0] as i32, Effect::Directory);
+                self.record(id, &ask, &[])?;
+            }
+            Action::Address { operation, address, length } => {
+                let (address, length) = (arguments[usize::from(*address)], arguments[usize::from(*length)]);
+                return self.address(id, *operation, arguments[0] as i32, address, length);
+            }
+            Action::Listen => return Ok(Next::GoToExit(Awaited::Listen { socket: arguments[0] as i32 })),
+            Action::Message => self.messages(id, call, arguments, architecture)?,
+            Action::SocketCall => return self.socketcall(id, arguments),
+            Action::Clone if architecture == Architecture::X86_64 => {
+                stop.set_first_argument(arguments[0] & !CLONE_UNTRACED)?;
+            }
+            Action::Clone => stop.set_first_argument_i386(arguments[0] & !CLONE_UNTRACED)?,
+            Action::Clone3 => {
+                if let Some(flags) = read_word(id, arguments[0]).filter(|flags| flags & CLONE_UNTRACED != 0)
+                    && write_word(id, arguments[0], flags & !CLONE_UNTRACED).is_none()
+                {
+                    self.recorder.gap("clone_untraced");
+                    return Ok(Next::Refuse);
+                }
+            }
+            Action::Unshare => {
+                if arguments[0] & CLONE_NEWNS != 0 {
+                    self.recorder.gap("mount_namespace");
+                }
+                if let Some(task) = self.tasks.get_mut(&id)
+                    && arguments[0] & (CLONE_FS | CLONE_NEWNS) != 0
+                {
+                    task.directories = task.child(false).directories;
+                }
+            }
+            Action::Setns => {
+                // Into which namespace, only the descriptor knows; all but mount namespaces are harmless.
+                let link = std::fs::read_link(format!("/proc/{id}/fd/{}", arguments[0] as i32));
+                if link.is_ok_and(|l| l.to_string_lossy().starts_with("mnt:")) {
+                    self.recorder.gap("mount_namespace");
+                }
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    self.recorder.change(task, Effect::Directory, None);
+                }
+            }
+            Action::Fsconfig => {
+                // FSCONFIG_SET_PATH and FSCONFIG_SET_PATH_EMPTY.
+                if matches!(arguments[1], 3 | 4) {
+                    let ask = Ask {
+                        operation: Operation::Mount,
+                        from: From::Descriptor(arguments[4] as i32),
+                        follow: true,
+                        empty: arguments[1] == 4,
+                        rooted: false,
+                        effect: Effect::None,
+                    };
+                    self.record_at(id, &ask, arguments[3], false)?;
+                }
+            }
+            Action::Refuse(gap) => {
+                self.recorder.gap(gap);
+                return Ok(Next::Refuse);
+            }
+            Action::Blind(gap) => self.recorder.gap(gap),
+        }
+        Ok(Next::Go)
+    }
+
+    fn path(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
+        let Some(named) = named(place, arguments, |address| read_word(id, address)) else { return Ok(()) };
+        self.record_at(id, &named.ask, named.address, named.only_absolute)
+    }
+
+    fn record_at(&mut self, id: i32, ask: &Ask, address: u64, only_absolute: bool) -> io::Result<()> {
+        // Since Linux 6.11 NULL is an empty path, where that is allowed; before it fails.
+        let readable = match address {
+            0 if ask.empty => {
+                self.path.clear();
+                true
+            }
+            0 => false,
+            _ => read_path(id, address, &mut self.path).is_some(),
+        };
+        if !readable || only_absolute && !self.path.starts_with(b"/") {
+            return Ok(());
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        self.recorder.access(id, task, ask, &self.path)
+    }
+
+    fn record(&mut self, id: i32, ask: &Ask, path: &[u8]) -> io::Result<()> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        self.recorder.access(id, task, ask, path)
+    }
+
+    fn exec(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
+        let Some(named) = named(place, arguments, |address| read_word(id, address)) else { return Ok(()) };
+        if read_path(id, named.address, &mut self.path).is_none() {
+            return Ok(());
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        self.recorder.exec(id, task, &named.ask, &self.path)
+    }
+
+    fn address(&mut self, id: i32, operation: Operation, socket: i32, at: u64, len: u64) -> io::Result<Next> {
+        // The longest that matters is that of a unix socket.
+        let mut bytes = [0; 110];
+        let Some(bytes) = bytes.get_mut(..(len as usize).min(110)) else { return Ok(Next::Go) };
+        if read_exact(id, at, bytes).is_none() {
+            return Ok(Next::Go);
+        }
+        match address(bytes) {
+            Some(Address::Path(path)) => {
+                let bind = operation == Operation::Bind;
+                let effect = if bind { Effect::Create } else { Effect::None };
+                let ask = Ask { operation, from: From::Current, follow: !bind, empty: false, rooted: false, effect };
+                self.record(id, &ask, &path)?;
+            }
+            Some(Address::Internet(address)) if operation == Operation::Bind => {
+                return Ok(Next::GoToExit(Awaited::Bind { socket, address }));
+            }
+            Some(Address::Internet(address)) if leaves(&address) => {
+                self.recorder.warn(format!("connect to {address}: it cannot leave the sandbox"));
+            }
+            Some(Address::Internet(_)) | None => {}
+        }
+        Ok(Next::Go)
+    }
+
+    /// `sendmsg` and `sendmmsg`: the address is in a structure in memory.
+    fn messages(&mut self, id: i32, call: &Call, arguments: &[u64; 6], architecture: Architecture) -> io::Result<()> {
+        // struct msghdr begins with the address and its length; struct mmsghdr appends a length, padded.
+        let (word, size) = match architecture {
+            Architecture::X86_64 => (8, 64),
+            Architecture::I386 => (4, 32),
+        };
+        let count = if call.name == "sendmmsg" { (arguments[2] as u32).min(1024) } else { 1 };
+        for n in 0..u64::from(count) {
+            let Some(header) = arguments[1].checked_add(n * size) else { break };
+            let mask = if word == 4 { u64::from(u32::MAX) } else { u64::MAX };
+            let Some(name) = read_word(id, header).map(|name| name & mask) else { break };
+            let Some(len) = read_word(id, header + word).map(|len| len & u64::from(u32::MAX)) else { break };
+            if name != 0 {
+                self.address(id, Operation::Connect, arguments[0] as i32, name, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket calls of old i386 programs: a number, and an array of 32-bit arguments in memory.
+    fn socketcall(&mut self, id: i32, arguments: &[u64; 6]) -> io::Result<Next> {
+        let mut bytes = [0; 24];
+        let wanted = match arguments[0] {
+            2 | 3 => 12,
+            4 => 8,
+            11 => 24,
+            _ => return Ok(Next::Go),
+        };
+        if read_exact(id, arguments[1], &mut bytes[..wanted]).is_none() {
+            return Ok(Next::Go);
+        }
+        let at = |n: usize| {
+            u64::from(u32::from_le_bytes([bytes[4 * n], bytes[4 * n + 1], bytes[4 * n + 2], bytes[4 * n + 3]]))
+        };
+        let socket = at(0) as i32;
+        match arguments[0] {
+            2 => self.address(id, Operation::Bind, socket, at(1), at(2)),
+            3 => self.address(id, Operation::Connect, socket, at(1), at(2)),
+            11 => self.address(id, Operation::Connect, socket, at(4), at(5)),
+            _ => Ok(Next::GoToExit(Awaited::Listen { socket })),
+        }
+    }
+
+    fn exit(&mut self, id: i32, stop: ExitStop) -> io::Result<()> {
+        if let Some(task) = self.tasks.get_mut(&id)
+            && let Some(awaited) = task.awaited.take()
+            && stop.result()? == Some(0)
+        {
+            let tree = task.tree;
+            let event = match awaited {
+                Awaited::Listen { socket } => {
+                    let address =
+                        take_socket(id, socket).and_then(|s| std::net::TcpListener::from(s).local_addr().ok());
+                    Event::Listening { pid: id, tree, address }
+                }
+                Awaited::Bind { socket, address } => {
+                    let socket = take_socket(id, socket);
+                    let datagram =
+                        socket.as_ref().is_some_and(|s| getsockopt(s, sockopt::SockType) == Ok(SockType::Datagram));
+                    let address =
+                        socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
+                    Event::Bound { pid: id, tree, address, datagram }
+                }
+            };
+            self.send(event);
+        }
+        stop.resume()
+    }
+
+    fn send(&self, event: Event) {
+        // Nobody listens any more: the recording counts all the same.
+        drop(self.events.send(event));
+    }
+}
+
+/// A copy of a descriptor of a stopped task.
+fn take_socket(task: i32, number: i32) -> Option<OwnedFd> {
+    let status = std::fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let process: i32 = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
+    // SAFETY: returns a new descriptor or an error.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) } as i32;
+    // SAFETY: a non-negative result is a descriptor that nothing else owns.
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })?;
+    // SAFETY: returns a new descriptor or an error.
+    let copy =
+        unsafe { libc::syscall(libc::SYS_pidfd_getfd, std::os::fd::AsRawFd::as_raw_fd(&pidfd), number, 0) } as i32;
+    // SAFETY: a non-negative result is a descriptor that nothing else owns.
+    (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy) })
+}

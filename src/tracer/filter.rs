@@ -1,0 +1,295 @@
+//! From the table of system calls to the seccomp program that stops them.
+//!
+//! Pure: what comes out is a list of classic BPF instructions, installed by whoever starts the application. The
+//! program runs on every system call of every process, so the way to `ALLOW` is short: the architecture, the number,
+//! a binary search; arguments are looked at only for the few calls where they decide. The kernel runs it once per
+//! number in advance and remembers the numbers that are always allowed (`seccomp_cache_prepare`), for which it is
+//! therefore free.
+
+use serde::{Deserialize, Serialize};
+
+use super::syscalls::{Architecture, TABLE, When};
+
+/// One instruction of classic BPF, the `struct sock_filter` of `linux/filter.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instruction {
+    /// Operation.
+    pub code: u16,
+    /// How many instructions to skip when true.
+    pub jt: u8,
+    /// How many instructions to skip when false.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// What our `RET_TRACE` carries, to tell our stops from those of an application's own filter.
+pub const TRACE_DATA: u16 = 0x5c1a;
+
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_NOT_LESS: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const JUMP_BITS: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+const RET_TRACE: u32 = 0x7ff0_0000 | TRACE_DATA as u32;
+const RET_ALLOW: u32 = 0x7fff_0000;
+
+const AT_EMPTY_PATH: u32 = 0x1000;
+const AT_FDCWD: u32 = -100_i32 as u32;
+/// Numbers of x32 calls have this bit (`asm/unistd.h`).
+pub const X32_BIT: u32 = 0x4000_0000;
+
+// Offsets in `struct seccomp_data`; arguments are 64 bits, little endian.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+const fn low(argument: u8) -> u32 {
+    16 + 8 * argument as u32
+}
+
+const fn high(argument: u8) -> u32 {
+    low(argument) + 4
+}
+
+const fn statement(code: u16, k: u32) -> Instruction {
+    Instruction { code, jt: 0, jf: 0, k }
+}
+
+const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+/// The program that stops every call of the table. With `exact`, also those that are nearly always harmless and
+/// frequent (`gaps` of a recording names them).
+pub fn filter(exact: bool) -> Vec<Instruction> {
+    let main = search(Architecture::X86_64, exact);
+    let mut program = vec![
+        statement(LOAD, ARCHITECTURE),
+        branch(JUMP_EQUAL, Architecture::X86_64.audit(), 1, 0),
+        // Too far for a conditional jump.
+        statement(JUMP, 1 + main.len() as u32),
+        statement(LOAD, NUMBER),
+    ];
+    program.extend(main);
+    program.push(branch(JUMP_EQUAL, Architecture::I386.audit(), 1, 0));
+    program.push(statement(RETURN, RET_TRACE));
+    program.push(statement(LOAD, NUMBER));
+    program.extend(search(Architecture::I386, exact));
+    program
+}
+
+/// From this number on, up to the next range.
+struct Range {
+    from: u32,
+    code: Vec<Instruction>,
+}
+
+/// Expects the number in the accumulator; always returns.
+fn search(architecture: Architecture, exact: bool) -> Vec<Instruction> {
+    let allow = || vec![statement(RETURN, RET_ALLOW)];
+    let mut calls: Vec<(u32, Vec<Instruction>)> =
+        TABLE.iter().filter_map(|call| Some((architecture.number(call)?, decide(call.when, exact)))).collect();
+    if architecture == Architecture::X86_64 {
+        calls.extend([(X32_BIT, vec![statement(RETURN, RET_TRACE)])]);
+    }
+    calls.sort_by_key(|(number, _)| *number);
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut next = 0;
+    for (number, code) in calls {
+        if number > next {
+            push(&mut ranges, next, allow());
+        }
+        push(&mut ranges, number, code);
+        next = if number == X32_BIT { 2 * X32_BIT } else { number + 1 };
+    }
+    push(&mut ranges, next, allow());
+    tree(&ranges)
+}
+
+fn push(ranges: &mut Vec<Range>, from: u32, code: Vec<Instruction>) {
+    // Neighbours that do the same are one range.
+    if ranges.last().is_none_or(|last| last.code != code) {
+        ranges.push(Range { from, code });
+    }
+}
+
+fn tree(ranges: &[Range]) -> Vec<Instruction> {
+    if let [only] = ranges {
+        return only.code.clone();
+    }
+    let (left, right) = ranges.split_at(ranges.len() / 2);
+    let (below, above) = (tree(left), tree(right));
+    let mut out = match u8::try_from(below.len()) {
+        Ok(distance) => vec![branch(JUMP_NOT_LESS, right[0].from, distance, 0)],
+        Err(_) => vec![branch(JUMP_NOT_LESS, right[0].from, 0, 1), statement(JUMP, below.len() as u32)],
+    };
+    out.extend(below);
+    out.extend(above);
+    out
+}
+
+/// What happens once the number is known.
+fn decide(when: When, exact: bool) -> Vec<Instruction> {
+    let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
+    match when {
+        When::Always => vec![trace],
+        When::Exact if exact => vec![trace],
+        When::Exact => vec![allow],
+        When::Bit { argument, bit } => {
+            vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
+        }
+        When::NotNull { argument } => vec![
+            statement(LOAD, low(argument)),
+            branch(JUMP_EQUAL, 0, 0, 2),
+            statement(LOAD, high(argument)),
+            branch(JUMP_EQUAL, 0, 1, 0),
+            trace,
+            allow,
+        ],
+        When::NotFstat { fd, path, flags } => {
+            let mut code = vec![
+                statement(LOAD, low(flags)),
+                branch(JUMP_EQUAL, AT_EMPTY_PATH, 1, 0),
+                trace,
+                statement(LOAD, low(fd)),
+                branch(JUMP_EQUAL, AT_FDCWD, 0, 1),
+                trace,
+            ];
+            if exact {
+                code.extend([
+                    statement(LOAD, low(path)),
+                    branch(JUMP_EQUAL, 0, 0, 2),
+                    statement(LOAD, high(path)),
+                    branch(JUMP_EQUAL, 0, 1, 0),
+                    trace,
+                ]);
+            }
+            code.push(allow);
+            code
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracer::syscalls::Call;
+
+    /// `struct seccomp_data`, as the program sees it.
+    struct Data {
+        number: u32,
+        architecture: u32,
+        arguments: [u64; 6],
+    }
+
+    /// As much of a BPF machine as the program uses. Jumps may only go forward and stay inside.
+    fn run(program: &[Instruction], data: &Data) -> u32 {
+        let mut words = vec![data.number, data.architecture, 0, 0];
+        words.extend(data.arguments.iter().flat_map(|&a| [a as u32, (a >> 32) as u32]));
+        let (mut accumulator, mut at) = (0, 0);
+        loop {
+            let Instruction { code, jt, jf, k } = program[at];
+            at += 1;
+            let condition = match code {
+                LOAD => {
+                    accumulator = words[k as usize / 4];
+                    continue;
+                }
+                JUMP => {
+                    at += k as usize;
+                    continue;
+                }
+                RETURN => return k,
+                JUMP_EQUAL => accumulator == k,
+                JUMP_NOT_LESS => accumulator >= k,
+                JUMP_BITS => accumulator & k != 0,
+                _ => panic!("unexpected code {code:#x}"),
+            };
+            at += usize::from(if condition { jt } else { jf });
+        }
+    }
+
+    fn traced(exact: bool, architecture: Architecture, number: u32, arguments: [u64; 6]) -> bool {
+        let data = Data { number, architecture: architecture.audit(), arguments };
+        match run(&filter(exact), &data) {
+            RET_TRACE => true,
+            RET_ALLOW => false,
+            other => panic!("unexpected verdict {other:#x}"),
+        }
+    }
+
+    #[test]
+    fn every_number_gets_what_the_table_says() {
+        for architecture in [Architecture::X86_64, Architecture::I386] {
+            let program = filter(false);
+            for number in 0..600 {
+                let call: Option<&Call> = TABLE.iter().find(|c| architecture.number(c) == Some(number));
+                let data = Data { number, architecture: architecture.audit(), arguments: [0; 6] };
+                let expected = match call.map(|c| c.when) {
+                    Some(When::Always | When::NotFstat { .. }) => RET_TRACE,
+                    _ => RET_ALLOW,
+                };
+                assert_eq!(run(&program, &data), expected, "{architecture:?} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_decide_where_they_must() {
+        const CWD: u64 = -100_i32 as u32 as u64;
+        const CWD_EXTENDED: u64 = -100_i64 as u64;
+        const PATH: u64 = 0x7fff_0000_1000;
+        let x86_64 = Architecture::X86_64;
+        // (what, exact, number, arguments, traced)
+        for (what, exact, number, arguments, expected) in [
+            ("fstat of glibc", false, 262, [3, PATH, 0, 0x1000, 0, 0], false),
+            ("the same, exact", true, 262, [3, PATH, 0, 0x1000, 0, 0], true),
+            ("exact with a NULL path", true, 262, [3, 0, 0, 0x1000, 0, 0], false),
+            ("exact, low half of the path 0", true, 262, [3, 0x7fff_0000_0000, 0, 0x1000, 0, 0], true),
+            ("current directory", false, 262, [CWD, PATH, 0, 0x1000, 0, 0], true),
+            ("current directory, extended", false, 262, [CWD_EXTENDED, PATH, 0, 0x1000, 0, 0], true),
+            ("flags are not exactly that", false, 262, [3, PATH, 0, 0x1100, 0, 0], true),
+            ("fstatat", false, 262, [3, PATH, 0, 0, 0, 0], true),
+            ("fstat of musl and Rust", false, 332, [3, PATH, 0x1000, 0xfff, 0, 0], false),
+            ("statx", false, 332, [CWD, PATH, 0x100, 0xfff, 0, 0], true),
+            ("send", false, 44, [3, PATH, 1, 0, 0, 0], false),
+            ("sendto", false, 44, [3, PATH, 1, 0, PATH, 110], true),
+            ("sendto, low half 0", false, 44, [3, PATH, 1, 0, 0x1_0000_0000, 110], true),
+            ("fork of glibc", false, 56, [0x0120_0011, 0, 0, 0, 0, 0], false),
+            ("untraced clone", false, 56, [0x0080_0011, 0, 0, 0, 0, 0], true),
+            ("sendmsg", false, 46, [3, PATH, 0, 0, 0, 0], false),
+            ("sendmsg, exact", true, 46, [3, PATH, 0, 0, 0, 0], true),
+            ("read", false, 0, [0; 6], false),
+            ("x32 read", false, X32_BIT, [0; 6], true),
+            ("x32 open", false, X32_BIT + 2, [0; 6], true),
+            ("no call at all", false, u32::MAX, [0; 6], false),
+        ] {
+            assert_eq!(traced(exact, x86_64, number, arguments), expected, "{what}");
+        }
+        assert!(traced(false, Architecture::I386, 5, [0; 6]), "i386 open");
+        assert!(!traced(false, Architecture::I386, 3, [0; 6]), "i386 read");
+    }
+
+    #[test]
+    fn an_unknown_architecture_is_stopped() {
+        let data = Data { number: 0, architecture: 0xc000_00b7, arguments: [0; 6] };
+        assert_eq!(run(&filter(false), &data), RET_TRACE);
+    }
+
+    #[test]
+    fn it_fits_and_every_jump_lands() {
+        for exact in [false, true] {
+            let program = filter(exact);
+            assert!(program.len() < 4096, "BPF_MAXINSNS");
+            for (at, i) in program.iter().enumerate() {
+                let furthest = match i.code {
+                    JUMP => i.k as usize,
+                    _ => usize::from(i.jt.max(i.jf)),
+                };
+                assert!(at + furthest < program.len() && (i.code == RETURN || at + 1 < program.len()));
+            }
+        }
+    }
+}

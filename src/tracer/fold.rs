@@ -1,0 +1,193 @@
+//! Accesses, folded per path.
+//!
+//! Everything has a number, so that one more use of a known path by a known program allocates nothing.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::events::Tree;
+use crate::base::{FileTree, ImagePath};
+use crate::observation::Operation;
+
+/// All uses of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// What was done with it.
+    pub operations: BTreeSet<Operation>,
+    /// The executables of the processes that did it.
+    pub executables: BTreeSet<ImagePath>,
+    /// The probe that was running at the first use; `None` outside of all probes.
+    pub first_probe: Option<String>,
+    /// Whether a process of the application used it.
+    pub application: bool,
+    /// Whether there was something at the path at some use, before the call did its work.
+    pub resolved: bool,
+    /// How many calls named it or passed it.
+    pub count: u64,
+}
+
+/// The number of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathId(u32);
+
+/// The number of an executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutableId(u32);
+
+impl ExecutableId {
+    /// That of a process that has not executed anything yet.
+    pub const UNKNOWN: ExecutableId = ExecutableId(u32::MAX);
+}
+
+/// Who uses a path.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    /// Whose process.
+    pub tree: Tree,
+    /// What it runs.
+    pub executable: ExecutableId,
+    /// The number of the probe; 0 for none.
+    pub probe: u32,
+}
+
+struct Row {
+    operations: u32,
+    executables: Vec<ExecutableId>,
+    first_probe: u32,
+    application: bool,
+    resolved: bool,
+    count: u64,
+}
+
+/// All uses of all paths.
+#[derive(Default)]
+pub struct Fold {
+    rows: Vec<Row>,
+    paths: HashMap<ImagePath, PathId>,
+    executables: Vec<ImagePath>,
+    executable_ids: HashMap<ImagePath, ExecutableId>,
+}
+
+const OPERATIONS: [Operation; 23] = [
+    Operation::Open,
+    Operation::Stat,
+    Operation::Access,
+    Operation::Exec,
+    Operation::Load,
+    Operation::Readlink,
+    Operation::Chdir,
+    Operation::Xattr,
+    Operation::Watch,
+    Operation::Truncate,
+    Operation::Chmod,
+    Operation::Chown,
+    Operation::Utime,
+    Operation::Bind,
+    Operation::Connect,
+    Operation::Rename,
+    Operation::Link,
+    Operation::Symlink,
+    Operation::Unlink,
+    Operation::Mkdir,
+    Operation::Mknod,
+    Operation::Mount,
+    Operation::Traverse,
+];
+
+impl Fold {
+    /// The number of `path`, new or known.
+    pub fn path(&mut self, path: ImagePath) -> PathId {
+        let next = PathId(self.rows.len() as u32);
+        *self.paths.entry(path).or_insert_with(|| {
+            self.rows.push(Row {
+                operations: 0,
+                executables: Vec::new(),
+                first_probe: 0,
+                application: false,
+                resolved: false,
+                count: 0,
+            });
+            next
+        })
+    }
+
+    /// The number of an executable, new or known.
+    pub fn executable(&mut self, path: &ImagePath) -> ExecutableId {
+        if let Some(&id) = self.executable_ids.get(path) {
+            return id;
+        }
+        let id = ExecutableId(self.executables.len() as u32);
+        self.executables.push(path.clone());
+        self.executable_ids.insert(path.clone(), id);
+        id
+    }
+
+    /// One use.
+    pub fn add(&mut self, path: PathId, operation: Operation, resolved: bool, user: &User) {
+        let row = &mut self.rows[path.0 as usize];
+        if row.count == 0 {
+            row.first_probe = user.probe;
+        }
+        row.count += 1;
+        row.operations |= 1 << operation as u32;
+        row.resolved |= resolved;
+        row.application |= user.tree == Tree::Application;
+        if !row.executables.contains(&user.executable) {
+            row.executables.push(user.executable);
+        }
+    }
+
+    /// All of it; `probes[n - 1]` is the label of probe `n`.
+    pub fn finish(self, probes: &[String]) -> FileTree<Folded> {
+        let Fold { rows, paths, executables, .. } = self;
+        let folded = |row: &Row| Folded {
+            operations: OPERATIONS.into_iter().filter(|&o| row.operations & 1 << o as u32 != 0).collect(),
+            executables: row.executables.iter().filter_map(|id| executables.get(id.0 as usize).cloned()).collect(),
+            first_probe: (row.first_probe as usize).checked_sub(1).and_then(|n| probes.get(n).cloned()),
+            application: row.application,
+            resolved: row.resolved,
+            count: row.count,
+        };
+        paths
+            .into_iter()
+            .map(|(path, id)| (path, &rows[id.0 as usize]))
+            .filter(|(_, row)| row.count > 0)
+            .map(|(path, row)| (path, folded(row)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_of_a_path_are_one_record() {
+        let mut fold = Fold::default();
+        let shell = fold.executable(&ImagePath::parse("/bin/sh").unwrap());
+        let path = fold.path(ImagePath::parse("/etc/x").unwrap());
+        fold.add(path, Operation::Stat, false, &User { tree: Tree::Probe, executable: shell, probe: 2 });
+        assert_eq!(fold.path(ImagePath::parse("/etc/x").unwrap()), path);
+        let user = User { tree: Tree::Application, executable: ExecutableId::UNKNOWN, probe: 0 };
+        fold.add(path, Operation::Traverse, true, &user);
+        let tree = fold.finish(&["a".into(), "b".into()]);
+        let folded = tree.get(&ImagePath::parse("/etc/x").unwrap()).unwrap();
+        assert_eq!(
+            *folded,
+            Folded {
+                operations: [Operation::Stat, Operation::Traverse].into(),
+                executables: [ImagePath::parse("/bin/sh").unwrap()].into(),
+                first_probe: Some("b".into()),
+                application: true,
+                resolved: true,
+                count: 2,
+            }
+        );
+    }
+
+    #[test]
+    fn operations_are_at_their_bits() {
+        for (bit, operation) in OPERATIONS.into_iter().enumerate() {
+            assert_eq!(operation as usize, bit);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! From one use of a path to the records of all names it passes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+use super::fold::{ExecutableId, Fold, PathId, User};
+use super::interpreter::{Interpreter, interpreter};
+use super::names::{Names, Seen, Stamp};
+use super::resolve::{Asker, Chain, End, Resolver};
+use super::syscalls::Effect;
+use super::tasks::Task;
+use crate::base::ImagePath;
+use crate::observation::Operation;
+
+/// Interpreters of interpreters that the kernel follows.
+const MAX_INTERPRETERS: usize = 5;
+/// How many answers are kept; more than this and all are forgotten.
+const MAX_ANSWERS: usize = 1 << 20;
+
+/// One path in a call, its bytes aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// What is done to it.
+    pub operation: Operation,
+    /// Where it begins, unless it is absolute.
+    pub from: From,
+    /// Whether a link in the last component is followed.
+    pub follow: bool,
+    /// Whether an empty path means the descriptor.
+    pub empty: bool,
+    /// Whether the directory is the root for this path (`RESOLVE_IN_ROOT`).
+    pub rooted: bool,
+    /// What is changed.
+    pub effect: Effect,
+}
+
+/// Where a relative path begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The current directory.
+    Current,
+    /// The directory of a descriptor.
+    Descriptor(i32),
+}
+
+/// One record that a use makes.
+struct Hit {
+    path: PathId,
+    operation: Operation,
+    resolved: bool,
+}
+
+/// What a use made the last time.
+struct Answer {
+    hits: Box<[Hit]>,
+    stamp: Stamp,
+}
+
+/// Everything that is recorded.
+#[derive(Default)]
+pub struct Recorder {
+    resolver: Option<Resolver>,
+    /// All accesses.
+    pub fold: Fold,
+    answers: HashMap<Box<[u8]>, Answer>,
+    key: Vec<u8>,
+    /// How many directories were renamed: current directories are read again then.
+    renames: u64,
+    /// What could not be seen.
+    pub gaps: BTreeSet<String>,
+    /// What a user should know, in the order it was seen.
+    pub warnings: Vec<String>,
+    /// The number of the running probe.
+    pub probe: u32,
+}
+
+impl Recorder {
+    /// The resolver, for the sandbox whose root the first task that asks has.
+    fn resolver(&mut self, id: i32) -> io::Result<&mut Resolver> {
+        if self.resolver.is_none() {
+            self.resolver = Some(Resolver::new(id)?);
+        }
+        self.resolver.as_mut().ok_or_else(|| io::Error::other("no resolver"))
+    }
+
+    fn user(&self, task: &Task) -> User {
+        User { tree: task.tree, executable: task.executable, probe: self.probe }
+    }
+
+    /// Notes that something cannot be seen.
+    pub fn gap(&mut self, name: &str) {
+        if !self.gaps.contains(name) {
+            self.gaps.insert(name.into());
+        }
+    }
+
+    /// Notes something a user should know, once.
+    pub fn warn(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+
+    /// Records one use of `path` by the stopped task `id`.
+    pub fn access(&mut self, id: i32, task: &mut Task, ask: &Ask, path: &[u8]) -> io::Result<()> {
+        if path.is_empty() && !ask.empty {
+            return Ok(()); // ENOENT, whatever there is.
+        }
+        let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(()) };
+        let user = self.user(task);
+        let cached = ask.effect == Effect::None;
+        if cached {
+            self.set_key(ask, &asker, path);
+            if self.recall(&user) {
+                return Ok(());
+            }
+        }
+        let resolver = self.resolver(id)?;
+        let chain = resolver.walk(&asker, path, ask.follow)?;
+        let hits = self.hits(&chain, ask.operation);
+        for hit in &hits {
+            self.fold.add(hit.path, hit.operation, hit.resolved, &user);
+        }
+        if cached {
+            self.remember(&chain, hits);
+        } else {
+            self.change(task, ask.effect, chain.end.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Records the program that `task` is about to execute, and keeps where it is.
+    pub fn exec(&mut self, id: i32, task: &mut Task, ask: &Ask, path: &[u8]) -> io::Result<()> {
+        task.executing = None;
+        let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(()) };
+        let chain = self.resolver(id)?.walk(&asker, path, ask.follow)?;
+        let mut user = self.user(task);
+        if task.executable == ExecutableId::UNKNOWN
+            && let Some(end) = chain.end.as_ref().filter(|end| end.resolved())
+        {
+            // The first program of a process tree is there because of itself.
+            let program = self.image_path(id, end)?;
+            user.executable = self.fold.executable(&program);
+        }
+        for hit in self.hits(&chain, ask.operation) {
+            self.fold.add(hit.path, hit.operation, hit.resolved, &user);
+        }
+        task.executing = chain.end.filter(End::resolved);
+        Ok(())
+    }
+
+    /// Records what the kernel opened for the program that `task` has just begun to execute. Returns its executable.
+    pub fn executed(&mut self, id: i32, task: &mut Task) -> io::Result<Option<ImagePath>> {
+        let mut next = task.executing.take();
+        let asked = next.clone();
+        let exe = self.resolver(id)?.descriptor(id, "exe")?;
+        let exe = exe.map(|name| End { name, below: Vec::new(), seen: Seen::Other });
+        let executable = match &exe {
+            Some(end) => Some(self.image_path(id, end)?),
+            None => None,
+        };
+        if let Some(executable) = &executable {
+            task.executable = self.fold.executable(executable);
+        }
+        let user = self.user(task);
+        let mut last = None;
+        for _ in 0..MAX_INTERPRETERS {
+            let Some(end) = next.take() else { break };
+            last = Some(end.clone());
+            next = self.load(id, task, &end, &user)?;
+        }
+        // Neither the file asked for nor one it names: a handler of binfmt_misc.
+        if let Some(exe) = exe
+            && asked.as_ref() != Some(&exe)
+            && !self.is_loaded(&exe, last.as_ref())
+        {
+            let chain = Chain { end: Some(exe.clone()), ..Chain::default() };
+            for hit in self.hits(&chain, Operation::Load) {
+                self.fold.add(hit.path, hit.operation, hit.resolved, &user);
+            }
+            self.load(id, task, &exe, &user)?;
+        }
+        Ok(executable)
+    }
+
+    fn is_loaded(&self, exe: &End, last: Option<&End>) -> bool {
+        last.is_some_and(|last| last.name == exe.name)
+    }
+
+    /// Records the interpreter of the file at `end`. Returns where it is, when it may have one of its own.
+    fn load(&mut self, id: i32, task: &mut Task, end: &End, user: &User) -> io::Result<Option<End>> {
+        let Some(file) = self.resolver(id)?.names.open(end.name)? else { return Ok(None) };
+        let Some(found) = interpreter(&file).unwrap_or(None) else { return Ok(None) };
+        let (Interpreter::Script(path) | Interpreter::Elf(path)) = &found;
+        let ask = Ask {
+            operation: Operation::Load,
+            from: From::Current,
+            follow: true,
+            empty: false,
+            rooted: false,
+            effect: Effect::None,
+        };
+        let Some(asker) = self.asker(id, task, &ask, path)? else { return Ok(None) };
+        let chain = self.resolver(id)?.walk(&asker, path, true)?;
+        for hit in self.hits(&chain, Operation::Load) {
+            self.fold.add(hit.path, hit.operation, hit.resolved, user);
+        }
+        Ok(chain.end.filter(|end| end.resolved() && matches!(found, Interpreter::Script(_))))
+    }
+
+    /// Forgets what the call changed from which `task` has returned.
+    pub fn settle(&mut self, task: &mut Task) {
+        if !task.changing.any {
+            return;
+        }
+        let changing = std::mem::take(&mut task.changing);
+        if let Some(resolver) = &mut self.resolver {
+            for name in changing.names.into_iter().flatten() {
+                resolver.names.settle(name);
+            }
+            self.renames += u64::from(changing.structure);
+            if changing.mounts {
+                resolver.names.calm();
+            }
+        }
+        if changing.directories {
+            let mut directories = task.directories.borrow_mut();
+            directories.unsettled = directories.unsettled.saturating_sub(1);
+            (directories.root, directories.current) = (None, None);
+        }
+    }
+
+    /// Notes what the call that begins may change.
+    pub fn change(&mut self, task: &mut Task, effect: Effect, end: Option<&End>) {
+        let Some(resolver) = &mut self.resolver else { return };
+        match effect {
+            Effect::None => return,
+            Effect::Directory | Effect::Mount => {
+                if !task.changing.directories {
+                    task.changing.directories = true;
+                    task.directories.borrow_mut().unsettled += 1;
+                }
+                if effect == Effect::Mount && !task.changing.mounts {
+                    task.changing.mounts = true;
+                    resolver.names.disturb();
+                }
+            }
+            Effect::Create | Effect::Replace => {
+                let Some(end) = end.filter(|end| end.below.is_empty()) else { return };
+                // What is there stays: the call fails, or opens it.
+                if effect == Effect::Create && end.resolved() {
+                    return;
+                }
+                let Some(slot) = task.changing.names.iter_mut().find(|slot| slot.is_none()) else { return };
+                *slot = Some(end.name);
+                if resolver.names.unsettle(end.name) {
+                    task.changing.structure = true;
+                    self.renames += 1;
+                }
+            }
+        }
+        task.changing.any = true;
+    }
+
+    /// Where the walk begins; `None` when that place has no name, so that nothing can be recorded.
+    fn asker(&mut self, id: i32, task: &Task, ask: &Ask, path: &[u8]) -> io::Result<Option<Asker>> {
+        let renames = self.renames;
+        let resolver = self.resolver(id)?;
+        let mut directories = task.directories.borrow_mut();
+        let fresh = directories.unsettled == 0 && directories.renames == renames;
+        let valid = |name: Option<_>, names: &Names| name.filter(|&n| fresh && names.is_valid(n));
+        let root = match valid(directories.root, &resolver.names) {
+            Some(root) => root,
+            None => {
+                directories.current = None;
+                directories.renames = renames;
+                let Some(root) = resolver.descriptor(id, "root")? else { return Ok(None) };
+                directories.root = Some(root);
+                root
+            }
+        };
+        if path.starts_with(b"/") && !ask.rooted {
+            return Ok(Some(Asker { task: id, root, base: root }));
+        }
+        let base = match ask.from {
+            From::Current => match valid(directories.current, &resolver.names) {
+                Some(current) => Some(current),
+                None => {
+                    let current = resolver.descriptor(id, "cwd")?;
+                    directories.current = current;
+                    current
+                }
+            },
+            From::Descriptor(number) => resolver.descriptor(id, &format!("fd/{number}"))?,
+        };
+        Ok(base.map(|base| Asker { task: id, root: if ask.rooted { base } else { root }, base }))
+    }
+
+    fn set_key(&mut self, ask: &Ask, asker: &Asker, path: &[u8]) {
+        self.key.clear();
+        self.key.extend([ask.operation as u8, u8::from(ask.follow)]);
+        for part in [asker.root, asker.base].into_iter().flat_map(Names::identity) {
+            self.key.extend(part.to_le_bytes());
+        }
+        self.key.extend_from_slice(path);
+    }
+
+    /// Records what the use in `key` made the last time, if that still holds.
+    fn recall(&mut self, user: &User) -> bool {
+        let Some(answer) = self.answers.get(&*self.key) else { return false };
+        let current = self.resolver.as_ref().is_some_and(|r| r.names.is_current(&answer.stamp));
+        if current {
+            for hit in &answer.hits {
+                self.fold.add(hit.path, hit.operation, hit.resolved, user);
+            }
+        }
+        current
+    }
+
+    fn remember(&mut self, chain: &Chain, hits: Vec<Hit>) {
+        let (Some(end), Some(resolver)) = (chain.end.as_ref().filter(|_| chain.lasting), &self.resolver) else {
+            return;
+        };
+        if self.answers.len() >= MAX_ANSWERS {
+            self.answers.clear();
+        }
+        let answer = Answer { hits: hits.into(), stamp: resolver.names.stamp(end.name) };
+        self.answers.insert(self.key.as_slice().into(), answer);
+    }
+
+    fn hits(&mut self, chain: &Chain, operation: Operation) -> Vec<Hit> {
+        let Some(resolver) = &mut self.resolver else { return Vec::new() };
+        let mut hits = Vec::with_capacity(chain.passed.len() + 1);
+        for &name in &chain.passed {
+            let path = resolver.names.path_id(name, &mut self.fold);
+            hits.push(Hit { path, operation: Operation::Traverse, resolved: true });
+        }
+        if let Some(end) = &chain.end {
+            let path = match end.below.is_empty() {
+                true => resolver.names.path_id(end.name, &mut self.fold),
+                false => self.fold.path(end_path(&resolver.names, end)),
+            };
+            hits.push(Hit { path, operation, resolved: end.resolved() });
+        }
+        hits
+    }
+
+    fn image_path(&mut self, id: i32, end: &End) -> io::Result<ImagePath> {
+        Ok(end_path(&self.resolver(id)?.names, end))
+    }
+}
+
+fn end_path(names: &Names, end: &End) -> ImagePath {
+    let mut path = names.path(end.name);
+    path.push(b'/');
+    path.extend_from_slice(&end.below);
+    // Components come from calls and from links: no NUL, no `..`.
+    ImagePath::parse(path).unwrap_or_else(|_| ImagePath::root())
+}

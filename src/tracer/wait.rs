@@ -1,0 +1,50 @@
+//! What the kernel reports about tracees.
+//!
+//! `waitpid` is called directly: wrappers that turn the signal into an enum fail on real-time signals. `__WALL`
+//! because threads and `clone` children without SIGCHLD are to be seen, `__WNOTHREAD` because what other threads of
+//! scrimp have started is theirs to wait for.
+
+use std::io;
+
+use super::stop::Stop;
+
+/// One report.
+#[derive(Debug)]
+pub enum Report {
+    /// A task stands still.
+    Stopped(Stop),
+    /// A task has ended.
+    Ended(i32, End),
+}
+
+/// How a process or thread ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// Waits for the next report; `None` when nothing is traced any more.
+pub fn next() -> io::Result<Option<Report>> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes one int to `status`.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
+        if pid < 0 {
+            match io::Error::last_os_error() {
+                e if e.raw_os_error() == Some(libc::EINTR) => continue,
+                e if e.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
+                e => return Err(e),
+            }
+        }
+        return Ok(Some(if libc::WIFEXITED(status) {
+            Report::Ended(pid, End::Exited(libc::WEXITSTATUS(status)))
+        } else if libc::WIFSIGNALED(status) {
+            Report::Ended(pid, End::Killed(libc::WTERMSIG(status)))
+        } else {
+            Report::Stopped(Stop::from_status(pid, status))
+        }));
+    }
+}
