@@ -1,0 +1,149 @@
+//! What the tests of the whole stand on: a directory in which scrimp runs, as root or as an ordinary user, the images under
+//! test, a look into an image that shares no code with scrimp, and podman as the second opinion.
+//!
+//! Nothing here skips a test: what is missing is a panic that says what to install. All of it may assume to be root.
+
+mod image;
+mod podman;
+mod user;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+pub use image::Image;
+pub use podman::Podman;
+use tempfile::TempDir;
+pub use user::User;
+
+/// A directory that is removed at the end, in which scrimp runs with a store of its own.
+pub struct Env {
+    dir: TempDir,
+    binary: PathBuf,
+    user: Option<nix::unistd::User>,
+}
+
+impl Env {
+    /// Runs as the caller, that is root.
+    pub fn new() -> Self {
+        Self { dir: temporary_dir(), binary: env!("CARGO_BIN_EXE_scrimp").into(), user: None }
+    }
+
+    /// Runs as an ordinary user, who owns the directory and can reach nothing of the checkout.
+    pub fn as_user(user: User) -> Self {
+        let user = user.account();
+        let dir = temporary_dir();
+        let binary = dir.path().join("scrimp");
+        link_or_copy(Path::new(env!("CARGO_BIN_EXE_scrimp")), &binary);
+        nix::unistd::chown(dir.path(), Some(user.uid), Some(user.gid)).expect("chown of the test's directory");
+        Self { dir, binary, user: Some(user) }
+    }
+
+    /// A path in the directory, as text for an argument.
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// The SOURCE argument for an image under test, in a place where the user of this environment can read it.
+    pub fn source(&self, name: &str) -> String {
+        let mut file = fixture(name);
+        if self.user.is_some() {
+            let here = self.dir.path().join(format!("{name}.tar"));
+            if !here.exists() {
+                link_or_copy(&file, &here);
+            }
+            file = here;
+        }
+        format!("docker-archive:{}", file.display())
+    }
+
+    /// Runs scrimp in the directory, to its end.
+    pub fn scrimp(&self, arguments: &[&str]) -> Run {
+        self.run(self.binary.as_os_str(), arguments)
+    }
+
+    /// Runs any program as scrimp would run: same user, directory and environment.
+    pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Run {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .env("HOME", self.dir.path())
+            .env("SCRIMP_STORE", self.dir.path().join("store"))
+            .env("RUST_BACKTRACE", "1");
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        Run::of(command)
+    }
+}
+
+/// A program that has ended, and what it said.
+pub struct Run {
+    command: String,
+    status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    fn of(mut command: Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let output = command.output().unwrap_or_else(|error| {
+            panic!("cannot run {name}: {error}\nhint: scripts/test installs what the tests need");
+        });
+        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        Self {
+            command: words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.exits(0)
+    }
+
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "the exit code is another one\n{self}");
+        self
+    }
+
+    /// The one JSON value on stdout.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is not JSON: {error}\n{self}"))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "$ {}\n{}", self.command, self.status)?;
+        write!(f, "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// The archive of an image under test.
+pub fn fixture(name: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures").join(format!("{name}.tar"));
+    assert!(file.exists(), "{} is missing\nhint: run scripts/fixtures {name}", file.display());
+    file
+}
+
+fn temporary_dir() -> TempDir {
+    // Not $TMPDIR, which may be a place that only the caller can reach.
+    tempfile::Builder::new().prefix("scrimp-").tempdir_in("/tmp").expect("a temporary directory")
+}
+
+/// A link costs nothing, but does not reach another file system.
+fn link_or_copy(from: &Path, to: &Path) {
+    if std::fs::hard_link(from, to).is_err() {
+        std::fs::copy(from, to)
+            .unwrap_or_else(|error| panic!("copying {} to {}: {error}", from.display(), to.display()));
+    }
+}

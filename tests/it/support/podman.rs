@@ -1,0 +1,196 @@
+//! A real container runtime, to run images of which scrimp says that they work.
+//!
+//! Each `Podman` has its own storage, and each container a network namespace with nothing but `lo` in it, so that tests can
+//! run at once and use the same ports. A test reaches a port by joining that namespace with a thread.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit};
+use tempfile::TempDir;
+
+use super::{Run, temporary_dir};
+
+/// How long a service may take until it accepts connections.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is asked meanwhile.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+pub struct Podman {
+    dir: TempDir,
+}
+
+impl Podman {
+    pub fn new() -> Self {
+        let dir = temporary_dir();
+        // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
+        // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
+        let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
+        let limits = limits.map(|(name, resource, wanted)| {
+            let (_, hard) = getrlimit(resource).expect("a resource limit");
+            let limit = hard.min(wanted);
+            format!("\"{name}={limit}:{limit}\"")
+        });
+        let config = format!(
+            "[containers]\ndefault_ulimits=[{}]\n[engine]\nlock_type=\"file\"\ntmp_dir=\"{}\"\n",
+            limits.join(","),
+            dir.path().join("tmp").display()
+        );
+        std::fs::write(dir.path().join("containers.conf"), config).expect("podman's configuration");
+        Self { dir }
+    }
+
+    /// Loads a docker-archive, and returns the name by which it can be run.
+    pub fn load(&self, archive: &Path) -> String {
+        let run = self.podman(&["load", "--quiet", "--input", archive.to_str().expect("a path in UTF-8")]).succeeds();
+        let line = run.stdout.lines().find_map(|line| line.strip_prefix("Loaded image: "));
+        line.unwrap_or_else(|| panic!("podman loaded no image\n{run}")).to_owned()
+    }
+
+    /// Runs a container to its end.
+    pub fn run(&self, image: &str, command: &[&str]) -> Run {
+        self.podman(&[&["run", "--rm", "--network=none", image], command].concat())
+    }
+
+    /// Starts a service.
+    pub fn start(&self, image: &str) -> Container<'_> {
+        let run = self.podman(&["run", "--detach", "--network=none", image]).succeeds();
+        let mut container = Container { podman: self, id: run.stdout.trim().to_owned(), pid: 0 };
+        container.pid = container.state("Pid");
+        container
+    }
+
+    fn podman(&self, arguments: &[&str]) -> Run {
+        let path = |name| self.dir.path().join(name);
+        let mut command = Command::new("podman");
+        command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        command.args(["--storage-driver", "overlay", "--root"]).arg(path("root")).arg("--runroot").arg(path("run"));
+        command.args(arguments).env("CONTAINERS_CONF", path("containers.conf"));
+        Run::of(command)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // Podman mounts its storage onto itself, and leaves it so.
+        let mounted = umount2(&self.dir.path().join("root/overlay"), MntFlags::MNT_DETACH);
+        if let Err(error) = mounted
+            && !matches!(error, Errno::EINVAL | Errno::ENOENT)
+            && !thread::panicking()
+        {
+            panic!("unmounting podman's storage: {error}");
+        }
+    }
+}
+
+/// A container that runs, and is removed at the end of the test.
+pub struct Container<'a> {
+    podman: &'a Podman,
+    id: String,
+    /// Its first process, in the caller's namespace.
+    pid: i32,
+}
+
+impl Container<'_> {
+    /// Asks for a path by HTTP, as soon as the port accepts connections.
+    #[track_caller]
+    pub fn get(&self, port: u16, path: &str) -> Response {
+        let answer = self.in_network(|| self.ask(port, path));
+        answer.unwrap_or_else(|problem| panic!("GET {path} on port {port}: {problem}\n{}", self.logs()))
+    }
+
+    /// Whether the image's HEALTHCHECK is content.
+    pub fn is_healthy(&self) -> bool {
+        self.podman.podman(&["healthcheck", "run", &self.id]).status.success()
+    }
+
+    /// Stops it by the image's signal, and returns its exit code and all that it wrote.
+    pub fn stop(self) -> (i32, String) {
+        self.podman.podman(&["stop", &self.id]).succeeds();
+        (self.state("ExitCode"), self.logs())
+    }
+
+    fn ask(&self, port: u16, path: &str) -> Result<Response, String> {
+        let mut stream = self.connect(port)?;
+        let failed = |error: std::io::Error| error.to_string();
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        // A client that speaks 1.0 is sent no chunks.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").map_err(failed)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).map_err(failed)?;
+        Response::parse(&answer).ok_or_else(|| format!("not HTTP: {}", String::from_utf8_lossy(&answer)))
+    }
+
+    fn connect(&self, port: u16) -> Result<TcpStream, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+                Ok(stream) => return Ok(stream),
+                Err(_) if !Path::new(&format!("/proc/{}", self.pid)).exists() => return Err("it has ended".to_owned()),
+                Err(error) if Instant::now() > deadline => return Err(error.to_string()),
+                Err(_) => thread::sleep(INTERVAL),
+            }
+        }
+    }
+
+    /// Does something in the network of the container, in a thread, because joining it is for good.
+    fn in_network<T: Send>(&self, action: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+        let namespace = format!("/proc/{}/ns/net", self.pid);
+        let join = || {
+            let file = File::open(&namespace).map_err(|error| format!("opening {namespace}: {error}"))?;
+            setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| format!("joining {namespace}: {error}"))?;
+            action()
+        };
+        thread::scope(|scope| scope.spawn(join).join().expect("a thread in the network of a container"))
+    }
+
+    fn state(&self, field: &str) -> i32 {
+        let run = self.podman.podman(&["inspect", "--format", &format!("{{{{.State.{field}}}}}"), &self.id]).succeeds();
+        run.stdout.trim().parse().unwrap_or_else(|_| panic!("no number\n{run}"))
+    }
+
+    fn logs(&self) -> String {
+        let run = self.podman.podman(&["logs", &self.id]);
+        run.stdout + &run.stderr
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let run = self.podman.podman(&["rm", "--force", "--time", "0", &self.id]);
+        if !run.status.success() && !thread::panicking() {
+            panic!("a container stays behind\n{run}");
+        }
+    }
+}
+
+/// An answer by HTTP. The names of the headers are in lower case.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&bytes[..end]);
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+        });
+        Some(Self { status, headers: headers.collect::<Option<_>>()?, body: bytes[end + 4..].to_vec() })
+    }
+}
