@@ -69,7 +69,7 @@ impl Archive {
         let length = file.metadata().map_err(|cause| fail(read_error(cause)))?.len();
         let mut reader = tar::Reader::new(Seekable::new(&file, length));
         let mut members = BTreeMap::new();
-        while let Some(header) = reader.next().map_err(fail)? {
+        while let Some(header) = reader.next_entry().map_err(fail)? {
             let Some(member) = names::clean(&header.name) else { continue };
             let found = match header.kind {
                 Kind::File if header.extents.is_none() => {

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use crate::image::archive::Archive;
 use crate::image::error::ImageError;
 
+/// The content of one file of a layout.
+pub(super) type Blob = Box<dyn Read + Send>;
+
 /// Where the files of a layout are.
 pub(super) enum Blobs {
     /// In a directory.
@@ -26,11 +29,9 @@ impl Blobs {
     }
 
     /// The file `name`, relative to the layout, and its length in bytes; `None` when there is no such file.
-    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, ImageError> {
+    pub(super) fn open(&self, name: &str) -> Result<Option<(Blob, u64)>, ImageError> {
         match self {
-            Blobs::Archive(archive) => {
-                Ok(archive.read(name).map(|(section, size)| (Box::new(section) as Box<dyn Read + Send>, size)))
-            }
+            Blobs::Archive(archive) => Ok(archive.read(name).map(|(section, size)| (Box::new(section) as Blob, size))),
             Blobs::Dir(dir) => {
                 let path = dir.join(name);
                 // Without waiting for the writer of a FIFO.

@@ -93,10 +93,8 @@ struct Layout<'a> {
 impl Layout<'_> {
     fn index(&self) -> Result<Vec<Descriptor>, ImageError> {
         let Some((reader, _)) = self.blobs.open("index.json")? else {
-            let hint = match self.blobs.open("manifest.json")? {
-                Some(_) => Some(format!("write docker-archive:{}", self.blobs.name())),
-                None => None,
-            };
+            let is_docker = self.blobs.open("manifest.json")?.is_some();
+            let hint = is_docker.then(|| format!("write docker-archive:{}", self.blobs.name()));
             return Err(ImageError::NotAnImage {
                 source_name: self.blobs.name(),
                 expected: "an OCI image layout",

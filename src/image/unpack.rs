@@ -95,7 +95,7 @@ impl<'a> Unpacker<'a> {
         self.last_parent = None;
         let mut reader = tar::Reader::new(stream);
         let archive_error = |cause| ImageError::LayerArchive { layer: layer.into(), cause };
-        while let Some(header) = reader.next().map_err(archive_error)? {
+        while let Some(header) = reader.next_entry().map_err(archive_error)? {
             let name = header.name.clone();
             self.entry(header, &mut reader).map_err(|stop| match stop {
                 Stop::Entry(problem) => {
@@ -418,7 +418,7 @@ fn reversed(path: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn digest_zeros(hash: &mut impl Write, mut count: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while count > 0 {
         let step = count.min(ZEROS.len() as u64);
         hash.write_all(&ZEROS[..step as usize])?;

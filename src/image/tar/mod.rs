@@ -157,7 +157,7 @@ impl<R: Stream> Reader<R> {
     }
 
     /// The next entry, past what is left of the one before; `None` at the end of the archive.
-    pub fn next(&mut self) -> Result<Option<Header>, TarError> {
+    pub fn next_entry(&mut self) -> Result<Option<Header>, TarError> {
         let rest = self.remaining + self.padding;
         (self.remaining, self.padding) = (0, 0);
         self.skip(rest)?;

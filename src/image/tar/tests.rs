@@ -35,7 +35,7 @@ fn describe(header: &Header, data: &[u8]) -> String {
 fn list(archive: &[u8]) -> Result<Vec<String>, TarError> {
     let mut reader = Reader::new(archive);
     let mut lines = Vec::new();
-    while let Some(header) = reader.next()? {
+    while let Some(header) = reader.next_entry()? {
         let mut data = Vec::new();
         loop {
             let piece = reader.data()?.to_vec();
@@ -95,7 +95,7 @@ fn sparse_files_keep_their_holes_in_every_format() {
         let pax = if format.starts_with("--sparse") { "--format=pax" } else { "--sparse" };
         let archive = gnu_tar(prepare, &["--sparse", "--hole-detection=raw", pax, format]);
         let mut reader = Reader::new(archive.as_slice());
-        let header = std::iter::from_fn(|| reader.next().unwrap()).find(|h| h.kind == Kind::File).unwrap();
+        let header = std::iter::from_fn(|| reader.next_entry().unwrap()).find(|h| h.kind == Kind::File).unwrap();
         assert_eq!((&*escape_bytes(&header.name), header.size), ("./f", 3 << 20), "{format}");
         let mut content = vec![0; 3 << 20];
         for extent in header.extents.expect("it has holes") {
@@ -110,7 +110,7 @@ fn sparse_files_keep_their_holes_in_every_format() {
         }
         let places: Vec<usize> = (0..content.len() - 3).filter(|&at| &content[at..at + 4] == b"data").collect();
         assert_eq!(places, [0, 1_000_000, 2_000_000], "{format}");
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.next_entry().unwrap().is_none());
     }
 }
 
