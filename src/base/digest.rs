@@ -29,6 +29,16 @@ impl Digest {
         Ok(hashing.finish().0)
     }
 
+    /// The 32 bytes of the digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A digest that was computed and stored before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Digest(bytes)
+    }
+
     /// The 64 hexadecimal digits without the algorithm, as file names in `blobs/sha256/` have them.
     pub fn hex(&self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()
@@ -93,6 +103,11 @@ impl<R: Read> HashingReader<R> {
     /// The digest and the number of bytes read so far.
     pub fn finish(self) -> (Digest, u64) {
         (Digest(self.hash.finalize().into()), self.bytes)
+    }
+
+    /// The inner reader and the digest of what was read so far.
+    pub fn into_parts(self) -> (R, Digest) {
+        (self.inner, Digest(self.hash.finalize().into()))
     }
 }
 

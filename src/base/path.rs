@@ -147,6 +147,12 @@ impl ImagePath {
         dir.is_root() || self.0.strip_prefix(&*dir.0).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 
+    /// A path that sorts behind all that lies below this one, and behind nothing else: the bound of a search.
+    pub(super) fn after_subtree(&self) -> Self {
+        // The separator sorts before every byte of a name, and this is the least of those.
+        ImagePath([&self.0, &[1][..]].concat().into())
+    }
+
     /// The bytes relative to the root, as archives want them: no leading slash, empty for `/`.
     pub fn relative(&self) -> &[u8] {
         &self.0[1..]

@@ -67,10 +67,22 @@ impl<T> FileTree<T> {
         self.0.range((Bound::Included(dir), Bound::Unbounded)).take_while(move |(path, _)| path.is_within(dir))
     }
 
-    /// What lies directly in `dir`, in order.
+    /// What lies directly in `dir`, in order. What lies deeper is not walked over, so this costs what it yields.
     pub fn children<'a>(&'a self, dir: &'a ImagePath) -> impl Iterator<Item = (&'a ImagePath, &'a T)> {
         let depth = dir.components().count() + 1;
-        self.subtree(dir).filter(move |(path, _)| path.components().count() == depth)
+        let mut range = self.0.range((Bound::Excluded(dir), Bound::Unbounded));
+        std::iter::from_fn(move || {
+            loop {
+                let (path, value) = range.next().filter(|(path, _)| path.is_within(dir))?;
+                let excess = path.components().count() - depth;
+                if excess == 0 {
+                    return Some((path, value));
+                }
+                // The first path below a child: go on behind all of them.
+                let child = path.ancestors().nth(excess - 1)?;
+                range = self.0.range(child.after_subtree()..);
+            }
+        })
     }
 
     /// All of it, in order.
@@ -128,6 +140,25 @@ mod tests {
         assert_eq!(below, ["/a", "/a/x", "/a/x/y"]);
         let children: Vec<_> = tree.children(&ImagePath::root()).map(|(p, ())| p.to_string()).collect();
         assert_eq!(children, ["/a", "/a.b"]);
+    }
+
+    #[test]
+    fn children_are_found_behind_subtrees_and_below_missing_directories() {
+        let tree = tree(&[
+            "/a",
+            "/a/b",
+            "/a/b/c",
+            "/a/b/d/e",
+            "/a/b\u{1}",
+            "/a/b\u{1}/x",
+            "/a/b.c",
+            "/a/no/entry",
+            "/a/z",
+            "/b",
+        ]);
+        let dir = path("/a");
+        let children: Vec<_> = tree.children(&dir).map(|(p, ())| p.to_string()).collect();
+        assert_eq!(children, ["/a/b", "/a/b\\x01", "/a/b.c", "/a/z"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use crate::base::{FileTree, ImagePath};
-use crate::image::{Entry, EntryKind, capability};
+use crate::image::{Entry, EntryKind, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -283,7 +283,7 @@ fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry> {
         libc::S_IFIFO => EntryKind::Fifo,
         _ => EntryKind::Socket,
     };
-    let mut xattrs = std::collections::BTreeMap::new();
+    let mut found = std::collections::BTreeMap::new();
     if !matches!(kind, EntryKind::Symlink { .. } | EntryKind::Socket) {
         let names: Vec<_> = match xattr::list_deref(&itself) {
             Ok(names) => names.collect(),
@@ -293,9 +293,8 @@ fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry> {
         for name in names {
             // An attribute can be listed and yet not be readable by this user (`trusted.*`): it is not ours to ship.
             let (Some(text), Ok(Some(value))) = (name.to_str(), xattr::get_deref(&itself, &name)) else { continue };
-            let value = if text == capability::XATTR { capability::to_version_2(&value) } else { value };
-            xattrs.insert(text.to_owned(), value);
+            found.insert(text.to_owned(), value);
         }
     }
-    Ok(Entry { kind, mode: meta.mode() & 0o7777, uid, gid, mtime: meta.mtime(), xattrs })
+    Ok(Entry { kind, mode: meta.mode() & 0o7777, uid, gid, mtime: meta.mtime(), xattrs: xattrs::normalise(found) })
 }
