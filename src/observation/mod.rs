@@ -4,9 +4,13 @@
 //! works without a sandbox. It speaks of the *base*: a path that only came into being during the run is absent here.
 
 mod access;
+mod redact;
+mod trace_file;
 mod transcript;
 
 pub use access::{Fingerprint, Found, Operation, PathRecord};
+pub use redact::{REDACTED, Redactor};
+pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};
 pub use transcript::{Answer, ProbeResult, Transcript};
 
 use serde::{Deserialize, Serialize};
