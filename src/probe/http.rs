@@ -1,0 +1,277 @@
+//! The http probe: one HTTP/1.1 request over a connection of its own.
+//!
+//! Nothing of the caller's environment counts (no proxy, no cookies, no credentials), nothing is decoded, and no
+//! redirect leads to another host.
+
+use std::error::Error as _;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use reqwest::{Method, StatusCode, Url};
+
+use crate::base::{Digest, HashingReader, escape_bytes};
+use crate::observation::{Answer, Redactor};
+use crate::probe::ProbeError;
+use crate::probe::expect::find;
+use crate::probe::run::{Outcome, excerpt, timed_out};
+use crate::probe::step::HttpStep;
+
+/// Larger bodies fail the probe, in bytes.
+const LARGEST_BODY: u64 = 64 << 20;
+/// How much of a body is kept for a message, in bytes, when no expectation needs more.
+const KEPT_FOR_MESSAGES: usize = 8 << 10;
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 10;
+
+/// A client whose connections lead into the network of the thread that made it.
+pub(super) struct HttpClient(Client);
+
+impl HttpClient {
+    pub(super) fn new() -> Result<Self, ProbeError> {
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .timeout(None)
+            .build();
+        let broken = |e| ProbeError::Broken { operation: "make an HTTP client".into(), cause: io::Error::other(e) };
+        client.map(HttpClient).map_err(broken)
+    }
+
+    /// Whether what listens there answers a request for `/` as an HTTP server does, whatever the status.
+    pub(super) fn is_spoken_at(&self, addresses: &[IpAddr], port: u16, timeout: Duration) -> bool {
+        let step = HttpStep { port: Some(port), ..HttpStep::new("GET", "/") };
+        let exchange = Exchange::new(&step);
+        addresses.iter().any(|&address| self.send(&exchange, SocketAddr::new(address, port), timeout).is_ok())
+    }
+
+    fn send(&self, exchange: &Exchange, address: SocketAddr, timeout: Duration) -> Result<Response, String> {
+        let url = Url::parse(&format!("http://{address}{}", exchange.path)).map_err(|e| e.to_string())?;
+        let method = Method::from_bytes(exchange.method.as_bytes()).map_err(|e| e.to_string())?;
+        let mut request = self.0.request(method, url).timeout(timeout).header(USER_AGENT, "scrimp");
+        request = request.header(CONNECTION, "close");
+        let mut headers = reqwest::header::HeaderMap::new();
+        if let Some(host) = &exchange.step.host {
+            headers.insert(HOST, HeaderValue::from_str(host).map_err(|e| e.to_string())?);
+        }
+        for (name, value) in &exchange.step.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            headers.insert(name, HeaderValue::from_bytes(&value.0).map_err(|e| e.to_string())?);
+        }
+        if let Some(body) = exchange.step.body.as_ref().filter(|_| exchange.with_body) {
+            request = request.body(body.0.clone());
+        }
+        request.headers(headers).send().map_err(|error| error_text(&error, address, timeout))
+    }
+}
+
+/// A request on its way through redirects.
+struct Exchange<'a> {
+    step: &'a HttpStep,
+    method: String,
+    path: String,
+    with_body: bool,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(step: &'a HttpStep) -> Self {
+        Exchange { step, method: step.method.clone(), path: step.path.clone(), with_body: true }
+    }
+
+    /// Turns into the request that the redirect asks for; `false` when it leads elsewhere, or there is none.
+    fn redirect(&mut self, response: &Response) -> bool {
+        let status = response.status();
+        let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let Some(next) = location.and_then(|location| response.url().join(location).ok()) else { return false };
+        let redirects = [301, 302, 303, 307, 308].contains(&status.as_u16());
+        if !redirects || !self.is_here(&next, response.url()) {
+            return false;
+        }
+        // RFC 9110, 15.4: all but 307 and 308 may turn a POST into a GET, and clients do.
+        let becomes_get = status == StatusCode::SEE_OTHER && self.method != "HEAD"
+            || self.method == "POST" && status.as_u16() < 303;
+        if becomes_get {
+            self.method = "GET".into();
+            self.with_body = false;
+        }
+        self.path = match next.query() {
+            Some(query) => format!("{}?{query}", next.path()),
+            None => next.path().into(),
+        };
+        true
+    }
+
+    /// Whether `next` is on the host and port of `current`, under any of the names by which the server knows them.
+    fn is_here(&self, next: &Url, current: &Url) -> bool {
+        let authority = |url: &Url| {
+            let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+            (host, url.port_or_known_default())
+        };
+        let (host, port) = authority(next);
+        let same_port = port == current.port_or_known_default();
+        let named = self.step.host.as_ref().and_then(|host| Url::parse(&format!("http://{host}/")).ok());
+        let as_named = named.is_some_and(|named| authority(&named) == (host.clone(), port));
+        next.scheme() == "http" && (as_named || same_port && (host == "localhost" || host == authority(current).0))
+    }
+}
+
+/// Sends the request to the first of `addresses` that accepts the connection, and judges the response.
+/// `timeout` is for everything together, the body and all redirects included.
+pub(super) fn probe(
+    client: &HttpClient,
+    step: &HttpStep,
+    addresses: &[IpAddr],
+    timeout: Duration,
+    redactor: &Redactor,
+) -> Outcome {
+    let deadline = Instant::now() + timeout;
+    let mut exchange = Exchange::new(step);
+    let mut addresses = addresses.iter().map(|&address| SocketAddr::new(address, step.port.unwrap_or_default())).peekable();
+    let mut followed = 0;
+    while let Some(&address) = addresses.peek() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let response = match client.send(&exchange, address, left.max(Duration::from_millis(1))) {
+            Ok(response) => response,
+            Err(failure) if failure.starts_with(REFUSED) => {
+                addresses.next();
+                if addresses.peek().is_none() {
+                    return Outcome::not_yet(failure);
+                }
+                continue;
+            }
+            Err(failure) if failure.starts_with(TIMED_OUT) => return Outcome::failed(too_late(timeout)),
+            Err(failure) => return Outcome::failed(failure),
+        };
+        if step.follow_redirects && exchange.redirect(&response) {
+            followed += 1;
+            if followed > MOST_REDIRECTS {
+                return Outcome::failed(format!("more than {MOST_REDIRECTS} redirects"));
+            }
+            continue;
+        }
+        return judge(step, response, timeout, redactor);
+    }
+    Outcome::failed("there is no address to connect to".into())
+}
+
+fn judge(step: &HttpStep, response: Response, timeout: Duration, redactor: &Redactor) -> Outcome {
+    let status = response.status();
+    let mut headers: Vec<(String, String)> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_string(), escape_bytes(value.as_bytes()).into_owned()))
+        .collect();
+    headers.sort();
+    let wanted = step.expect.body_contains.as_ref().map(|_| LARGEST_BODY as usize);
+    let keep = wanted.unwrap_or(KEPT_FOR_MESSAGES + redactor.longest());
+    let body = match read_body(response, keep) {
+        Ok(body) => body,
+        Err(failure) if failure.starts_with(TIMED_OUT) => return Outcome::failed(too_late(timeout)),
+        Err(failure) => return Outcome::failed(format!("{failure}, after {}", status_text(status))),
+    };
+    let failure = unmet(step, status, &headers, &body, redactor);
+    let not_yet = failure.is_some() && matches!(status.as_u16(), 502..=504);
+    let answer =
+        Answer::Http { status: status.as_u16(), headers, body_digest: body.digest, body_bytes: body.bytes };
+    Outcome { not_yet, ..Outcome::new(answer, failure) }
+}
+
+struct Body {
+    /// The beginning.
+    kept: Vec<u8>,
+    digest: Digest,
+    bytes: u64,
+}
+
+fn read_body(response: Response, keep: usize) -> Result<Body, String> {
+    let mut reader = HashingReader::new(response.take(LARGEST_BODY + 1));
+    let mut kept = Vec::new();
+    let mut buffer = [0; 64 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => kept.extend_from_slice(&buffer[..n.min(keep.saturating_sub(kept.len()))]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+                let late = timed_out(&error) || inner.is_some_and(reqwest::Error::is_timeout);
+                return Err(if late { TIMED_OUT.into() } else { "the body of the answer ended early".into() });
+            }
+        }
+    }
+    let (digest, bytes) = reader.finish();
+    if bytes > LARGEST_BODY {
+        return Err(format!("the body of the answer is larger than {} MiB", LARGEST_BODY >> 20));
+    }
+    Ok(Body { kept, digest, bytes })
+}
+
+fn unmet(
+    step: &HttpStep,
+    status: StatusCode,
+    headers: &[(String, String)],
+    body: &Body,
+    redactor: &Redactor,
+) -> Option<String> {
+    let expect = &step.expect;
+    let begins = || match body.kept.trim_ascii() {
+        [] => "the body is empty".into(),
+        kept => format!("the body begins {}", excerpt(kept, redactor)),
+    };
+    if !expect.status.contains(status.as_u16()) {
+        return Some(format!("expected {}, got {}; {}", expect.status, status_text(status), begins()));
+    }
+    for (name, pattern) in &expect.headers {
+        let values: Vec<&str> = headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect();
+        if !values.iter().any(|value| pattern.matches(value)) {
+            let got = if values.is_empty() { "none".into() } else { values.join(", ") };
+            return Some(format!("expected header {name} to match \"{pattern}\", got {got}"));
+        }
+    }
+    if let Some(text) = &expect.body_contains
+        && find(&body.kept, text.as_bytes()).is_none()
+    {
+        return Some(format!("expected {text:?} in the body, got {} bytes without it; {}", body.bytes, begins()));
+    }
+    match expect.body_digest {
+        Some(expected) if expected != body.digest => {
+            Some(format!("expected a body with digest {expected}, got {}; {}", body.digest, begins()))
+        }
+        _ => None,
+    }
+}
+
+fn status_text(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+const REFUSED: &str = "connection refused";
+const TIMED_OUT: &str = "timed out";
+
+fn too_late(timeout: Duration) -> String {
+    format!("{TIMED_OUT} after {} s", timeout.as_secs_f64())
+}
+
+/// What went wrong, without the URL, which the name of the probe has already.
+fn error_text(error: &reqwest::Error, address: SocketAddr, timeout: Duration) -> String {
+    if error.is_timeout() {
+        return too_late(timeout);
+    }
+    let mut innermost: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::ConnectionRefused) => format!("{REFUSED} on {address}"),
+        Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => format!("connection reset on {address}"),
+        _ if error.source().is_none() => "the request cannot be sent".into(),
+        _ => format!("no HTTP answer from {address}: {innermost}"),
+    }
+}
