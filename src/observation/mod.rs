@@ -5,10 +5,14 @@
 
 mod access;
 mod merge;
+mod redact;
+mod trace_file;
 mod transcript;
 
 pub use access::{Fingerprint, Found, Operation, PathRecord};
 pub use merge::MergeError;
+pub use redact::{REDACTED, Redactor};
+pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};
 pub use transcript::{Answer, ProbeResult, Transcript};
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,132 @@
+//! Answers the questions that a plan leaves open: which port a step goes to, and which probes to run when none were
+//! given.
+//!
+//! The default probes are those of a shipped spec that is made for the executable, else HEALTHCHECK; and for each TCP
+//! port that these leave out, what the port turns out to be: a peer that speaks first within 200 ms is read, one that answers
+//! `GET /` is asked for it, any other gets a connection. Where such a request is only the supplement, every status
+//! passes: it is there to be compared.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::time::Duration;
+
+use crate::probe::expect::{BytesExpect, StatusSet};
+use crate::probe::plan::Plan;
+use crate::probe::ready::healthcheck_step;
+use crate::probe::run::Probing;
+use crate::probe::shipped::shipped_for;
+use crate::probe::step::{Action, DEFAULT_TIMEOUT, HttpStep, Step, TcpStep};
+use crate::probe::target::{Port, Protocol, addresses};
+use crate::probe::{ProbeError, tcp};
+
+/// How long a peer may take to speak first.
+const BANNER_TIME: Duration = Duration::from_millis(200);
+
+/// Puts the steps of a shipped spec, and its idea of readiness, or HEALTHCHECK into a plan without steps.
+pub(super) fn choose_known(plan: &mut Plan, probing: &Probing) -> Result<(), ProbeError> {
+    let listening = probing.target.executables();
+    match shipped_for(listening.iter().chain(&plan.circumstances.executables))? {
+        Some(spec) => {
+            plan.steps = spec.steps;
+            plan.ready.extend(spec.ready);
+        }
+        None => plan.steps.extend(healthcheck_step(plan)),
+    }
+    Ok(())
+}
+
+/// Adds a step for each TCP port to which none goes. Ports that begin to listen meanwhile get theirs too.
+pub(super) fn add_listeners(plan: &mut Plan, probing: &Probing) -> Result<(), ProbeError> {
+    let supplement = !plan.steps.is_empty();
+    let mut covered: BTreeSet<u16> = plan.steps.iter().filter_map(Step::port).map(|port| port.number).collect();
+    let only = plan.circumstances.port;
+    loop {
+        let mut ports = probing.ports(Protocol::Tcp);
+        ports.retain(|&number| !covered.contains(&number) && only.is_none_or(|only| only == Port::tcp(number)));
+        let Some(&port) = ports.first() else { return Ok(()) };
+        covered.insert(port);
+        let mut step = Step::new(classify(port, probing)?);
+        if let Action::Http(http) = &mut step.action
+            && supplement
+        {
+            http.expect.status = StatusSet::any();
+        }
+        plan.steps.push(step);
+    }
+}
+
+fn classify(port: u16, probing: &Probing) -> Result<Action, ProbeError> {
+    let listeners = probing.target.listeners();
+    let addresses = addresses(&listeners, Port::tcp(port));
+    let plain = |expect| Action::Tcp(TcpStep { port: Some(port), send: None, expect });
+    probing.target.begin(&format!("discover tcp {port}"));
+    let mut banner = [0; 4096];
+    let spoken = tcp::connect(&addresses, port, DEFAULT_TIMEOUT).ok().and_then(|mut stream| {
+        stream.set_read_timeout(Some(BANNER_TIME)).ok()?;
+        stream.read(&mut banner).ok().filter(|&n| n > 0)
+    });
+    let action = match spoken {
+        Some(n) => {
+            // A line of text is read to its end; of anything else, that it begins is all that can be relied on.
+            let pattern = if banner[..n].contains(&b'\n') { r"^[^\n]*\n" } else { r"(?s)^." };
+            let matches = pattern.parse().map_err(|message| ProbeError::Spec {
+                file: "default probes".into(),
+                line: None,
+                message,
+                hint: None,
+            })?;
+            plain(BytesExpect { contains: None, matches: Some(matches) })
+        }
+        None if probing.http()?.is_spoken_at(&addresses, port, DEFAULT_TIMEOUT) => {
+            Action::Http(HttpStep { port: Some(port), ..HttpStep::new("GET", "/") })
+        }
+        None => plain(BytesExpect::default()),
+    };
+    probing.target.end();
+    Ok(action)
+}
+
+impl Probing<'_> {
+    /// The ports that listen, sorted.
+    pub(super) fn ports(&self, protocol: Protocol) -> Vec<u16> {
+        let listeners = self.target.listeners();
+        let ports: BTreeSet<u16> = listeners.iter().filter(|l| l.protocol == protocol).map(|l| l.port).collect();
+        ports.into_iter().collect()
+    }
+
+    /// Gives `step` a port if it has none: `--port`, else the lowest exposed one that listens, else the lowest that
+    /// listens; for requests, of several the lowest that speaks HTTP. Without any it stays without.
+    pub(super) fn resolve_port(&self, plan: &Plan, step: &mut Step) -> Result<(), ProbeError> {
+        let Some(protocol) = step.protocol().filter(|_| step.port().is_none()) else { return Ok(()) };
+        if let Some(port) = plan.circumstances.port.filter(|port| port.protocol == protocol) {
+            step.set_port(port.number);
+            return Ok(());
+        }
+        let listening = self.ports(protocol);
+        let exposed = |&port: &u16| plan.circumstances.exposed.contains(&Port { protocol, number: port });
+        let mut candidates: Vec<u16> = listening.iter().copied().filter(exposed).collect();
+        candidates.extend(listening.iter().filter(|port| !exposed(port)));
+        let mut chosen = candidates.first().copied();
+        if matches!(step.action, Action::Http(_)) && candidates.len() > 1 {
+            chosen = self.first_http(&candidates)?.or(chosen);
+        }
+        if let Some(port) = chosen {
+            step.set_port(port);
+        }
+        Ok(())
+    }
+
+    fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
+        let client = self.http()?;
+        let listeners = self.target.listeners();
+        for &port in candidates {
+            self.target.begin(&format!("discover tcp {port}"));
+            let spoken = client.is_spoken_at(&addresses(&listeners, Port::tcp(port)), port, DEFAULT_TIMEOUT);
+            self.target.end();
+            if spoken {
+                return Ok(Some(port));
+            }
+        }
+        Ok(None)
+    }
+}

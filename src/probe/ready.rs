@@ -1,0 +1,180 @@
+//! Waiting until the application is ready.
+//!
+//! First it must listen: that is an event which the target reports, so nothing is polled. Then, where there is
+//! something to ask (a step in `[ready]`, a HEALTHCHECK), it is asked until it passes. Between two questions
+//! the target's events are waited for, for 10 ms at first and twice as long each time up to half a second: an
+//! application that gets ready says so by no system call that could be waited for, but most do something visible on the way.
+
+use std::time::{Duration, Instant};
+
+use crate::probe::ProbeError;
+use crate::probe::expect::ExecExpect;
+use crate::probe::plan::Plan;
+use crate::probe::run::{Outcome, Probing};
+use crate::probe::step::{Action, ExecStep, Step};
+use crate::probe::target::{Exit, Listener, Port, Protocol, Target};
+
+/// What must listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Port(Port),
+    Any(Protocol),
+    /// Anything at all, AF_UNIX included.
+    Service,
+}
+
+/// Why the application is not ready.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Unready {
+    /// It ended.
+    Ended(Exit),
+    /// It does not listen.
+    Silent(String),
+    /// It listens, but does not pass what it is asked.
+    Failing(String),
+}
+
+/// What must listen before the steps of `plan` can run.
+pub(super) fn needs(plan: &Plan) -> Vec<Need> {
+    if !plan.wait_for.is_empty() {
+        return plan.wait_for.iter().copied().map(Need::Port).collect();
+    }
+    let given = plan.circumstances.port;
+    let mut out: Vec<Need> = plan.ready.iter().filter_map(|ready| ready.port).map(|p| Need::Port(Port::tcp(p))).collect();
+    if plan.discover {
+        out.push(match (given, &plan.circumstances.healthcheck) {
+            (Some(port), _) => Need::Port(port),
+            (None, Some(_)) => Need::Service,
+            // A UDP socket alone may be a client's.
+            (None, None) => Need::Any(Protocol::Tcp),
+        });
+        return out;
+    }
+    for step in &plan.steps {
+        let need = match (step.port(), step.protocol()) {
+            (Some(port), _) => Need::Port(port),
+            (None, Some(protocol)) => match given.filter(|given| given.protocol == protocol) {
+                Some(port) => Need::Port(port),
+                None => Need::Any(protocol),
+            },
+            (None, None) => continue,
+        };
+        if !out.contains(&need) {
+            out.push(need);
+        }
+    }
+    if out.is_empty() {
+        out.push(Need::Service);
+    }
+    out
+}
+
+impl Need {
+    fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
+        match self {
+            Need::Port(port) => listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number),
+            Need::Any(protocol) => listeners.iter().any(|l| l.protocol == *protocol),
+            Need::Service => target.serves(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Need::Port(port) => format!("on {} port {}", port.protocol, port.number),
+            Need::Any(protocol) => format!("on any {protocol} port"),
+            Need::Service => "at all".into(),
+        }
+    }
+}
+
+/// Waits until all of `needs` are met.
+pub(super) fn wait_listening(target: &dyn Target, needs: &[Need], timeout: Duration) -> Result<(), Unready> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let listeners = target.listeners();
+        let Some(missing) = needs.iter().find(|need| !need.met(target, &listeners)) else { return Ok(()) };
+        if let Some(exit) = target.exited() {
+            return Err(Unready::Ended(exit));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Unready::Silent(silence(missing, listeners, timeout)));
+        }
+        target.wait(&listeners, left);
+    }
+}
+
+fn silence(missing: &Need, mut listeners: Vec<Listener>, timeout: Duration) -> String {
+    listeners.sort();
+    let others: Vec<String> = listeners.iter().map(Listener::to_string).collect();
+    let others = if others.is_empty() { String::new() } else { format!("; it listens on {}", others.join(", ")) };
+    format!("the application does not listen {} after {} s{others}", missing.text(), timeout.as_secs_f64())
+}
+
+/// The longer and longer time between two attempts.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Backoff(Duration::from_millis(10))
+    }
+
+    /// Waits for an event, no longer than is due and not past `deadline`.
+    pub(super) fn wait(&mut self, target: &dyn Target, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        target.wait(&target.listeners(), self.0.min(left));
+        self.0 = (self.0 * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// HEALTHCHECK as a step.
+pub(super) fn healthcheck_step(plan: &Plan) -> Option<Step> {
+    let check = plan.circumstances.healthcheck.as_ref()?;
+    let action = ExecStep { argv: check.argv.clone(), user: None, keep: true, expect: ExecExpect::default() };
+    Some(Step { timeout: check.timeout, ..Step::new(Action::Exec(action)) })
+}
+
+/// Asks what the plan wants to be asked until it passes. A HEALTHCHECK that does not pass holds nothing up for ever:
+/// that is said in `notes`, for it is the image's and not what the user asked for.
+pub(super) fn wait_healthy(plan: &Plan, probing: &Probing, notes: &mut Vec<String>) -> Result<Result<(), Unready>, ProbeError> {
+    let started = Instant::now();
+    for ready in &plan.ready {
+        let Some(step) = &ready.step else { continue };
+        let mut step = step.clone();
+        probing.resolve_port(plan, &mut step)?;
+        match until_it_passes(&step, probing, started + ready.timeout)? {
+            None => {}
+            Some(_) if probing.target.exited().is_some() => return Ok(ended(probing)),
+            Some(failure) => {
+                let message = format!("not ready after {} s: {}: {failure}", ready.timeout.as_secs_f64(), step.describe(false));
+                return Ok(Err(Unready::Failing(message)));
+            }
+        }
+    }
+    if let Some(step) = healthcheck_step(plan).filter(|_| plan.ready.is_empty())
+        && let Some(failure) = until_it_passes(&step, probing, started + plan.patience)?
+    {
+        if probing.target.exited().is_some() {
+            return Ok(ended(probing));
+        }
+        notes.push(format!("HEALTHCHECK did not pass within {} s: {failure}", plan.patience.as_secs_f64()));
+    }
+    Ok(Ok(()))
+}
+
+fn ended(probing: &Probing) -> Result<(), Unready> {
+    probing.target.exited().map_or(Ok(()), |exit| Err(Unready::Ended(exit)))
+}
+
+/// Runs `step` until it passes; else, when the application or the time has ended, why it last failed.
+fn until_it_passes(step: &Step, probing: &Probing, deadline: Instant) -> Result<Option<String>, ProbeError> {
+    let label = format!("ready {}", step.describe(false));
+    let mut backoff = Backoff::new();
+    loop {
+        let Outcome { failure: Some(failure), .. } = probing.attempt(step, &label)? else { return Ok(None) };
+        if probing.target.exited().is_some() || Instant::now() >= deadline {
+            return Ok(Some(failure));
+        }
+        backoff.wait(probing.target, deadline);
+    }
+}
