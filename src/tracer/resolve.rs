@@ -175,7 +175,7 @@ impl Resolver {
                 }
                 // Not a directory, or nothing at all: what is left was asked for in vain.
                 found => {
-                    if found != Seen::Absent {
+                    if found != Seen::Absent && !last {
                         chain.passed.push(child);
                     }
                     let below = remaining(&rest, at);
