@@ -124,7 +124,8 @@ impl Container<'_> {
         let failed = |error: std::io::Error| error.to_string();
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         // A client that speaks 1.0 is sent no chunks.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").map_err(failed)?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).map_err(failed)?;
         Response::parse(&answer).ok_or_else(|| format!("not HTTP: {}", String::from_utf8_lossy(&answer)))
