@@ -188,9 +188,6 @@ pub struct ProbeArgs {
     /// A command run in the application's container; repeatable
     #[arg(long, value_name = "CMD")]
     pub exec: Vec<String>,
-    /// A header sent with every --http request; repeatable
-    #[arg(long, value_name = "NAME: VALUE")]
-    pub http_header: Vec<String>,
     /// The exit code of a command that ends by itself
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub expect_exit: i32,
@@ -224,9 +221,9 @@ pub struct RunArgs {
     /// Replaces the image's Entrypoint and clears its Cmd
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
-    /// The port that probes go to, where there are several; repeatable
-    #[arg(short, long, value_name = "PORT")]
-    pub port: Vec<u16>,
+    /// The port that probes go to, where there are several
+    #[arg(short, long, value_name = "PORT[/udp]")]
+    pub port: Option<String>,
     /// A capability beyond Docker's default, or ALL; repeatable
     #[arg(long, value_name = "CAP")]
     pub cap_add: Vec<String>,

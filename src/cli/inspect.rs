@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::base::ImagePath;
 use crate::cli::args::InspectArgs;
 use crate::cli::settings::{self, Context};
 use crate::report::{Contents, write_contents};
@@ -16,7 +17,10 @@ pub fn run(context: &Context, args: InspectArgs) -> Result<ExitCode> {
     let platform = settings::platform(args.platform.as_deref())?;
     let base = context.enter()?.open(&source, platform.as_ref())?;
     let mut contents = Contents::new(&base.config, base.digest);
-    select::walk(&base.rootfs, &mut |path, entry| contents.add(path, entry))?;
+    select::walk(&base.rootfs, &ImagePath::root(), &mut |path, entry| {
+        contents.add(path, entry);
+        Ok(())
+    })?;
     let mut out = io::stdout().lock();
     write_contents(&mut out, &args.source, &contents, args.top)?;
     out.flush()?;

@@ -2,7 +2,6 @@
 
 mod args;
 mod build;
-mod doctor;
 mod inspect;
 mod interrupt;
 mod output;
@@ -34,7 +33,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(cause) if is_broken_pipe(&cause) => ExitCode::SUCCESS,
         Err(cause) => {
-            anstream::eprintln!("error: {cause:#}");
+            anstream::eprintln!("error: {}", message(&cause));
             ExitCode::from(EXIT_BROKEN)
         }
     }
@@ -48,8 +47,21 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Build(args) => build::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),
         Command::Inspect(args) => inspect::run(&context, args),
-        Command::Doctor(args) => doctor::run(&context, args),
+        Command::Doctor(_) => unreachable!(),
     }
+}
+
+/// An error with its causes, as far as it does not name them itself.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Whether the reader of our output went away: `scrimp inspect ... | head` is no error.

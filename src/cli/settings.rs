@@ -13,10 +13,10 @@ use crate::closure::Level;
 use crate::image::{Platform, Source};
 use crate::observation::Overrides;
 use crate::pipeline::{Environment, Outputs, SideFiles};
-use crate::probe;
+use crate::probe::Spec;
 use crate::sandbox::{CapabilitySet, Network, Volume};
 use crate::select::Rules;
-use crate::session::Settings;
+use crate::session::{Choice, Settings};
 
 /// What holds for all commands.
 pub struct Context {
@@ -61,7 +61,6 @@ pub fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<Str
             set_env: args.set_env.iter().map(|v| assignment(v)).collect::<Result<_>>()?,
         },
         env: args.env.iter().filter_map(|v| run_variable(v).transpose()).collect::<Result<_>>()?,
-        secrets: probes.http_header.iter().filter_map(|h| Some(h.split_once(':')?.1.trim().to_owned())).collect(),
         volumes: args.volume.iter().map(|v| volume(v)).collect::<Result<_>>()?,
         tmpfs: args.tmpfs.iter().map(|p| image_path("--tmpfs", p)).collect::<Result<_>>()?,
         capabilities: CapabilitySet::with_changes(&args.cap_add, &args.cap_drop)?,
@@ -77,9 +76,16 @@ pub fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<Str
     })
 }
 
-/// How the application is exercised.
-pub fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<probe::Choice> {
-    Ok(probe::Choice::new(&args.probe, &args.http, &args.exec, &args.http_header, &run.port, args.no_probe)?)
+/// How the application is exercised: the probes of `--probe`, `--http` and `--exec`, in this order.
+pub fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
+    if args.no_probe {
+        return Ok(Choice::Nothing);
+    }
+    let specs = args.probe.iter().map(|p| Spec::from_probe_argument(p));
+    let specs = specs.chain(args.http.iter().map(|h| Spec::from_http_argument(h)));
+    let specs = specs.chain(args.exec.iter().map(|e| Spec::from_exec_argument(e)));
+    let port = run.port.as_deref().map(str::parse).transpose()?;
+    Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port })
 }
 
 /// What is kept.

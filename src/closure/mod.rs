@@ -25,7 +25,7 @@ use std::io;
 use std::str::FromStr;
 
 pub use reason::{Reason, ReasonError};
-pub use runtime::home_setting;
+pub use runtime::home;
 
 use crate::base::{FileTree, ImagePath};
 use crate::image::{ImageConfig, Rootfs, RootfsError};
@@ -92,7 +92,7 @@ pub enum ClosureError {
 }
 
 /// What an image must have so that the observed run can happen in it, up to `level`. `config` is the base's own; what
-/// the command line replaced in it stands in the observation.
+/// the command line replaced in it stands in the observation. `repairs` are paths that a verification has missed.
 ///
 /// # Errors
 /// When something that must be looked at cannot be read; a need that the base cannot meet is a warning instead.
@@ -101,7 +101,8 @@ pub fn requirements(
     config: &ImageConfig,
     observation: &Observation,
     level: Level,
+    repairs: &BTreeSet<ImagePath>,
 ) -> Result<Requirements, ClosureError> {
     let execution = execution::Execution::new(config, observation);
-    rules::Rules::new(rootfs, &execution, observation, level).apply()
+    rules::Rules::new(rootfs, &execution, observation, level).apply(repairs)
 }

@@ -49,8 +49,11 @@ impl<'a> Rules<'a> {
         }
     }
 
-    pub(super) fn apply(mut self) -> Result<Requirements, ClosureError> {
+    pub(super) fn apply(mut self, repairs: &BTreeSet<ImagePath>) -> Result<Requirements, ClosureError> {
         self.observed()?;
+        for path in repairs {
+            self.kept.require(path.as_bytes(), Reason::Repair)?;
+        }
         runtime::require(&mut self.kept, self.rootfs, self.execution, self.level)?;
         if self.level >= Level::Closure {
             self.healthcheck()?;

@@ -45,9 +45,9 @@ pub(super) fn require(
     Ok(())
 }
 
-/// The setting of HOME that must go into Env, because `/etc/passwd` told the runtime and will not be in the image;
+/// The home directory that must go into Env as HOME, because `/etc/passwd` told the runtime and will not be in the image;
 /// `None` when Env has one, passwd is required or the home directory is `/` either way.
-pub fn home_setting(
+pub fn home(
     rootfs: &Rootfs,
     config: &ImageConfig,
     observation: &Observation,
@@ -59,7 +59,7 @@ pub fn home_setting(
         return Ok(None);
     }
     let home = User::of(rootfs, &execution)?.home.filter(|home| home != b"/");
-    Ok(home.and_then(|home| String::from_utf8(home).ok()).map(|home| format!("HOME={home}")))
+    Ok(home.and_then(|home| String::from_utf8(home).ok()))
 }
 
 /// What the user database says about User, and which of its files a runtime needs to say so again.

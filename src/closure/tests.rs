@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::base::{FileTree, ImagePath};
-use crate::closure::{Level, Reason, Requirements, home_setting, ld_cache, requirements};
+use crate::closure::{Level, Reason, Requirements, home, ld_cache, requirements};
 use crate::image::{ImageConfig, OwnersAsSeen, Rootfs};
 use crate::observation::{Found, Header, Observation, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
 
@@ -152,7 +152,7 @@ impl Case {
     }
 
     fn require(&self, level: Level) -> Requirements {
-        requirements(&self.rootfs(), &self.config, &self.observation, level).unwrap()
+        requirements(&self.rootfs(), &self.config, &self.observation, level, &BTreeSet::new()).unwrap()
     }
 
     /// Checks all paths.
@@ -384,7 +384,7 @@ fn the_runtime_finds_user_directory_and_volumes() {
          /work runtime",
     );
     let required = case.require(Level::Closure);
-    assert_eq!(home_setting(&case.rootfs(), &case.config, &case.observation, &required).unwrap(), None);
+    assert_eq!(home(&case.rootfs(), &case.config, &case.observation, &required).unwrap(), None);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn home_is_set_when_nothing_in_the_image_says_it() {
     let case = Case::new().file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n").dir("/root");
     let home = |case: &Case| {
         let required = case.require(Level::Closure);
-        home_setting(&case.rootfs(), &case.config, &case.observation, &required).unwrap()
+        home(&case.rootfs(), &case.config, &case.observation, &required).unwrap()
     };
     assert_eq!(home(&case).as_deref(), Some("HOME=/root"));
     let case = case.used("/etc/passwd", &[Operation::Open]);
@@ -835,7 +835,7 @@ fn mapped(executable: &Path, env: &[&str]) -> BTreeSet<PathBuf> {
     let text = executable.to_str().unwrap();
     case = case.used(text, &[Operation::Exec]).found_in_base(text, Found::File { fingerprint: None });
     let rootfs = Rootfs::lazy(Path::new("/"), Arc::new(OwnersAsSeen)).unwrap();
-    let required = requirements(&rootfs, &case.config, &case.observation, Level::Closure).unwrap();
+    let required = requirements(&rootfs, &case.config, &case.observation, Level::Closure, &BTreeSet::new()).unwrap();
     let is_mapped = |reasons: &BTreeSet<Reason>| {
         reasons.iter().any(|reason| matches!(reason, Reason::Needed(_) | Reason::Interpreter(_)))
     };

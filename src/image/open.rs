@@ -18,6 +18,8 @@ use crate::image::{
 pub struct Base {
     /// What it is called: the name of the image in its archive, or else the source as it was written.
     pub reference: String,
+    /// The name of the image in a registry, where its archive tells one.
+    pub name: Option<String>,
     /// The digest of the config, the image's id; `None` for a directory and the host.
     pub digest: Option<Digest>,
     /// The digest of the manifest, where the source has one.
@@ -170,6 +172,7 @@ fn lazy(source: &Source, dir: &Path, options: &OpenOptions) -> Result<Base, Imag
     }
     Ok(Base {
         reference: source.to_string(),
+        name: None,
         digest: None,
         manifest_digest: None,
         config: ImageConfig::bare(),
@@ -200,6 +203,8 @@ fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOpti
         created_by: steps.get(index).cloned().flatten(),
     };
     let layers: Vec<LayerInfo> = located.layers.iter().enumerate().map(info).collect();
+    // A bare tag, as layouts have it, names an image in its layout only.
+    let name = located.reference.clone().filter(|name| name.contains(['/', ':']));
     let reference = located.reference.unwrap_or_else(|| source_name.clone());
     let inputs = located.layers.into_iter().zip(&diff_ids).map(|(layer, diff_id)| LayerInput {
         name: format!("the layer {diff_id}"),
@@ -213,6 +218,7 @@ fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOpti
     })?;
     Ok(Base {
         reference,
+        name,
         digest: Some(Digest::of(&located.config)),
         manifest_digest: located.manifest_digest,
         config,

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::image::{self, Base, OpenOptions, Owners, Platform, Source, Store};
+use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
 use crate::pipeline::PipelineError;
 use crate::sandbox::identity::{self, Identity};
 
@@ -42,6 +42,7 @@ impl Environment {
                 _ => Arc::new(AsInside(self.identity.clone())),
             },
             id_map_key: self.identity.map_key(),
+            limits: Limits::default(),
         };
         Ok(image::open(source, &self.store, &options)?)
     }

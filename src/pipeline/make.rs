@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::assemble::{self, Layer};
 use crate::base::{Digest, Epoch, ImagePath};
 use crate::closure::{self, Level, Requirements};
-use crate::image::{self, Base, ImageConfig};
+use crate::image::{self, Base, ImageConfig, Limits};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::publish::{Outputs, SideFiles};
@@ -139,10 +139,11 @@ impl Making<'_> {
 
     /// Runs the layer exactly as it will ship, under the probes that the base answered.
     fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<Verdict, PipelineError> {
-        let staged = image::unpack_staged(made.layer.reader(), self.environment.store())?;
-        let subject = Subject { rootfs: &staged.rootfs, config: &made.config, ..Subject::of(self.base) };
-        let settings = proof.settings.for_result();
-        let again = session::run(self.environment.store(), &subject, &settings, proof.traced.replay())?;
+        let store = self.environment.store();
+        let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
+        let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
+        let again = session::run(store, &subject, &proof.settings.for_result(), proof.traced.replay())?;
+        scratch.remove()?;
         Ok(verdict::compare(&proof.traced.observation, &again.observation, &self.base.rootfs)?)
     }
 

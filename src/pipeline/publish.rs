@@ -32,7 +32,7 @@ pub struct SideFiles {
 impl Outputs {
     /// Whether all destinations can be written, as far as that can be known beforehand.
     pub fn check(&self) -> Result<(), PipelineError> {
-        Ok(assemble::check_all(&self.destinations)?)
+        Ok(assemble::check_all(&self.destinations, &self.tags)?)
     }
 
     /// Writes the image to all destinations, or to none.
@@ -45,7 +45,7 @@ impl Outputs {
         let staged = assemble::stage_all(&self.destinations, layer, config, manifest, &self.tags)?;
         let published =
             assemble::publish_all(staged).map_err(|PublishError { published, cause }| match published.is_empty() {
-                true => PipelineError::Assemble(cause),
+                true => PipelineError::Assemble(*cause),
                 false => PipelineError::HalfPublished {
                     published: published.iter().map(|p| p.destination.to_string()).collect(),
                     cause,

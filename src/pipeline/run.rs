@@ -10,12 +10,11 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::make::{Made, Making, Proof, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError};
-use crate::probe;
 use crate::report::{
     ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
 };
 use crate::select::{Rules, measure};
-use crate::session::{self, Exercise, Run, Settings, Subject};
+use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
 use crate::verify as verdict;
 
 /// How a command ended that did not break: with its report, and with what stopped it when a gate failed.
@@ -36,7 +35,7 @@ pub struct SlimSettings {
     /// How it is run.
     pub run: Settings,
     /// How it is exercised.
-    pub probes: probe::Choice,
+    pub probes: Choice,
     /// How far to go beyond what was used.
     pub level: Level,
     /// What the user wants kept or dropped.
@@ -60,7 +59,7 @@ pub struct TraceSettings {
     /// How it is run.
     pub run: Settings,
     /// How it is exercised.
-    pub probes: probe::Choice,
+    pub probes: Choice,
     /// The trace to write.
     pub output: PathBuf,
 }
@@ -94,7 +93,7 @@ pub struct VerifySettings {
     /// How both are run.
     pub run: Settings,
     /// How both are exercised.
-    pub probes: probe::Choice,
+    pub probes: Choice,
     /// Which image of several.
     pub platform: Option<Platform>,
 }
@@ -200,7 +199,7 @@ fn observe(
     environment: &Environment,
     base: &Base,
     run: &Settings,
-    probes: &probe::Choice,
+    probes: &Choice,
     clock: &mut Clock,
 ) -> Result<Run, PipelineError> {
     Ok(clock.time("trace", || session::run(environment.store(), &Subject::of(base), run, Exercise::Choose(probes)))?)

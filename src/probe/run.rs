@@ -106,7 +106,9 @@ impl Probing<'_> {
             let only_commands = plan.explicit && plan.steps.iter().all(|step| step.protocol().is_none());
             match unready {
                 // Commands need no listener, and an application without one can still be asked by them.
-                Unready::Silent(message) if only_commands && plan.ready.iter().all(|r| r.port.is_none()) => notes.push(message),
+                Unready::Silent(message) if only_commands && plan.ready.iter().all(|r| r.port.is_none()) => {
+                    notes.push(message)
+                }
                 unready => return Ok(self.unready(given, unready, notes)),
             }
         }
@@ -203,7 +205,9 @@ impl Probing<'_> {
         let addresses = match (step.port(), step.protocol()) {
             (Some(port), _) => addresses(&self.target.listeners(), port),
             (None, Some(protocol)) => {
-                return Ok(Outcome::failed(format!("there is no port to go to: the application listens on no {protocol} port")));
+                return Ok(Outcome::failed(format!(
+                    "there is no port to go to: the application listens on no {protocol} port"
+                )));
             }
             (None, None) => Vec::new(),
         };
@@ -306,7 +310,10 @@ mod tests {
                 "end",
             ]
         );
-        assert_eq!(done.transcript.probes[0].ignore, ["header:age", "header:date", "header:expires", "header:server-timing"]);
+        assert_eq!(
+            done.transcript.probes[0].ignore,
+            ["header:age", "header:date", "header:expires", "header:server-timing"]
+        );
         assert_eq!(done.plan.wait_for, [Port::tcp(address.port())]);
     }
 
@@ -472,7 +479,8 @@ mod tests {
             .with_command("broken", vec![Err("supervisor is gone".into())])
             .with_command("select", vec![output(0, "1\n", "")]);
         let exec = |text: &str| Spec::from_exec_argument(text).unwrap();
-        let select = |expect: &str| spec(&format!("[[step]]\nkind = 'exec'\nargv = ['select']\nexpect = {{ {expect} }}"));
+        let select =
+            |expect: &str| spec(&format!("[[step]]\nkind = 'exec'\nargv = ['select']\nexpect = {{ {expect} }}"));
         let specs = vec![
             exec("none"),
             exec("slow"),

@@ -147,13 +147,29 @@ impl Kind {
     fn fields(self) -> &'static [&'static str] {
         match self {
             Kind::Http => &[
-                "port", "method", "path", "host", "headers", "body", "body_file", "follow_redirects", "expect.status",
-                "expect.header", "expect.body_contains", "expect.body_digest",
+                "port",
+                "method",
+                "path",
+                "host",
+                "headers",
+                "body",
+                "body_file",
+                "follow_redirects",
+                "expect.status",
+                "expect.header",
+                "expect.body_contains",
+                "expect.body_digest",
             ],
             Kind::Tcp => &["port", "send", "send_hex", "expect.contains", "expect.matches"],
             Kind::Udp => &["port", "send", "send_hex", "answer", "expect.contains", "expect.matches"],
             Kind::Exec => &[
-                "argv", "shell", "user", "keep", "expect.exit", "expect.stdout", "expect.stdout_contains",
+                "argv",
+                "shell",
+                "user",
+                "keep",
+                "expect.exit",
+                "expect.stdout",
+                "expect.stdout_contains",
                 "expect.stdout_digest",
             ],
         }

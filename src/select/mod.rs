@@ -16,4 +16,4 @@ pub use lock::{Lock, LockEntry, LockError, LockKind};
 pub use manifest::{Header, Manifest, ManifestEntry, Totals};
 pub use rules::{Pattern, Rules};
 pub use selection::select;
-pub use walk::measure;
+pub use walk::{measure, walk};

@@ -28,15 +28,15 @@ const FOREIGN_XATTRS: [&str; 6] = [
 /// the rules drop what the application used.
 pub fn select(
     rootfs: &Rootfs,
-    requirements: Requirements,
+    requirements: &Requirements,
     rules: &Rules,
     observation: &Observation,
 ) -> Result<Manifest, SelectError> {
     let mut manifest = Manifest::new(Header::of(observation));
     let mut missing = Vec::new();
-    for (path, reasons) in requirements.paths {
-        if !require(&mut manifest.entries, rootfs, &path, &reasons)? && reasons.iter().any(is_use) {
-            missing.push(path);
+    for (path, reasons) in requirements.paths.iter() {
+        if !require(&mut manifest.entries, rootfs, path, reasons)? && reasons.iter().any(is_use) {
+            missing.push(path.clone());
         }
     }
     if !missing.is_empty() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::base::ImagePath;
 use crate::image::{self, Rootfs};
 use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
-use crate::sandbox::{self, ProcessSpec, Sandbox, SpawnError};
+use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::tracer::{End, Event, Tracer, Tree};
 
@@ -18,7 +18,7 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A sandbox with a tracer on it and the application running in it.
 pub struct Application<'a> {
-    sandbox: Mutex<Sandbox>,
+    sandbox: &'a Sandbox,
     tracer: &'a Tracer,
     /// What the application was started as: probes are started likewise.
     process: ProcessSpec,
@@ -39,16 +39,8 @@ struct State {
 
 impl<'a> Application<'a> {
     /// The application has been started as `process` and is `pid`.
-    pub fn new(sandbox: Sandbox, tracer: &'a Tracer, process: ProcessSpec, rootfs: &'a Rootfs, pid: i32) -> Self {
-        Application {
-            sandbox: Mutex::new(sandbox),
-            tracer,
-            process,
-            rootfs,
-            pid,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+    pub fn new(sandbox: &'a Sandbox, tracer: &'a Tracer, process: ProcessSpec, rootfs: &'a Rootfs, pid: i32) -> Self {
+        Application { sandbox, tracer, process, rootfs, pid, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Takes in the tracer's events until it has no more to tell.
@@ -56,15 +48,15 @@ impl<'a> Application<'a> {
         for event in events {
             let mut state = lock(&self.state);
             match event {
-                Event::Listening { pid, tree: Tree::Application } => state.listening.push(pid),
+                Event::Listening { pid, tree: Tree::Application, .. } => state.listening.push(pid),
                 Event::Exited { pid, end, .. } => {
                     let exit = match end {
-                        End::Code(code) => Exit::Code(code),
-                        End::Signal(signal) => Exit::Signal(signal),
+                        End::Exited(code) => Exit::Code(code),
+                        End::Killed(signal) => Exit::Signal(signal),
                     };
                     state.ends.insert(pid, exit);
                 }
-                Event::Bound { tree: Tree::Application, .. } => {}
+                Event::Bound { pid, tree: Tree::Application, datagram: true, .. } => state.listening.push(pid),
                 _ => continue,
             }
             state.generation += 1;
@@ -110,49 +102,65 @@ impl<'a> Application<'a> {
             return Ok(None);
         }
         // The kernel keeps signals without a handler from process 1 of a PID namespace, so asking would be in vain.
-        let warning = if !sandbox::handles_signal(self.pid, signal.0)? {
-            format!("the application ignores {signal}, as process 1 does without a handler, and was killed")
-        } else {
-            sandbox::signal(self.pid, signal.0)?;
-            if self.wait_end(timeout).is_some() {
-                return Ok(None);
+        let warning = match sandbox::handles_signal(self.pid, signal.0) {
+            Ok(true) => {
+                self.send(self.pid, signal.0)?;
+                if self.wait_end(timeout).is_some() {
+                    return Ok(None);
+                }
+                let seconds = timeout.as_secs_f32();
+                format!("the application did not stop within {seconds} s after {signal} and was killed")
             }
-            format!("the application did not stop within {} s after {signal} and was killed", timeout.as_secs_f32())
+            Ok(false) => {
+                format!(
+                    "the application does not handle {signal}, which process 1 of a container has to, and was killed"
+                )
+            }
+            // It has just ended by itself.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(cause),
         };
-        sandbox::signal(self.pid, libc::SIGKILL)?;
+        self.send(self.pid, libc::SIGKILL)?;
         Ok(Some(warning))
     }
 
-    /// Ends the sandbox: nothing of it is left when this returns.
-    pub fn finish(self) -> Result<(), crate::sandbox::SandboxError> {
-        self.sandbox.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+    /// Sends a signal to a process, or with a negative number to a process group; it may be gone already.
+    fn send(&self, pid: i32, signal: i32) -> io::Result<()> {
+        match self.sandbox.signal(pid, signal) {
+            Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
     }
 
     fn start_command(&self, request: &ExecRequest) -> Result<(i32, CapturedOutput), ExecFailure> {
         let mut process = self.process.clone();
         process.argv = request.argv.iter().map(|a| a.clone().into_bytes()).collect();
         if let Some(user) = &request.user {
-            let user = image::credentials(self.rootfs, user).map_err(|e| ExecFailure::NotStarted(e.to_string()))?;
+            let user = image::user(self.rootfs, user).map_err(|e| ExecFailure::NotStarted(e.to_string()))?;
             (process.uid, process.gid, process.groups) = (user.uid, user.gid, user.groups);
         }
-        let (stdio, capture) = capture_whole().map_err(ExecFailure::Broken)?;
+        let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
         self.tracer.next_tree(if request.keep { Tree::Probe } else { Tree::Observer });
-        let spawned = lock(&self.sandbox).spawn(&process, stdio);
+        let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
-            Ok(spawned) => Ok((spawned.pid, capture)),
-            Err(SpawnError::Broken(cause)) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
-            Err(cause) => Err(ExecFailure::NotStarted(cause.to_string())),
+            Ok(spawned) => Ok((spawned.pid, captured)),
+            Err(SandboxError::Spawn(cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. }))) => {
+                Err(ExecFailure::NotStarted(cause.to_string()))
+            }
+            Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
         }
     }
 }
 
 impl Target for Application<'_> {
     fn enter_network(&self) -> io::Result<()> {
-        lock(&self.sandbox).enter_network()
+        self.sandbox.enter_network().map_err(|cause| io::Error::other(cause.to_string()))
     }
 
     fn listeners(&self) -> Vec<Listener> {
-        let found = lock(&self.sandbox).listeners().unwrap_or_default();
+        let listening = lock(&self.state).listening.clone();
+        // A table that cannot be read at this moment shows nothing; whoever asks, asks again.
+        let found = self.sandbox.listeners(&listening).unwrap_or_default();
         let protocol = |p| match p {
             sandbox::Protocol::Tcp => Protocol::Tcp,
             sandbox::Protocol::Udp => Protocol::Udp,
@@ -171,7 +179,7 @@ impl Target for Application<'_> {
 
     fn executables(&self) -> Vec<ImagePath> {
         let listening = lock(&self.state).listening.clone();
-        let mut paths: Vec<ImagePath> = listening.into_iter().filter_map(|pid| sandbox::executable(pid)).collect();
+        let mut paths: Vec<ImagePath> = listening.into_iter().filter_map(executable).collect();
         paths.sort();
         paths.dedup();
         paths
@@ -194,24 +202,21 @@ impl Target for Application<'_> {
 
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure> {
         let deadline = Instant::now() + request.timeout;
-        let (pid, capture) = self.start_command(request)?;
+        let (pid, captured) = self.start_command(request)?;
         if !self.wait_until(deadline, |state| state.ends.contains_key(&pid)) {
             // Its own children are in its session and process group unless they left it.
             for whom in [-pid, pid] {
-                match sandbox::signal(whom, libc::SIGKILL) {
-                    Err(cause) if cause.raw_os_error() != Some(libc::ESRCH) => return Err(ExecFailure::Broken(cause)),
-                    _ => {}
-                }
+                self.send(whom, libc::SIGKILL).map_err(ExecFailure::Broken)?;
             }
             return Err(ExecFailure::TimedOut);
         }
         let exit = lock(&self.state).ends[&pid];
-        let (stdout, stderr) = capture.collect(OUTPUT_GRACE);
+        let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
         Ok(ExecOutcome { code: exit.code(), stdout: stdout.tail, stderr: stderr.tail })
     }
 
     fn begin(&self, label: &str) {
-        self.tracer.enter_probe(Some(label));
+        self.tracer.enter_probe(Some(label.to_owned()));
     }
 
     fn end(&self) {
@@ -226,4 +231,10 @@ impl Target for Application<'_> {
 /// What the lock guards is valid between any two statements, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The executable of a process, by its path in its own root; `None` when it is gone.
+fn executable(pid: i32) -> Option<ImagePath> {
+    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    ImagePath::parse(link.as_os_str().as_encoded_bytes()).ok()
 }

@@ -7,8 +7,9 @@ mod record;
 mod run;
 mod settings;
 mod signal;
+mod stage;
 
 pub use launch::{Launch, LaunchError};
 pub use run::{Exercise, Run, Script, SessionError, Subject, run};
-pub use settings::Settings;
+pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::ImagePath;
 use crate::observation::Overrides;
+use crate::probe::{Port, Spec};
 use crate::sandbox::{CapabilitySet, Network, Volume};
 use crate::session::StopSignal;
 
@@ -14,8 +15,6 @@ pub struct Settings {
     pub overrides: Overrides,
     /// Variables for the run only, each `NAME=VALUE`. Their values never enter any output.
     pub env: Vec<String>,
-    /// Further secrets that must not enter any output: values of request headers.
-    pub secrets: Vec<String>,
     /// What of the host is visible inside.
     pub volumes: Vec<Volume>,
     /// Where an empty tmpfs is.
@@ -42,4 +41,18 @@ impl Settings {
     pub fn for_result(&self) -> Settings {
         Settings { overrides: Overrides::default(), exact: true, ..self.clone() }
     }
+}
+
+/// How the user wants the application exercised.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// By these probes; when there is none, by what the application turns out to be.
+    Probes {
+        /// In the order in which they run.
+        specs: Vec<Spec>,
+        /// Where requests go that name no port.
+        port: Option<Port>,
+    },
+    /// Not at all: what the start alone uses is kept.
+    Nothing,
 }

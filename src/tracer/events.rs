@@ -13,6 +13,8 @@ pub enum Tree {
     Application,
     /// A command that a probe has started beside it.
     Probe,
+    /// A command that only looks at the application from beside it: what it uses is not recorded.
+    Observer,
 }
 
 /// Something that happened. Process ids are those of the tracer's PID namespace.

@@ -123,6 +123,9 @@ impl Fold {
 
     /// One use.
     pub fn add(&mut self, path: PathId, operation: Operation, resolved: bool, user: &User) {
+        if user.tree == Tree::Observer {
+            return;
+        }
         let row = &mut self.rows[path.0 as usize];
         if row.count == 0 {
             row.first_probe = user.probe;

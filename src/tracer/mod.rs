@@ -29,7 +29,7 @@ mod tasks;
 mod wait;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -99,7 +99,7 @@ pub enum TracerError {
 struct Shared {
     probe: AtomicU32,
     labels: Mutex<Vec<String>>,
-    next_is_probe: AtomicBool,
+    next_tree: AtomicU8,
 }
 
 impl Shared {
@@ -112,7 +112,11 @@ impl Shared {
     }
 
     fn tree(&self) -> Tree {
-        if self.next_is_probe.load(Ordering::Acquire) { Tree::Probe } else { Tree::Application }
+        match self.next_tree.load(Ordering::Acquire) {
+            1 => Tree::Probe,
+            2 => Tree::Observer,
+            _ => Tree::Application,
+        }
     }
 }
 
@@ -169,7 +173,12 @@ impl Tracer {
     /// Processes that the supervisor starts from now on, with all their descendants, belong to `tree`; at first it is
     /// the application.
     pub fn next_tree(&self, tree: Tree) {
-        self.shared.next_is_probe.store(tree == Tree::Probe, Ordering::Release);
+        let number = match tree {
+            Tree::Application => 0,
+            Tree::Probe => 1,
+            Tree::Observer => 2,
+        };
+        self.shared.next_tree.store(number, Ordering::Release);
     }
 
     /// Waits until the supervisor and all tracees are gone and returns what was seen.

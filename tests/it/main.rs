@@ -6,4 +6,5 @@ mod layers;
 mod select;
 mod support;
 mod support_works;
+mod tracer;
 mod trees;

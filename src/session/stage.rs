@@ -1,0 +1,173 @@
+//! What happens in a sandbox that is ready: the application starts, is exercised, and stops.
+
+use std::io;
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use crate::image::ImageConfig;
+use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
+use crate::probe::{self, Exit, Port, Target};
+use crate::sandbox::{ProcessSpec, Sandbox};
+use crate::session::application::Application;
+use crate::session::output::{Stream, capture};
+use crate::session::{Choice, Exercise, Script, SessionError, Settings, StopSignal, Subject};
+use crate::tracer::{self, Tracer, Tree};
+
+/// How much of the application's last output is kept for messages, in bytes per stream.
+const OUTPUT_KEPT: usize = 4096;
+/// The name of the probe that a command is of itself.
+const OWN_PROBE: &str = "run";
+
+/// A sandbox that is ready, a tracer on it, and what is to happen there.
+pub struct Stage<'a> {
+    /// Nothing runs in it yet.
+    pub sandbox: &'a Sandbox,
+    /// It follows all that will run there.
+    pub tracer: &'a Tracer,
+    /// What is run.
+    pub subject: &'a Subject<'a>,
+    /// How it is run.
+    pub settings: &'a Settings,
+    /// What asks it to stop.
+    pub stop_signal: StopSignal,
+    /// Takes secrets out of messages.
+    pub redactor: Redactor,
+}
+
+/// What came of it.
+pub struct Played {
+    /// What the probes were answered.
+    pub transcript: Transcript,
+    /// How the application was exercised, to do the same again.
+    pub script: Script,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
+    /// What could not be as in a container, by name.
+    pub gaps: Vec<String>,
+    /// The end of what the application wrote.
+    pub last_output: String,
+}
+
+/// What exercising the application came to.
+struct Exercised {
+    transcript: Transcript,
+    script: Script,
+    notes: Vec<String>,
+}
+
+impl Stage<'_> {
+    /// Starts the application, exercises it and stops it. When this returns, it and all its children are gone.
+    pub fn play(
+        &self,
+        process: ProcessSpec,
+        exercise: Exercise<'_>,
+        events: Receiver<tracer::Event>,
+    ) -> Result<Played, SessionError> {
+        let settings = self.settings;
+        let (stdio, captured) = capture(OUTPUT_KEPT)
+            .map_err(|cause| SessionError::System { operation: "make pipes for the application's output", cause })?;
+        self.tracer.next_tree(Tree::Application);
+        let spawned = self.sandbox.spawn(&process, stdio)?;
+        let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid);
+        thread::scope(|scope| {
+            scope.spawn(|| application.follow(events));
+            let exercised = self.exercise(&application, exercise);
+            let ended_by_itself = application.exited();
+            let stopped = application.stop(self.stop_signal, settings.stop_timeout);
+            // Whatever happened, everything has to end, and with it the tracer's events.
+            self.sandbox.finish();
+            let Exercised { mut transcript, script, notes } = exercised?;
+            let (stdout, stderr) = captured.collect(settings.stop_timeout);
+            if let Script::Own = script {
+                transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr));
+            }
+            let mut warnings = notes;
+            warnings.extend(stopped.map_err(|cause| system("stop the application", cause))?);
+            if spawned.groups_kept {
+                warnings.push("the groups are the caller's: without subordinate ids no others can be set".into());
+            }
+            let gaps = spawned.no_new_privs.then(|| "no_new_privs".to_owned()).into_iter().collect();
+            Ok(Played { transcript, script, warnings, gaps, last_output: last_output(&stdout, &stderr) })
+        })
+    }
+
+    fn exercise(&self, application: &Application<'_>, exercise: Exercise<'_>) -> Result<Exercised, SessionError> {
+        let timeout = self.settings.timeout;
+        let plan = match exercise {
+            Exercise::Replay(Script::Probes(plan)) => plan.clone(),
+            Exercise::Replay(Script::Own) => {
+                application.wait_end(timeout);
+                return Ok(Exercised::without_probes(Script::Own));
+            }
+            Exercise::Replay(Script::Start) | Exercise::Choose(Choice::Nothing) => {
+                application.wait_serving_or_end(timeout);
+                return Ok(Exercised::without_probes(Script::Start));
+            }
+            Exercise::Choose(Choice::Probes { specs, port }) => probe::Plan {
+                patience: timeout,
+                ..probe::Plan::new(specs.clone(), circumstances(self.subject.config, *port))
+            },
+        };
+        let run = probe::run(&plan, application, &self.redactor)?;
+        // Where no probe was given, a command that ended by itself was its own; and so is one that never served
+        // anything, and that is its failure.
+        if run.transcript.probes.is_empty() && run.plan.discover {
+            return Ok(Exercised::without_probes(Script::Own));
+        }
+        Ok(Exercised { transcript: run.transcript, script: Script::Probes(run.plan), notes: run.notes })
+    }
+}
+
+impl Exercised {
+    fn without_probes(script: Script) -> Self {
+        Exercised { transcript: Transcript::default(), script, notes: Vec::new() }
+    }
+}
+
+/// What an image says about how it wants to be asked.
+fn circumstances(config: &ImageConfig, port: Option<Port>) -> probe::Circumstances {
+    let healthcheck = config.healthcheck();
+    probe::Circumstances {
+        port,
+        exposed: config.exposed_ports().iter().filter_map(|p| p.parse().ok()).collect(),
+        healthcheck: healthcheck.map(|h| probe::HealthcheckCommand { argv: h.command, timeout: h.timeout }),
+        executables: Vec::new(),
+    }
+}
+
+/// The result of a command that is its own probe.
+fn own_probe(exit: Option<Exit>, settings: &Settings, stdout: &Stream, stderr: &Stream) -> ProbeResult {
+    let (answer, failure) = match exit {
+        None => {
+            let seconds = settings.timeout.as_secs_f32();
+            let hint = "hint: give it longer (--timeout), a probe (--exec, --probe) or none (--no-probe)";
+            (Answer::None, Some(format!("it neither ended nor listened on a port within {seconds} s\n{hint}")))
+        }
+        Some(exit) => {
+            let answer = Answer::Exit {
+                code: exit.code(),
+                stdout_digest: stdout.digest,
+                stdout_bytes: stdout.bytes,
+                stderr_digest: stderr.digest,
+                stderr_bytes: stderr.bytes,
+            };
+            let failure = (exit.code() != settings.expect_exit)
+                .then(|| format!("it ended with {exit}, expected exit code {}", settings.expect_exit));
+            (answer, failure)
+        }
+    };
+    ProbeResult { name: OWN_PROBE.into(), answer, failure, ignore: Vec::new() }
+}
+
+fn last_output(stdout: &Stream, stderr: &Stream) -> String {
+    let mut text = String::from_utf8_lossy(&stdout.tail).into_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&String::from_utf8_lossy(&stderr.tail));
+    text.trim_end().to_owned()
+}
+
+fn system(operation: &'static str, cause: io::Error) -> SessionError {
+    SessionError::System { operation, cause }
+}
