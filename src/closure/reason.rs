@@ -34,6 +34,8 @@ pub enum Reason {
     Nss(ImagePath),
     /// The source of the bytecode at the path.
     Source(ImagePath),
+    /// The directory in which the application made the path.
+    Written(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -74,6 +76,7 @@ impl Reason {
             Reason::Dlopen(_) => "dlopen",
             Reason::Nss(_) => "nss",
             Reason::Source(_) => "source",
+            Reason::Written(_) => "written",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
@@ -89,7 +92,8 @@ impl Reason {
             | Reason::Interpreter(path)
             | Reason::Dlopen(path)
             | Reason::Nss(path)
-            | Reason::Source(path) => Some(path),
+            | Reason::Source(path)
+            | Reason::Written(path) => Some(path),
             _ => None,
         }
     }
@@ -130,6 +134,7 @@ impl FromStr for Reason {
             "dlopen" => Reason::Dlopen,
             "nss" => Reason::Nss,
             "source" => Reason::Source,
+            "written" => Reason::Written,
             _ => return Err(unknown()),
         };
         let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;

@@ -80,7 +80,13 @@ impl<'a> Rules<'a> {
 
     /// What the run used, and the command itself.
     fn observed(&mut self) -> Result<(), ClosureError> {
-        for (path, record) in self.observation.paths.iter().filter(|(_, record)| record.found != Found::Absent) {
+        for (path, record) in self.observation.paths.iter() {
+            if record.found == Found::Absent {
+                if record.operations.iter().any(|operation| operation.creates()) {
+                    self.directory_to_write_in(path)?;
+                }
+                continue;
+            }
             if record.probe_tool {
                 self.kept.require(path.as_bytes(), Reason::ProbeTool)?;
                 continue;
@@ -97,6 +103,16 @@ impl<'a> Rules<'a> {
                 None => {
                     self.warnings.insert(format!("the command {} is not in the base", escape_bytes(program)));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the application made, it made in a directory that has to be there next time.
+    fn directory_to_write_in(&mut self, made: &ImagePath) -> Result<(), ClosureError> {
+        for directory in made.ancestors() {
+            if self.kept.require(directory.as_bytes(), Reason::Written(made.clone()))?.is_some() {
+                break;
             }
         }
         Ok(())

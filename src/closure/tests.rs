@@ -394,7 +394,7 @@ fn home_is_set_when_nothing_in_the_image_says_it() {
         let required = case.require(Level::Closure);
         home(&case.rootfs(), &case.config, &case.observation, &required).unwrap()
     };
-    assert_eq!(home(&case).as_deref(), Some("HOME=/root"));
+    assert_eq!(home(&case).as_deref(), Some("/root"));
     let case = case.used("/etc/passwd", &[Operation::Open]);
     assert_eq!(home(&case), None);
     let case = Case::new().file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");

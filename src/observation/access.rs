@@ -10,7 +10,7 @@ use crate::base::{Digest, ImagePath};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
-    /// open, openat, openat2, name_to_handle_at: content or a directory's list may have been read.
+    /// open, openat, openat2 without O_CREAT, name_to_handle_at: content or a directory's list may have been read.
     Open,
     /// The stat family, statfs.
     Stat,
@@ -56,6 +56,16 @@ pub enum Operation {
     Mount,
     /// Part of the way to another path: a directory that was passed or a link that was followed.
     Traverse,
+    /// open with O_CREAT, creat: the file is made when there is none.
+    Create,
+}
+
+impl Operation {
+    /// Whether it can make a new name, and so needs a directory to make it in.
+    pub fn creates(self) -> bool {
+        use Operation::{Bind, Create, Link, Mkdir, Mknod, Rename, Symlink};
+        matches!(self, Bind | Create | Link | Mkdir | Mknod | Rename | Symlink)
+    }
 }
 
 /// What the base has at a path.

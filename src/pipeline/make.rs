@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::assemble::{self, Layer};
 use crate::base::{Digest, Epoch, ImagePath};
 use crate::closure::{self, Level, Requirements};
-use crate::image::{self, Base, ImageConfig, Limits};
+use crate::image::{self, Base, ImageConfig, Limits, Rootfs};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::publish::{Outputs, SideFiles};
@@ -13,7 +13,7 @@ use crate::pipeline::{Environment, PipelineError};
 use crate::report::{Output, Verification, VerificationStatus};
 use crate::select::{self, Manifest, Rules};
 use crate::session::{self, Run, Settings, Subject};
-use crate::verify::{self as verdict, Verdict};
+use crate::verify::{self as verdict, Side, Verdict};
 
 /// How often missing paths are added and the result is tried again.
 const MAX_REPAIRS: usize = 3;
@@ -78,14 +78,14 @@ impl Making<'_> {
         for round in 0.. {
             let mut made = self.assemble(observation, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
-            let mut verdict = clock.time("verify", || self.try_out(&made, proof))?;
+            let (mut verdict, again) = clock.time("verify", || self.try_out(&made, proof))?;
             let added = verdict.missing.iter().filter(|path| !made.manifest.entries.contains(path));
             let added: BTreeSet<ImagePath> = added.cloned().collect();
             if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
                 if !verdict.differences.is_empty() {
                     verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
                 }
-                made.failures = verdict.explain();
+                made.failures = explain(&verdict, &again);
                 made.verification = Verification {
                     status: match made.failures.is_empty() {
                         true => VerificationStatus::Passed,
@@ -138,13 +138,14 @@ impl Making<'_> {
     }
 
     /// Runs the layer exactly as it will ship, under the probes that the base answered.
-    fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<Verdict, PipelineError> {
+    fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<(Verdict, Run), PipelineError> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
         let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
         let again = session::run(store, &subject, &proof.settings.for_result(), proof.traced.replay())?;
+        let verdict = judge(proof.traced, self.base, &again, &rootfs)?;
         scratch.remove()?;
-        Ok(verdict::compare(&proof.traced.observation, &again.observation, &self.base.rootfs)?)
+        Ok((verdict, again))
     }
 
     /// Writes the image to all destinations, and what else was asked for.
@@ -158,6 +159,21 @@ impl Making<'_> {
         outputs.extend(side_files.write(observation, Some(&made.manifest))?);
         Ok(outputs)
     }
+}
+
+/// Holds a run of a small image against that of its base.
+pub fn judge(traced: &Run, base: &Base, again: &Run, rootfs: &Rootfs) -> Result<Verdict, PipelineError> {
+    let base = Side { observation: &traced.observation, rootfs: &base.rootfs };
+    Ok(verdict::compare(base, Side { observation: &again.observation, rootfs })?)
+}
+
+/// What is wrong with a small image, with what its application said last; empty when nothing is.
+pub fn explain(verdict: &Verdict, again: &Run) -> Vec<String> {
+    let mut failures = verdict.explain();
+    if !failures.is_empty() {
+        failures.extend(again.failures());
+    }
+    failures
 }
 
 /// What differs between the run of a proof and another run of the same base: nothing that the small image did.

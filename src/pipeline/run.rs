@@ -7,7 +7,7 @@ use crate::closure::Level;
 use crate::image::{Base, Platform, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::make::{Made, Making, Proof, unstable};
+use crate::pipeline::make::{Made, Making, Proof, explain, judge, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::{
@@ -15,7 +15,6 @@ use crate::report::{
 };
 use crate::select::{Rules, measure};
 use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
-use crate::verify as verdict;
 
 /// How a command ended that did not break: with its report, and with what stopped it when a gate failed.
 #[derive(Debug)]
@@ -106,7 +105,7 @@ pub fn slim(environment: &Environment, settings: SlimSettings) -> Result<Ending,
     let base = clock.time("unpack", || environment.open(&settings.source, settings.platform.as_ref()))?;
     let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
     let mut summary = summary_of(&traced.observation);
-    let failures = failed_probes(&traced);
+    let failures = traced.failures();
     if !failures.is_empty() {
         summary.phases = clock.phases();
         return Ok(Ending { summary, failures });
@@ -132,7 +131,7 @@ pub fn trace(environment: &Environment, settings: TraceSettings) -> Result<Endin
     let base = clock.time("unpack", || environment.open(&settings.source, settings.platform.as_ref()))?;
     let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
     let mut summary = summary_of(&traced.observation);
-    let failures = failed_probes(&traced);
+    let failures = traced.failures();
     if failures.is_empty() {
         summary.outputs = side_files.write(&traced.observation, None)?;
     }
@@ -172,17 +171,17 @@ pub fn verify(environment: &Environment, settings: VerifySettings) -> Result<End
     let slim = clock.time("unpack", || environment.open(&settings.slim, settings.platform.as_ref()))?;
     let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
     let mut summary = summary_of(&traced.observation);
-    let mut failures = failed_probes(&traced);
+    let mut failures = traced.failures();
     if failures.is_empty() {
         let subject = Subject::of(&slim);
         let run = Settings { exact: true, ..settings.run.clone() };
         let again = clock.time("verify", || session::run(environment.store(), &subject, &run, traced.replay()))?;
-        let mut judged = verdict::compare(&traced.observation, &again.observation, &base.rootfs)?;
+        let mut judged = judge(&traced, &base, &again, &slim.rootfs)?;
         if !judged.differences.is_empty() {
             let proof = Proof { settings: &settings.run, traced: &traced };
             judged.forgive(&clock.time("verify", || unstable(environment, &base, proof))?);
         }
-        failures = judged.explain();
+        failures = explain(&judged, &again);
         summary.image = Some(ImageSummary { size: size(measure(&slim.rootfs)?), digest: slim.digest, diff_id: None });
         summary.verify = Verification {
             status: if failures.is_empty() { VerificationStatus::Passed } else { VerificationStatus::Failed },
@@ -239,17 +238,6 @@ fn summary_of(observation: &Observation) -> Summary {
         warnings: observation.header.warnings.clone(),
         ..Default::default()
     }
-}
-
-/// The probes that failed, each with why, and what the application said last.
-fn failed_probes(run: &Run) -> Vec<String> {
-    let failed = run.observation.header.transcript.probes.iter().filter(|p| !p.passed());
-    let mut out: Vec<String> =
-        failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
-    if !out.is_empty() && !run.last_output.is_empty() {
-        out.push(format!("the last output of the application:\n{}", run.last_output));
-    }
-    out
 }
 
 fn size(totals: crate::select::Totals) -> Size {

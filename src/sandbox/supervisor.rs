@@ -152,8 +152,7 @@ impl Supervisor {
     fn read_reports(&self, pipe: BorrowedFd<'_>) -> io::Result<Vec<Report>> {
         let mut text = Vec::new();
         loop {
-            let mut ready =
-                [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), HUNG_UP)];
+            let mut ready = [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), HUNG_UP)];
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => other?,

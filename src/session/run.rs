@@ -100,6 +100,17 @@ pub enum SessionError {
 }
 
 impl Run {
+    /// The probes that failed, each with why, and then what the application said last; empty when none failed.
+    pub fn failures(&self) -> Vec<String> {
+        let failed = self.observation.header.transcript.probes.iter().filter(|p| !p.passed());
+        let mut out: Vec<String> =
+            failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
+        if !out.is_empty() && !self.last_output.is_empty() {
+            out.push(format!("the last output of the application:\n{}", self.last_output));
+        }
+        out
+    }
+
     /// The same exercise once more.
     pub fn replay(&self) -> Exercise<'_> {
         Exercise::Replay(&self.script)

@@ -74,6 +74,7 @@ fn open(ask: &mut Ask, flags: u32) {
     if flags & O_CREAT != 0 {
         ask.follow &= flags & O_EXCL == 0;
         ask.effect = Effect::Create;
+        ask.operation = Operation::Create;
     }
 }
 
@@ -160,8 +161,8 @@ mod tests {
         for (name, arguments, expected) in [
             ("open", [7, 0, 0, 0, 0, 0], "Open Current @7"),
             ("open", [7, 0o400_000, 0, 0, 0, 0], "Open Current @7 keep"),
-            ("open", [7, 0o101, 0, 0, 0, 0], "Open Current @7 changes"),
-            ("open", [7, 0o301, 0, 0, 0, 0], "Open Current @7 keep changes"),
+            ("open", [7, 0o101, 0, 0, 0, 0], "Create Current @7 changes"),
+            ("open", [7, 0o301, 0, 0, 0, 0], "Create Current @7 keep changes"),
             ("openat", [CWD, 7, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [CWD_EXTENDED, 7, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [5, 7, 0, 0, 0, 0], "Open Descriptor(5) @7"),

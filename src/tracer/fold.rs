@@ -67,7 +67,7 @@ pub struct Fold {
     executable_ids: HashMap<ImagePath, ExecutableId>,
 }
 
-const OPERATIONS: [Operation; 23] = [
+const OPERATIONS: [Operation; 24] = [
     Operation::Open,
     Operation::Stat,
     Operation::Access,
@@ -91,6 +91,7 @@ const OPERATIONS: [Operation; 23] = [
     Operation::Mknod,
     Operation::Mount,
     Operation::Traverse,
+    Operation::Create,
 ];
 
 impl Fold {

@@ -183,7 +183,7 @@ const RENAMEAT: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Replace), at(Op::
 pub static TABLE: &[Call] = &[
     // Content.
     paths("open", 2, 5, &[cwd(Op::Open, 0, Open(1))]),
-    paths("creat", 85, 8, &[cwd(Op::Open, 0, Follow).effect(Create)]),
+    paths("creat", 85, 8, &[cwd(Op::Create, 0, Follow).effect(Create)]),
     paths("openat", 257, 295, &[at(Op::Open, 0, 1, Open(2))]),
     paths("openat2", 437, 437, &[at(Op::Open, 0, 1, OpenHow(2))]),
     paths("name_to_handle_at", 303, 341, &[at(Op::Open, 0, 1, AtFollow(4))]),

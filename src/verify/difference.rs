@@ -31,7 +31,17 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
     let mut out = Vec::new();
     for before in &base.probes {
         let expected = aspects(before);
-        let found = answered.get(before.name.as_str()).map(|p| aspects(p)).unwrap_or_default();
+        let found = match answered.get(before.name.as_str()) {
+            Some(after) if after.answer != Answer::None || before.answer == Answer::None => aspects(after),
+            // Nothing came back: that is one difference, not one for each part of the answer.
+            other => {
+                let slim = other.and_then(|after| after.failure.clone()).unwrap_or("not asked".into());
+                let parts: Vec<String> = expected.iter().map(|(name, value)| format!("{name} {value}")).collect();
+                let base = parts.first().cloned().unwrap_or_default();
+                out.push(Difference { probe: before.name.clone(), aspect: "answer".into(), base, slim });
+                continue;
+            }
+        };
         let names: Vec<&String> = expected.keys().chain(found.keys().filter(|k| !expected.contains_key(*k))).collect();
         for aspect in names {
             let side = |aspects: &BTreeMap<String, String>| aspects.get(aspect).cloned().unwrap_or("(none)".into());
@@ -108,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_was_not_answered_differs_in_all() {
-        let base = http(200, &[], "a", &[]);
-        assert_eq!(aspects_of(&base, &Transcript::default()), ["body", "status"]);
+    fn a_probe_that_was_not_answered_is_one_difference() {
+        let base = http(200, &[("server", "x")], "a", &[]);
+        assert_eq!(aspects_of(&base, &Transcript::default()), ["answer"]);
     }
 
     #[test]

@@ -43,21 +43,38 @@ impl Verdict {
     }
 }
 
+/// One of the two that are compared.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// What a run in it showed.
+    pub observation: &'a Observation,
+    /// What it has.
+    pub rootfs: &'a Rootfs,
+}
+
 /// Compares a run of the small image (`slim`) with the run of the base from which it was made.
 ///
 /// # Errors
-/// When the base cannot be read.
-pub fn compare(base: &Observation, slim: &Observation, rootfs: &Rootfs) -> Result<Verdict, RootfsError> {
+/// When either cannot be read.
+pub fn compare(base: Side<'_>, slim: Side<'_>) -> Result<Verdict, RootfsError> {
     let mut missing = BTreeSet::new();
-    for (path, record) in slim.paths.iter() {
-        if record.found == Found::Absent && is_reachable(rootfs, path)? {
-            missing.insert(path.clone());
+    for (path, record) in slim.observation.paths.iter() {
+        if record.found != Found::Absent {
+            continue;
+        }
+        // A new name in a directory that is not there fails as a look-up of that directory does.
+        let directory = path.parent().filter(|_| record.operations.iter().any(|operation| operation.creates()));
+        for wanted in [Some(path.clone()), directory].into_iter().flatten() {
+            if !is_reachable(slim.rootfs, &wanted)? && is_reachable(base.rootfs, &wanted)? {
+                missing.insert(wanted);
+            }
         }
     }
-    Ok(Verdict { differences: transcripts(&base.header.transcript, &slim.header.transcript), missing })
+    let differences = transcripts(&base.observation.header.transcript, &slim.observation.header.transcript);
+    Ok(Verdict { differences, missing })
 }
 
-/// Whether the base has something at `path`, which may lead through links there.
+/// Whether a rootfs has something at `path`, which may lead through links there.
 fn is_reachable(rootfs: &Rootfs, path: &ImagePath) -> Result<bool, RootfsError> {
     Ok(rootfs.resolve(path.as_bytes(), false)?.entry.is_some())
 }
@@ -69,7 +86,7 @@ mod tests {
     use super::*;
     use crate::base::FileTree;
     use crate::image::OwnersAsSeen;
-    use crate::observation::{Header, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
+    use crate::observation::{Header, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
 
     fn observation(absent: &[&str]) -> Observation {
         let record = PathRecord {
@@ -105,11 +122,28 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
         std::fs::write(dir.path().join("usr/lib/x.so"), "").unwrap();
         std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
-        let rootfs = Rootfs::lazy(dir.path(), Arc::new(OwnersAsSeen)).unwrap();
-        let slim = observation(&["/lib/x.so", "/usr/lib/x.so", "/usr/lib/y.so"]);
-        let verdict = compare(&observation(&[]), &slim, &rootfs).unwrap();
-        let missing: Vec<_> = verdict.missing.iter().map(ImagePath::to_string).collect();
+        let missing = missing(&dir, &observation(&["/lib/x.so", "/usr/lib/x.so", "/usr/lib/y.so"]));
         assert_eq!(missing, ["/lib/x.so", "/usr/lib/x.so"]);
-        assert!(!verdict.holds());
+    }
+
+    /// What a run in an empty image misses of the base in `dir`.
+    fn missing(dir: &tempfile::TempDir, slim: &Observation) -> Vec<String> {
+        let empty = tempfile::tempdir().unwrap();
+        let open = |dir: &tempfile::TempDir| Rootfs::lazy(dir.path(), Arc::new(OwnersAsSeen)).unwrap();
+        let base = Side { observation: &observation(&[]), rootfs: &open(dir) };
+        let verdict = compare(base, Side { observation: slim, rootfs: &open(&empty) }).unwrap();
+        assert_eq!(verdict.holds(), verdict.missing.is_empty());
+        verdict.missing.iter().map(ImagePath::to_string).collect()
+    }
+
+    #[test]
+    fn a_directory_to_write_in_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("var/lib/app")).unwrap();
+        let mut slim = observation(&["/var/lib/app/new", "/var/lib/app/looked/for"]);
+        assert!(missing(&dir, &slim).is_empty());
+        let made = ImagePath::parse("/var/lib/app/new").unwrap();
+        slim.paths.get_mut(&made).unwrap().operations.insert(Operation::Mkdir);
+        assert_eq!(missing(&dir, &slim), ["/var/lib/app"]);
     }
 }

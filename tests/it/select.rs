@@ -45,7 +45,7 @@ fn drop_rules(patterns: &[&str]) -> Rules {
 #[test]
 fn parents_and_links_come_along_and_sockets_never() {
     let manifest =
-        select(&base().rootfs(), opened(&["/bin/app", "/etc/socket", "/etc/ssl/one.pem"]), &Rules::default(), &quiet());
+        select(&base().rootfs(), &opened(&["/bin/app", "/etc/socket", "/etc/ssl/one.pem"]), &Rules::default(), &quiet());
     assert_eq!(
         as_text(&manifest.unwrap()),
         [
@@ -80,7 +80,7 @@ fn keep_takes_globs_directories_and_what_links_lead_to() {
         ),
         ("/bin", "/bin keep|/usr parent|/usr/bin link:/bin,keep|/usr/bin/app keep|/usr/bin/app2 keep"),
     ] {
-        let manifest = select(&base().rootfs(), opened(&[]), &keep(&[pattern]), &quiet()).unwrap();
+        let manifest = select(&base().rootfs(), &opened(&[]), &keep(&[pattern]), &quiet()).unwrap();
         let text = as_text(&manifest);
         let parents = ["/ parent", "/etc parent", "/etc/ssl parent"];
         let shown: Vec<&str> = text.iter().map(String::as_str).filter(|line| !parents.contains(line)).collect();
@@ -91,7 +91,7 @@ fn keep_takes_globs_directories_and_what_links_lead_to() {
 
 #[test]
 fn a_keep_without_a_match_is_said() {
-    let manifest = select(&base().rootfs(), opened(&[]), &keep(&["/nowhere/*"]), &quiet()).unwrap();
+    let manifest = select(&base().rootfs(), &opened(&[]), &keep(&["/nowhere/*"]), &quiet()).unwrap();
     assert_eq!(manifest.warnings, ["--keep /nowhere/*: the base has nothing that matches"]);
 }
 
@@ -100,31 +100,31 @@ fn a_drop_removes_what_was_not_used_and_is_refused_otherwise() {
     let rootfs = base().rootfs();
     let mut rules = drop_rules(&["/etc/ssl"]);
     rules.keep = keep(&["/etc/ssl", "/usr/share"]).keep;
-    let manifest = select(&rootfs, opened(&["/bin/app"]), &rules, &quiet()).unwrap();
+    let manifest = select(&rootfs, &opened(&["/bin/app"]), &rules, &quiet()).unwrap();
     assert!(!manifest.entries.contains(&path("/etc/ssl/one.pem")) && !manifest.entries.contains(&path("/etc/ssl")));
 
     let rules = drop_rules(&["/bin/a*", "/usr/share/**"]);
-    let error = select(&rootfs, opened(&["/bin/app", "/usr/share/two.pem"]), &rules, &quiet()).unwrap_err();
+    let error = select(&rootfs, &opened(&["/bin/app", "/usr/share/two.pem"]), &rules, &quiet()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "rules drop 2 paths that the application used:\n  /usr/bin/app\n  /usr/share/two.pem\n\
          hint: narrow the pattern, or pass --force-drop to leave them out all the same"
     );
     let rules = Rules { force_drop: true, ..rules };
-    let manifest = select(&rootfs, opened(&["/bin/app", "/usr/share/two.pem"]), &rules, &quiet()).unwrap();
+    let manifest = select(&rootfs, &opened(&["/bin/app", "/usr/share/two.pem"]), &rules, &quiet()).unwrap();
     assert!(!manifest.entries.contains(&path("/usr/bin/app")));
 }
 
 #[test]
 fn a_required_path_that_the_base_lacks_is_an_error() {
-    let error = select(&base().rootfs(), opened(&["/gone"]), &Rules::default(), &quiet()).unwrap_err();
+    let error = select(&base().rootfs(), &opened(&["/gone"]), &Rules::default(), &quiet()).unwrap_err();
     assert!(matches!(error, SelectError::Missing { ref paths } if *paths == [path("/gone")]), "{error}");
 }
 
 #[test]
 fn repair_adds_the_whole_way() {
     let rootfs = base().rootfs();
-    let mut manifest = select(&rootfs, opened(&["/etc"]), &Rules::default(), &quiet()).unwrap();
+    let mut manifest = select(&rootfs, &opened(&["/etc"]), &Rules::default(), &quiet()).unwrap();
     assert!(manifest.add(&rootfs, &path("/etc/ssl/two.pem"), Reason::Repair).unwrap());
     assert!(!manifest.add(&rootfs, &path("/etc/none"), Reason::Repair).unwrap());
     assert_eq!(
@@ -145,7 +145,7 @@ fn repair_adds_the_whole_way() {
 fn totals_count_hardlinks_once() {
     let base = base();
     assert_eq!(measure(&base.rootfs()).unwrap(), Totals { bytes: 3 + 1 + 2 + 3, files: 4 });
-    let manifest = select(&base.rootfs(), opened(&["/usr/bin/app", "/usr/bin/app2"]), &Rules::default(), &quiet());
+    let manifest = select(&base.rootfs(), &opened(&["/usr/bin/app", "/usr/bin/app2"]), &Rules::default(), &quiet());
     assert_eq!(manifest.unwrap().totals(), Totals { bytes: 3, files: 1 });
 }
 
@@ -160,7 +160,7 @@ fn attributes_of_the_machine_stay_behind() {
         let version_3 = [&[1, 0, 0, 3][..], &[9; 16], &1000u32.to_le_bytes()].concat();
         entry.xattrs.insert("security.capability".into(), version_3);
     });
-    let manifest = select(&base.rootfs(), opened(&["/f"]), &Rules::default(), &quiet()).unwrap();
+    let manifest = select(&base.rootfs(), &opened(&["/f"]), &Rules::default(), &quiet()).unwrap();
     let xattrs = &manifest.entries.get(&path("/f")).unwrap().entry.xattrs;
     assert_eq!(xattrs.keys().collect::<Vec<_>>(), ["security.capability", "user.mine"]);
     assert_eq!(xattrs["security.capability"], [&[1, 0, 0, 2][..], &[9; 16]].concat());
@@ -196,7 +196,7 @@ fn lazy(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Rootfs, Observation) {
 fn a_lazy_base_is_digested_and_walked() {
     let (dir, rootfs, observation) = lazy(&[("/a/x", b"x"), ("/a/y", b"yy"), ("/proc/z", b"z")]);
     std::fs::hard_link(dir.path().join("a/x"), dir.path().join("a/x2")).unwrap();
-    let manifest = select(&rootfs, opened(&["/a/x", "/a/x2"]), &keep(&["/**/y", "**/z"]), &observation).unwrap();
+    let manifest = select(&rootfs, &opened(&["/a/x", "/a/x2"]), &keep(&["/**/y", "**/z"]), &observation).unwrap();
     let digest = |text: &str| match manifest.entries.get(&path(text)).unwrap().entry.kind {
         EntryKind::File { digest, .. } => digest,
         _ => None,
@@ -217,7 +217,7 @@ fn a_lazy_base_that_changed_since_the_trace_is_refused() {
     std::fs::write(dir.path().join("b"), b"new").unwrap();
     let mtime = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5);
     times.set_modified(mtime).unwrap();
-    let error = select(&rootfs, opened(&["/a", "/b", "/same"]), &Rules::default(), &observation).unwrap_err();
+    let error = select(&rootfs, &opened(&["/a", "/b", "/same"]), &Rules::default(), &observation).unwrap_err();
     assert_eq!(
         error.to_string(),
         "2 paths changed since the trace was made:\n  /a: its size was 3 and is 5\n  /b: its content is another\n\
@@ -232,7 +232,7 @@ fn lock_files_are_lines_of_json_and_round_trip() {
         .file("/odd\\xff", 0o4755, b"")
         .with("/odd\\xff", |entry| drop(entry.xattrs.insert("user.a".into(), vec![0, 255])));
     let all = ["/bin", "/dev/null", "/etc/ssl/two.pem", "/odd\\xff", "/usr/bin/app", "/usr/bin/app2"];
-    let manifest = select(&base.rootfs(), opened(&all), &Rules::default(), &quiet()).unwrap();
+    let manifest = select(&base.rootfs(), &opened(&all), &Rules::default(), &quiet()).unwrap();
     let lock = Lock::of(&manifest);
     let mut text = Vec::new();
     lock.write(&mut text).unwrap();
