@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn unknown_fields_are_passed_over() {
         let observation = observation(&all_kinds());
-        let text = written(&observation).replace("{\"path\"", "{\"later\":[1],\"path\"").replacen('{', "{\"new\":{},", 1);
+        let text =
+            written(&observation).replace("{\"path\"", "{\"later\":[1],\"path\"").replacen('{', "{\"new\":{},", 1);
         assert_eq!(read_trace(text.as_bytes(), "x").unwrap(), observation);
     }
 

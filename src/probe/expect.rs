@@ -44,7 +44,8 @@ impl StatusSet {
 /// As a message has it: `status below 500`, `status 200 or 204`.
 impl fmt::Display for StatusSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self.0.iter().map(|r| r.text.replace('<', "below ").replace("any", "of any kind")).collect();
+        let words: Vec<String> =
+            self.0.iter().map(|r| r.text.replace('<', "below ").replace("any", "of any kind")).collect();
         write!(f, "status {}", words.join(" or "))
     }
 }
@@ -66,7 +67,9 @@ impl FromStr for StatusRange {
         };
         match codes {
             Some(codes) => Ok(StatusRange { text: text.into(), codes }),
-            None => Err(format!("{text:?} is no status: expected a code as 200, a class as \"2xx\", \"<500\" or \"any\"")),
+            None => {
+                Err(format!("{text:?} is no status: expected a code as 200, a class as \"2xx\", \"<500\" or \"any\""))
+            }
         }
     }
 }

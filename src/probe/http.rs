@@ -92,8 +92,8 @@ impl<'a> Exchange<'a> {
             return false;
         }
         // RFC 9110, 15.4: all but 307 and 308 may turn a POST into a GET, and clients do.
-        let becomes_get = status == StatusCode::SEE_OTHER && self.method != "HEAD"
-            || self.method == "POST" && status.as_u16() < 303;
+        let becomes_get =
+            status == StatusCode::SEE_OTHER && self.method != "HEAD" || self.method == "POST" && status.as_u16() < 303;
         if becomes_get {
             self.method = "GET".into();
             self.with_body = false;
@@ -130,7 +130,8 @@ pub(super) fn probe(
 ) -> Outcome {
     let deadline = Instant::now() + timeout;
     let mut exchange = Exchange::new(step);
-    let mut addresses = addresses.iter().map(|&address| SocketAddr::new(address, step.port.unwrap_or_default())).peekable();
+    let mut addresses =
+        addresses.iter().map(|&address| SocketAddr::new(address, step.port.unwrap_or_default())).peekable();
     let mut followed = 0;
     while let Some(&address) = addresses.peek() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -175,8 +176,7 @@ fn judge(step: &HttpStep, response: Response, timeout: Duration, redactor: &Reda
     };
     let failure = unmet(step, status, &headers, &body, redactor);
     let not_yet = failure.is_some() && matches!(status.as_u16(), 502..=504);
-    let answer =
-        Answer::Http { status: status.as_u16(), headers, body_digest: body.digest, body_bytes: body.bytes };
+    let answer = Answer::Http { status: status.as_u16(), headers, body_digest: body.digest, body_bytes: body.bytes };
     Outcome { not_yet, ..Outcome::new(answer, failure) }
 }
 
@@ -344,15 +344,11 @@ mod tests {
 
     #[test]
     fn an_answer_has_sorted_headers_and_a_digest() {
-        let (port, asked) = server(vec![ok("X-B: 2\r\nContent-Encoding: gzip\r\nx-a: caf\u{e9}\r\nX-B: 1\r\n", "hello")]);
+        let (port, asked) =
+            server(vec![ok("X-B: 2\r\nContent-Encoding: gzip\r\nx-a: caf\u{e9}\r\nX-B: 1\r\n", "hello")]);
         let outcome = run(&get(port));
-        let headers = [
-            ("content-encoding", "gzip"),
-            ("content-length", "5"),
-            ("x-a", "caf\u{e9}"),
-            ("x-b", "1"),
-            ("x-b", "2"),
-        ];
+        let headers =
+            [("content-encoding", "gzip"), ("content-length", "5"), ("x-a", "caf\u{e9}"), ("x-b", "1"), ("x-b", "2")];
         let expected = Answer::Http {
             status: 200,
             headers: headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
@@ -362,7 +358,8 @@ mod tests {
         assert_eq!((outcome.answer, outcome.failure), (expected, None));
         let mut lines: Vec<String> = asked.recv().unwrap().trim().lines().map(String::from).collect();
         lines[1..].sort();
-        let expected = ["GET /cv?a=b HTTP/1.1", "accept: */*", "connection: close", "host: 127.0.0.1:PORT", "user-agent: scrimp"];
+        let expected =
+            ["GET /cv?a=b HTTP/1.1", "accept: */*", "connection: close", "host: 127.0.0.1:PORT", "user-agent: scrimp"];
         assert_eq!(lines, expected.map(|line| line.replace("PORT", &port.to_string())));
     }
 
@@ -378,7 +375,9 @@ mod tests {
         };
         assert_eq!(run(&step).failure, None);
         let asked = asked.recv().unwrap();
-        for part in ["POST /cv?a=b", "host: shop.example\r\n", "user-agent: x\r\n", "x-token: hunter22\r\n", "\r\n\r\na=1"] {
+        for part in
+            ["POST /cv?a=b", "host: shop.example\r\n", "user-agent: x\r\n", "x-token: hunter22\r\n", "\r\n\r\na=1"]
+        {
             assert!(asked.contains(part), "{part} in {asked}");
         }
         assert!(!asked.contains("scrimp") && asked.to_ascii_lowercase().matches("host:").count() == 1, "{asked}");
@@ -528,10 +527,7 @@ mod tests {
             // The probe hangs up once it has seen too much.
             while stream.write_all(&block).is_ok() {}
         });
-        assert_eq!(
-            run(&get(port)).failure.unwrap(),
-            "the body of the answer is larger than 64 MiB, after 200 OK"
-        );
+        assert_eq!(run(&get(port)).failure.unwrap(), "the body of the answer is larger than 64 MiB, after 200 OK");
         server.join().unwrap();
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
         return plan.wait_for.iter().copied().map(Need::Port).collect();
     }
     let given = plan.circumstances.port;
-    let mut out: Vec<Need> = plan.ready.iter().filter_map(|ready| ready.port).map(|p| Need::Port(Port::tcp(p))).collect();
+    let mut out: Vec<Need> =
+        plan.ready.iter().filter_map(|ready| ready.port).map(|p| Need::Port(Port::tcp(p))).collect();
     if plan.discover {
         out.push(match (given, &plan.circumstances.healthcheck) {
             (Some(port), _) => Need::Port(port),
@@ -136,7 +137,11 @@ pub(super) fn healthcheck_step(plan: &Plan) -> Option<Step> {
 
 /// Asks what the plan wants to be asked until it passes. A HEALTHCHECK that does not pass holds nothing up for ever:
 /// that is said in `notes`, for it is the image's and not what the user asked for.
-pub(super) fn wait_healthy(plan: &Plan, probing: &Probing, notes: &mut Vec<String>) -> Result<Result<(), Unready>, ProbeError> {
+pub(super) fn wait_healthy(
+    plan: &Plan,
+    probing: &Probing,
+    notes: &mut Vec<String>,
+) -> Result<Result<(), Unready>, ProbeError> {
     let started = Instant::now();
     for ready in &plan.ready {
         let Some(step) = &ready.step else { continue };
@@ -146,7 +151,8 @@ pub(super) fn wait_healthy(plan: &Plan, probing: &Probing, notes: &mut Vec<Strin
             None => {}
             Some(_) if probing.target.exited().is_some() => return Ok(ended(probing)),
             Some(failure) => {
-                let message = format!("not ready after {} s: {}: {failure}", ready.timeout.as_secs_f64(), step.describe(false));
+                let message =
+                    format!("not ready after {} s: {}: {failure}", ready.timeout.as_secs_f64(), step.describe(false));
                 return Ok(Err(Unready::Failing(message)));
             }
         }

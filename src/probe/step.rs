@@ -165,7 +165,9 @@ impl Step {
 
     pub(super) fn set_port(&mut self, number: u16) {
         match &mut self.action {
-            Action::Http(HttpStep { port, .. }) | Action::Tcp(TcpStep { port, .. }) | Action::Udp(UdpStep { port, .. }) => {
+            Action::Http(HttpStep { port, .. })
+            | Action::Tcp(TcpStep { port, .. })
+            | Action::Udp(UdpStep { port, .. }) => {
                 *port = Some(number);
             }
             Action::Exec(_) => {}

@@ -51,7 +51,8 @@ pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, red
             Outcome::new(bytes(&received), Some(failure))
         }
         Err(error) if timed_out(&error) => {
-            let failure = format!("expected {}, got {}; timed out after {} s", step.expect, got(), timeout.as_secs_f64());
+            let failure =
+                format!("expected {}, got {}; timed out after {} s", step.expect, got(), timeout.as_secs_f64());
             Outcome::new(bytes(&received), Some(failure))
         }
         Err(error) => Outcome { answer: bytes(&received), ..failed(&error, &format!("after {}", got()), timeout) },
