@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
 use crate::probe::http::HttpClient;
 use crate::probe::plan::Plan;
-use crate::probe::ready::{Backoff, Unready, needs, wait_healthy, wait_listening};
+use crate::probe::ready::{self, Backoff, Unready, needs, wait_healthy, wait_listening};
 use crate::probe::step::{Action, Step, names};
 use crate::probe::target::{Exit, Port, Target, addresses};
 use crate::probe::{ProbeError, discover, exec, http, tcp, udp};
@@ -99,10 +99,11 @@ pub(super) struct Probing<'a> {
 
 impl Probing<'_> {
     fn run(&self, given: &Plan) -> Result<Run, ProbeError> {
-        let patient_until = Instant::now() + given.ready_timeout();
+        let timeout = ready::timeout(given)?;
+        let patient_until = Instant::now() + timeout;
         let mut plan = given.clone();
         let mut notes = Vec::new();
-        if let Err(unready) = wait_listening(self.target, &needs(&plan), plan.ready_timeout()) {
+        if let Err(unready) = wait_listening(self.target, &needs(&plan), timeout) {
             let only_commands = plan.explicit && plan.steps.iter().all(|step| step.protocol().is_none());
             match unready {
                 // Commands need no listener, and an application without one can still be asked by them.
@@ -112,6 +113,7 @@ impl Probing<'_> {
                 unready => return Ok(self.unready(given, unready, notes)),
             }
         }
+        ready::wait_exposed(&plan, self.target);
         if plan.discover {
             discover::choose_known(&mut plan, self)?;
         }

@@ -166,6 +166,16 @@ fn requests_go_to_the_exposed_port_then_to_the_one_that_speaks_http() {
 }
 
 #[test]
+fn an_exposed_port_is_given_a_moment() {
+    let (metrics, web) = (web(&["200 OK"]), web(&["200 OK"]));
+    let target = FakeTarget::listening(&[metrics]);
+    target.later.lock().unwrap().push(fake::tcp(web));
+    let circumstances = Circumstances { exposed: vec![Port::tcp(web.port())], ..Circumstances::default() };
+    let done = run_plan(&Plan::new(vec![Spec::from_http_argument("/").unwrap()], circumstances), &target);
+    assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())));
+}
+
+#[test]
 fn a_gateway_whose_backend_is_not_up_is_asked_again() {
     let target = FakeTarget::listening(&[web(&["502 Bad Gateway", "503 Service Unavailable", "200 OK"])]);
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
