@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::probe::document::{parse_method, parse_path};
 use crate::probe::expect::{ExecExpect, HttpExpect};
 use crate::probe::shipped::shipped;
-use crate::probe::spec::{parse_method, parse_path};
 use crate::probe::step::{Action, ExecStep, HttpStep, Step};
 use crate::probe::{ProbeError, Spec};
 

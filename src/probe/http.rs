@@ -42,11 +42,13 @@ impl HttpClient {
         client.map(HttpClient).map_err(broken)
     }
 
-    /// Whether what listens there answers a request for `/` as an HTTP server does, whatever the status.
+    /// Whether what listens there answers a request for `/` as an HTTP server does, whatever the status, and comes to
+    /// an end with it.
     pub(super) fn is_spoken_at(&self, addresses: &[IpAddr], port: u16, timeout: Duration) -> bool {
         let step = HttpStep { port: Some(port), ..HttpStep::new("GET", "/") };
         let exchange = Exchange::new(&step);
-        addresses.iter().any(|&address| self.send(&exchange, SocketAddr::new(address, port), timeout).is_ok())
+        let asked = |&address: &IpAddr| self.send(&exchange, SocketAddr::new(address, port), timeout);
+        addresses.iter().any(|address| asked(address).is_ok_and(|response| read_body(response, 0).is_ok()))
     }
 
     fn send(&self, exchange: &Exchange, address: SocketAddr, timeout: Duration) -> Result<Response, String> {

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod discover;
+mod document;
 mod error;
 mod escapes;
 mod exec;
@@ -24,6 +25,8 @@ mod spec;
 mod step;
 mod target;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub use error::ProbeError;

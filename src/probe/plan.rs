@@ -84,9 +84,4 @@ impl Plan {
         let ready = self.ready.iter().filter_map(|ready| ready.step.as_ref());
         self.steps.iter().chain(ready).flat_map(Step::secrets).collect()
     }
-
-    /// How long the application may take to become ready.
-    pub(super) fn ready_timeout(&self) -> Duration {
-        self.ready.iter().map(|ready| ready.timeout).max().unwrap_or(self.patience)
-    }
 }

@@ -11,8 +11,13 @@ use crate::probe::ProbeError;
 use crate::probe::expect::ExecExpect;
 use crate::probe::plan::Plan;
 use crate::probe::run::{Outcome, Probing};
+use crate::probe::shipped::shipped_for;
+use crate::probe::spec::Ready;
 use crate::probe::step::{Action, ExecStep, Step};
 use crate::probe::target::{Exit, Listener, Port, Protocol, Target};
+
+/// How long an exposed port is preferred to those that listen already.
+const EXPOSED_GRACE: Duration = Duration::from_secs(2);
 
 /// What must listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +45,8 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
         return plan.wait_for.iter().copied().map(Need::Port).collect();
     }
     let given = plan.circumstances.port;
-    let mut out: Vec<Need> =
-        plan.ready.iter().filter_map(|ready| ready.port).map(|p| Need::Port(Port::tcp(p))).collect();
+    let asked = |ready: &Ready| ready.port.map(Port::tcp).or(ready.step.as_ref().and_then(Step::port));
+    let mut out: Vec<Need> = plan.ready.iter().filter_map(asked).map(Need::Port).collect();
     if plan.discover {
         out.push(match (given, &plan.circumstances.healthcheck) {
             (Some(port), _) => Need::Port(port),
@@ -110,6 +115,30 @@ fn silence(missing: &Need, mut listeners: Vec<Listener>, timeout: Duration) -> S
     let others: Vec<String> = listeners.iter().map(Listener::to_string).collect();
     let others = if others.is_empty() { String::new() } else { format!("; it listens on {}", others.join(", ")) };
     format!("the application does not listen {} after {} s{others}", missing.text(), timeout.as_secs_f64())
+}
+
+/// How long the application may take to become ready. For the default probes the spec that fits the command counts
+/// already, though only what listens decides which one is used.
+pub(super) fn timeout(plan: &Plan) -> Result<Duration, ProbeError> {
+    let known = if plan.discover { shipped_for(&plan.circumstances.executables)? } else { None };
+    let ready = plan.ready.iter().chain(known.as_ref().and_then(|spec| spec.ready.as_ref()));
+    Ok(ready.map(|ready| ready.timeout).max().unwrap_or(plan.patience))
+}
+
+/// Gives an exposed port a moment to listen when another one was first and the plan does not say which it wants: a
+/// port for metrics or for debugging often precedes the one that counts.
+pub(super) fn wait_exposed(plan: &Plan, target: &dyn Target) {
+    let exposed = &plan.circumstances.exposed;
+    let wanted = needs(plan).contains(&Need::Any(Protocol::Tcp)) && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
+    let deadline = Instant::now() + EXPOSED_GRACE;
+    while wanted && target.exited().is_none() {
+        let listeners = target.listeners();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || exposed.iter().any(|&port| Need::Port(port).met(target, &listeners)) {
+            return;
+        }
+        target.wait(&listeners, left);
+    }
 }
 
 /// The longer and longer time between two attempts.

@@ -1,0 +1,311 @@
+//! Whole plans, run against real servers on the loopback of this machine.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::base::ImagePath;
+use crate::observation::{ProbeResult, Redactor};
+use crate::probe::fake::{self, FakeTarget, output};
+use crate::probe::{Circumstances, Exit, HealthcheckCommand, Plan, Port, Run, Spec, run};
+
+/// Serves connections with `talk` until the test program ends.
+fn server(mut talk: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().for_each(|stream| talk(stream.unwrap())));
+    address
+}
+
+/// An HTTP server that answers with `statuses` in turn; the last one stays.
+fn web(statuses: &'static [&'static str]) -> SocketAddr {
+    let mut requests = 0;
+    server(move |mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            // A connection without a request is somebody waiting for a banner.
+            if stream.read(&mut byte).unwrap_or(0) == 0 {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        let status = statuses[requests.min(statuses.len() - 1)];
+        requests += 1;
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    })
+}
+
+fn spec(text: &str) -> Spec {
+    Spec::parse(text, "x.toml", Path::new("")).unwrap()
+}
+
+fn given(specs: Vec<Spec>) -> Plan {
+    Plan::new(specs, Circumstances::default())
+}
+
+fn run_plan(plan: &Plan, target: &FakeTarget) -> Run {
+    run(plan, target, &Redactor::default()).unwrap()
+}
+
+/// `NAME: ok` or `NAME: FAILURE`, one line each.
+fn summary(run: &Run) -> String {
+    let line = |p: &ProbeResult| format!("{}: {}\n", p.name, p.failure.as_deref().unwrap_or("ok"));
+    run.transcript.probes.iter().map(line).collect()
+}
+
+#[test]
+fn steps_run_in_order_and_are_announced() {
+    let address = web(&["200 OK"]);
+    let target = FakeTarget::listening(&[address]).with_command("check it", vec![output(0, "fine", "")]);
+    let specs = vec![
+        Spec::from_http_argument("/a").unwrap(),
+        spec("[[step]]\nkind = 'exec'\nargv = ['check', 'it']\nuser = 'app'\nkeep = false\nrepeat = 2"),
+    ];
+    let done = run_plan(&given(specs), &target);
+    assert_eq!(summary(&done), "http GET /a: ok\nexec check it: ok\nexec check it #2: ok\n");
+    assert_eq!(
+        target.log(),
+        [
+            "enter",
+            "begin http GET /a",
+            "end",
+            "begin exec check it",
+            "exec check it as app (observer)",
+            "end",
+            "begin exec check it #2",
+            "exec check it as app (observer)",
+            "end",
+        ]
+    );
+    assert_eq!(
+        done.transcript.probes[0].ignore,
+        ["header:age", "header:date", "header:expires", "header:server-timing"]
+    );
+    assert_eq!(done.plan.wait_for, [Port::tcp(address.port())]);
+}
+
+#[test]
+fn a_resolved_plan_asks_the_same_again_and_stays_as_it_is() {
+    let banner = server(|mut stream| stream.write_all(b"220 hello\r\n").unwrap());
+    let mute = server(drop);
+    let web = web(&["500 Internal Server Error"]);
+    let target = FakeTarget::listening(&[banner, mute, web]).with_command("healthy", vec![output(0, "", "")]);
+    let healthcheck = HealthcheckCommand { argv: vec!["healthy".into()], timeout: Duration::from_secs(5) };
+    let plan = Plan::new(vec![], Circumstances { healthcheck: Some(healthcheck), ..Circumstances::default() });
+    let first = run_plan(&plan, &target);
+    let mut names: Vec<&str> = first.transcript.probes.iter().map(|p| p.name.as_str()).collect();
+    names.sort();
+    let mut expected = vec!["exec healthy".to_string(), "http GET /".into()];
+    expected.extend([banner, mute].map(|address| format!("tcp {}", address.port())));
+    expected.sort();
+    assert_eq!(names, expected);
+    assert_eq!(first.transcript.tally(), (4, 0), "{}", summary(&first));
+
+    let written = serde_json::to_string(&first.plan).unwrap();
+    let second = run_plan(&serde_json::from_str(&written).unwrap(), &target);
+    assert_eq!((second.transcript, second.plan), (first.transcript, first.plan));
+}
+
+#[test]
+fn alone_a_server_error_on_the_start_page_fails() {
+    let target = FakeTarget::listening(&[web(&["500 Internal Server Error"])]);
+    let done = run_plan(&given(vec![]), &target);
+    assert_eq!(
+        summary(&done),
+        "http GET /: expected status below 500, got 500 Internal Server Error; the body begins \"ok\"\n"
+    );
+}
+
+#[test]
+fn a_shipped_spec_is_chosen_by_what_listens() {
+    let redis = server(|mut stream| {
+        let mut request = [0; 100];
+        let n = stream.read(&mut request).unwrap();
+        let answer: &[u8] = match &request[..n] {
+            b"PING\r\n" => b"+PONG\r\n",
+            b"SET scrimp:probe value EX 60\r\n" => b"+OK\r\n",
+            b"GET scrimp:probe\r\n" => b"$5\r\nvalue\r\n",
+            b"DEL scrimp:probe\r\n" => b":1\r\n",
+            _ => b"$4\r\ninfo\r\n",
+        };
+        stream.write_all(answer).unwrap();
+    });
+    let executables = vec![ImagePath::parse("/usr/bin/redis-server").unwrap()];
+    let target = FakeTarget { executables, ..FakeTarget::listening(&[redis]) };
+    let done = run_plan(&given(vec![]), &target);
+    let expected = ["ping", "set", "get", "del", "info"].map(|name| format!("tcp {} {name}: ok\n", redis.port()));
+    assert_eq!(summary(&done), expected.concat());
+}
+
+#[test]
+fn listeners_are_waited_for() {
+    let address = web(&["200 OK"]);
+    let target = FakeTarget::default();
+    target.later.lock().unwrap().push(fake::tcp(address));
+    assert_eq!(summary(&run_plan(&given(vec![]), &target)), "http GET /: ok\n");
+}
+
+#[test]
+fn requests_go_to_the_exposed_port_then_to_the_one_that_speaks_http() {
+    let (mute, web) = (server(drop), web(&["200 OK"]));
+    let target = FakeTarget::listening(&[mute, web]);
+    let step = vec![Spec::from_http_argument("/").unwrap()];
+    for circumstances in [
+        Circumstances::default(),
+        Circumstances { exposed: vec![Port::tcp(1), Port::tcp(web.port())], ..Circumstances::default() },
+        Circumstances { exposed: vec![Port::tcp(mute.port())], ..Circumstances::default() },
+        Circumstances { port: Some(Port::tcp(web.port())), ..Circumstances::default() },
+    ] {
+        let done = run_plan(&Plan::new(step.clone(), circumstances), &target);
+        assert_eq!(summary(&done), "http GET /: ok\n");
+        assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())));
+    }
+}
+
+#[test]
+fn an_exposed_port_is_given_a_moment() {
+    let (metrics, web) = (web(&["200 OK"]), web(&["200 OK"]));
+    let target = FakeTarget::listening(&[metrics]);
+    target.later.lock().unwrap().push(fake::tcp(web));
+    let circumstances = Circumstances { exposed: vec![Port::tcp(web.port())], ..Circumstances::default() };
+    let done = run_plan(&Plan::new(vec![Spec::from_http_argument("/").unwrap()], circumstances), &target);
+    assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())));
+}
+
+#[test]
+fn a_gateway_whose_backend_is_not_up_is_asked_again() {
+    let target = FakeTarget::listening(&[web(&["502 Bad Gateway", "503 Service Unavailable", "200 OK"])]);
+    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
+    assert_eq!(summary(&done), "http GET /: ok\n");
+
+    let target = FakeTarget::listening(&[web(&["502 Bad Gateway"])]);
+    let plan = Plan { patience: Duration::from_millis(50), ..given(vec![Spec::from_http_argument("/").unwrap()]) };
+    let failure = summary(&run_plan(&plan, &target));
+    assert!(failure.starts_with("http GET /: expected status below 500, got 502 Bad Gateway"), "{failure}");
+}
+
+#[test]
+fn readiness_is_asked_for_until_it_passes() {
+    let address = web(&["500 Internal Server Error", "404 Not Found", "200 OK"]);
+    let target = FakeTarget::listening(&[address]);
+    let text = "[ready]\nstep = { kind = 'http', path = '/up', expect = { status = 200 } }\n[[step]]\nkind = 'tcp'";
+    let done = run_plan(&given(vec![spec(text)]), &target);
+    assert_eq!(summary(&done), format!("tcp {}: ok\n", address.port()));
+    assert_eq!(target.log().iter().filter(|line| *line == "begin ready http GET /up").count(), 3);
+
+    let text = text.replace("[ready]", "[ready]\ntimeout_seconds = 0.05").replace("200", "201");
+    assert_eq!(
+        summary(&run_plan(&given(vec![spec(&text)]), &target)),
+        "ready: not ready after 0.05 s: http GET /up: expected status 201, got 200 OK; the body begins \"ok\"\n"
+    );
+}
+
+#[test]
+fn healthcheck_holds_probes_up_but_not_for_ever() {
+    let healthcheck = HealthcheckCommand { argv: vec!["healthy".into()], timeout: Duration::from_secs(5) };
+    let circumstances = Circumstances { healthcheck: Some(healthcheck), ..Circumstances::default() };
+    let probes = vec![Spec::from_http_argument("/").unwrap()];
+    let target = FakeTarget::listening(&[web(&["200 OK"])])
+        .with_command("healthy", vec![output(1, "", "starting"), Err("timeout".into()), output(0, "", "")]);
+    let done = run_plan(&Plan::new(probes.clone(), circumstances.clone()), &target);
+    assert_eq!((summary(&done).as_str(), done.notes.len()), ("http GET /: ok\n", 0));
+
+    let target = target.with_command("healthy", vec![output(1, "", "no database")]);
+    let plan = Plan { patience: Duration::from_millis(50), ..Plan::new(probes, circumstances) };
+    let done = run_plan(&plan, &target);
+    assert_eq!(summary(&done), "http GET /: ok\n");
+    assert_eq!(done.notes, ["HEALTHCHECK did not pass within 0.05 s: expected exit code 0, got 1: \"no database\""]);
+}
+
+#[test]
+fn an_application_that_never_listens_is_reported() {
+    let probes = vec![Spec::from_http_argument("/").unwrap()];
+    let target = FakeTarget::default();
+    let plan = |probes| Plan { patience: Duration::from_millis(20), ..given(probes) };
+    let done = run_plan(&plan(probes), &target);
+    assert_eq!(summary(&done), "ready: the application does not listen on any tcp port after 0.02 s\n");
+    let done = run_plan(&plan(vec![]), &target);
+    assert_eq!((summary(&done).as_str(), done.ended), ("", None));
+    assert_eq!(done.notes, ["the application does not listen on any tcp port after 0.02 s"]);
+    let target = target.with_command("true", vec![output(0, "", "")]);
+    let done = run_plan(&plan(vec![Spec::from_exec_argument("true").unwrap()]), &target);
+    assert_eq!(summary(&done), "exec true: ok\n", "a command needs no listener");
+}
+
+#[test]
+fn a_dead_application_is_reported_at_once() {
+    let target = FakeTarget { exit: Exit::Code(3).into(), ..FakeTarget::default() };
+    let done = run_plan(&given(vec![]), &target);
+    assert_eq!((done.transcript.probes.len(), done.ended), (0, Some(Exit::Code(3))));
+    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
+    assert_eq!(summary(&done), "ready: the application ended with exit code 3 before it was ready\n");
+
+    let target = FakeTarget::listening(&["127.0.0.1:1".parse().unwrap()]);
+    *target.exit.lock().unwrap() = Some(Exit::Signal(11));
+    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
+    assert_eq!(summary(&done), "http GET /: the application has ended with signal 11\n");
+}
+
+#[test]
+fn a_command_that_fails_is_no_broken_run_but_a_broken_sandbox_is() {
+    let target = FakeTarget::listening(&["127.0.0.1:1".parse().unwrap()])
+        .with_command("slow", vec![Err("timeout".into())])
+        .with_command("broken", vec![Err("supervisor is gone".into())])
+        .with_command("select", vec![output(0, "1\n", "")]);
+    let exec = |text: &str| Spec::from_exec_argument(text).unwrap();
+    let select = |expect: &str| spec(&format!("[[step]]\nkind = 'exec'\nargv = ['select']\nexpect = {{ {expect} }}"));
+    let specs = vec![
+        exec("none"),
+        exec("slow"),
+        select("stdout = '1'"),
+        select("stdout = '2'"),
+        select("stdout_contains = '2'"),
+        select("exit = 1"),
+    ];
+    assert_eq!(
+        summary(&run_plan(&given(specs), &target)),
+        "exec none: cannot run none: not found in PATH\n\
+         exec slow: timed out after 10 s\n\
+         exec select: ok\n\
+         exec select #2: expected the output \"2\", got \"1\\n\"\n\
+         exec select #3: expected \"2\" in the output, got \"1\\n\"\n\
+         exec select #4: expected exit code 1, got 0: \"1\"\n"
+    );
+    let error = run(&given(vec![exec("broken")]), &target, &Redactor::default()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot run broken in the sandbox: supervisor is gone");
+}
+
+#[test]
+fn what_a_request_carried_is_in_no_result() {
+    let address = server(|mut stream| {
+        let mut request = [0; 4096];
+        let n = stream.read(&mut request).unwrap();
+        let head = "HTTP/1.1 500 Oops\r\nX-Echo: Bearer tok-1234\r\nContent-Length: ";
+        write!(stream, "{head}{n}\r\n\r\n").unwrap();
+        stream.write_all(&request[..n]).unwrap();
+    });
+    let text = "[[step]]\nkind = 'http'\nmethod = 'POST'\npath = '/?t=tok-1234'\nbody = '{\"p\":\"hunter22\"}'\n\
+                headers = { Authorization = 'Bearer tok-1234' }";
+    let target = FakeTarget::listening(&[address]);
+    let done = run_plan(&given(vec![spec(text)]), &target);
+    let shown = format!("{:?} {:?} {:?}", done, target.log(), serde_json::to_string(&done.transcript).unwrap());
+    let results = shown.replace(&format!("{:?}", done.plan), "");
+    assert!(!results.contains("tok-1234") && !results.contains("hunter22"), "{results}");
+    assert!(results.contains("[redacted]"));
+}
+
+#[test]
+fn the_documentation_is_true() {
+    let text = include_str!("../../docs/probes.md");
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        Spec::parse(block, "docs/probes.md", Path::new("")).unwrap_or_else(|e| panic!("{e}"));
+    }
+    for name in crate::probe::shipped_names() {
+        assert!(text.contains(&format!("`{name}`")), "{name} is not in docs/probes.md");
+    }
+}
