@@ -1,1 +1,50 @@
-//! sandbox
+//! The sandbox: an unprivileged place in which an application runs as it would in a container.
+//!
+//! [`SandboxPlan`] says what the place is made of and does nothing; [`Sandbox`] carries a plan out. Three processes
+//! take part besides the application: scrimp itself, root of a user namespace ([`identity`]) but otherwise in the
+//! namespaces of its caller; one that stays outside and tells owners of files; and the supervisor, scrimp re-executed,
+//! which is in the sandbox's namespaces and is the parent of all that runs there.
+//!
+//! This module knows nothing of tracing: it installs the filter it is given, and tells whom to trace.
+
+mod build;
+pub mod capability;
+mod channel;
+mod container;
+mod failure;
+mod handle;
+pub mod identity;
+mod idmap;
+mod lazy;
+mod mount_api;
+mod network;
+mod outside;
+mod place;
+mod plan;
+mod process;
+mod protocol;
+mod spawn;
+mod supervisor;
+
+use std::process::ExitCode;
+
+pub use capability::CapabilitySet;
+pub use failure::Failure;
+pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
+pub use idmap::{Extent, IdMap};
+pub use lazy::{Listed, ListedKind, list, replaced};
+pub use network::{Listener, Protocol};
+pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, Upper, Volume, What};
+pub use process::{Exit, FilterInstruction, Limit, ProcessSpec, SpawnError, Spawned};
+
+/// Runs a helper process of scrimp when this process was started as one: then its exit code, and `main` is to return
+/// it at once. Must be the first thing that `main` does.
+pub fn reexec() -> Option<ExitCode> {
+    if !supervisor::is_called_for() {
+        return None;
+    }
+    Some(match supervisor::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    })
+}

@@ -1,0 +1,302 @@
+//! Carries out the plan of a sandbox: namespaces, the root, the mounts, and the step into the new root.
+//!
+//! Runs in the supervisor, which has one thread and nothing else to do. Mounts are made in two phases: while the host
+//! is still in sight every source becomes a mount without a place; after `pivot_root`, when no path can lead out of
+//! the new root any more, each is put in its place.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+
+use crate::sandbox::failure::{During, Failure};
+use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
+use crate::sandbox::network;
+use crate::sandbox::place;
+use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, Upper, What};
+
+/// A mount of the plan whose source is ready.
+struct Prepared<'a> {
+    mount: &'a Mount,
+    /// The mount, when there is one to be put somewhere.
+    source: Option<OwnedFd>,
+    is_dir: bool,
+}
+
+/// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
+/// Returns what could not be done and is not required, each a sentence.
+pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
+    let mut warnings = plan.warnings.clone();
+    unshare(flags(plan)).during("make the namespaces of the sandbox", "")?;
+    if plan.namespaces.contains(&Namespace::Uts) {
+        nix::unistd::sethostname(&plan.hostname).during("set the host name", &plan.hostname)?;
+    }
+    if plan.network == Network::Private {
+        network::set_up(&mut warnings)?;
+    }
+    let nowhere = None::<&str>;
+    mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).during("make mounts private", "/")?;
+
+    let stage = Stage::new()?;
+    let root = match &plan.root {
+        RootPlan::Overlay { lower, upper } => stage.overlay(lower, upper)?,
+        RootPlan::Tmpfs => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e))?,
+    };
+    let mut prepared = Vec::new();
+    for mount in plan.outside_mounts() {
+        match stage.prepare(mount) {
+            Ok((source, is_dir, warning)) => {
+                warnings.extend(warning);
+                prepared.push(Prepared { mount, source, is_dir });
+            }
+            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) => return Err(failure),
+        }
+    }
+    // A fresh proc may be mounted only where an unhidden one is in sight, so process 1 finds the host's in its place.
+    let host_proc = match plan.inside_mounts().next() {
+        Some(_) => Some(mount_api::clone_tree(Path::new("/proc")).during("clone", "/proc")?),
+        None => None,
+    };
+    stage.pivot(&root)?;
+    if let Some(proc) = host_proc {
+        place::mount_point(Path::new("/proc"), true).during("make the directory", "/proc")?;
+        mount_api::attach(proc.as_fd(), Path::new("/proc")).during("mount", "/proc")?;
+    }
+    for Prepared { mount, source, is_dir } in prepared {
+        match put(mount, source, is_dir) {
+            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            other => other?,
+        }
+    }
+    Ok(warnings)
+}
+
+/// Makes the mounts that only process 1 of the sandbox can make; runs in that process.
+pub fn build_inside(plan: &SandboxPlan) -> Result<(), Failure> {
+    for mount in plan.inside_mounts() {
+        let at = mount.at.on_host(Path::new("/"));
+        match &mount.what {
+            What::Proc => {
+                let fresh = mount_api::new_mount(c"proc", &[], NOSUID | NODEV | NOEXEC)
+                    .map_err(|e| refused("mount a fresh proc on", "/proc", e))?;
+                umount2(&at, MntFlags::MNT_DETACH).during("unmount the host's", "/proc")?;
+                mount_api::attach(fresh.as_fd(), &at).during("mount", "/proc")?;
+            }
+            _ => put(mount, None, false)?,
+        }
+    }
+    Ok(())
+}
+
+fn flags(plan: &SandboxPlan) -> CloneFlags {
+    plan.namespaces.iter().fold(CloneFlags::empty(), |flags, namespace| {
+        flags
+            | match namespace {
+                Namespace::Mount => CloneFlags::CLONE_NEWNS,
+                Namespace::Pid => CloneFlags::CLONE_NEWPID,
+                Namespace::Network => CloneFlags::CLONE_NEWNET,
+                Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+                Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+                Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            }
+    })
+}
+
+/// A tmpfs that exists while the sandbox is put together: overlays in memory write to it, generated files lie in it.
+/// It hides nothing of the host, because it covers `/` without being entered by path; the kernel keeps alive what the
+/// sandbox uses of it.
+struct Stage {
+    dir: OwnedFd,
+    next: std::cell::Cell<u32>,
+}
+
+impl Stage {
+    fn new() -> Result<Self, Failure> {
+        let dir = tmpfs(0o700, None, 0).map_err(|e| refused("mount a tmpfs", "", e))?;
+        mount_api::attach(dir.as_fd(), Path::new("/")).during("mount a tmpfs on", "/")?;
+        let stage = Stage { dir, next: 0.into() };
+        std::fs::create_dir(stage.path("root")).during("make the directory", "root")?;
+        Ok(stage)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        through(&self.dir).join(name)
+    }
+
+    fn fresh_name(&self) -> PathBuf {
+        self.next.set(self.next.get() + 1);
+        self.path(&self.next.get().to_string())
+    }
+
+    /// The source of one mount, whether it is a directory, and what went less well than planned.
+    fn prepare(&self, mount: &Mount) -> Result<(Option<OwnedFd>, bool, Option<String>), Failure> {
+        let at = mount.at.as_bytes();
+        let new = |kind: &CStr, options: &[(&str, Option<&str>)], attributes: u64| {
+            mount_api::new_mount(kind, options, attributes)
+                .map_err(|e| refused(&format!("mount a fresh {} on", kind.to_string_lossy()), at, e))
+        };
+        let source = match &mount.what {
+            What::Bind { source, read_only } => {
+                let is_dir = std::fs::metadata(source).during("find", source.as_os_str().as_bytes())?.is_dir();
+                return Ok((Some(clone(source, *read_only)?), is_dir, None));
+            }
+            What::Overlay { lower, upper } => match self.overlay(lower, upper) {
+                Ok(overlay) => overlay,
+                Err(failure) => {
+                    let warning = format!("{failure}; it is read-only in the sandbox");
+                    return Ok((Some(clone(lower, true)?), true, Some(warning)));
+                }
+            },
+            What::File { content } => {
+                let path = self.fresh_name();
+                std::fs::write(&path, content).during("write", at)?;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
+                    .during("set the mode of", at)?;
+                return Ok((Some(clone(&path, true)?), false, None));
+            }
+            What::Tmpfs { mode, size, exec } => {
+                let attributes = NOSUID | NODEV | if *exec { 0 } else { NOEXEC };
+                tmpfs(*mode, *size, attributes).map_err(|e| refused("mount a tmpfs on", at, e))?
+            }
+            What::Sysfs => new(c"sysfs", &[], RDONLY | NOSUID | NODEV | NOEXEC)?,
+            What::Mqueue => new(c"mqueue", &[], NOSUID | NODEV | NOEXEC)?,
+            What::Cgroup => new(c"cgroup2", &[], RDONLY | NOSUID | NODEV | NOEXEC)?,
+            What::Devpts => {
+                let options = [("newinstance", None), ("ptmxmode", Some("0666")), ("mode", Some("0620"))];
+                let with_group: Vec<_> = options.into_iter().chain([("gid", Some("5"))]).collect();
+                // Group 5 owns terminals everywhere, but where one id is mapped there is no such group.
+                new(c"devpts", &with_group, NOSUID | NOEXEC).or_else(|_| new(c"devpts", &options, NOSUID | NOEXEC))?
+            }
+            What::Directory { .. } | What::Symlink { .. } | What::Mask | What::ReadOnly | What::Proc => {
+                return Ok((None, true, None));
+            }
+        };
+        Ok((Some(source), true, None))
+    }
+
+    /// An overlay of `lower` and a new throw-away layer. The top of that layer is the top of the overlay, so it takes
+    /// over the mode and, as far as that exists here, the owner of `lower`.
+    fn overlay(&self, lower: &Path, upper: &Upper) -> Result<OwnedFd, Failure> {
+        let name = lower.as_os_str().as_bytes();
+        let base = match upper {
+            Upper::Dir(dir) => dir.clone(),
+            Upper::Tmpfs => self.fresh_name(),
+        };
+        let (upper, work) = (base.join("upper"), base.join("work"));
+        for dir in [&upper, &work] {
+            std::fs::create_dir_all(dir).during("make the directory", dir.as_os_str().as_bytes())?;
+        }
+        let open_dir = |dir: &Path| {
+            open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .during("open the directory", dir.as_os_str().as_bytes())
+        };
+        let (lower_fd, upper_fd, work_fd) = (open_dir(lower)?, open_dir(&upper)?, open_dir(&work)?);
+        let meta = std::fs::metadata(through(&lower_fd)).during("look at", name)?;
+        place::set_owner(&upper, (meta.uid(), meta.gid())).during("set the owner of", upper.as_os_str().as_bytes())?;
+        std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(meta.mode() & 0o7777))
+            .during("set the mode of", upper.as_os_str().as_bytes())?;
+        // Through descriptors, because options are short and a path may hold commas and colons.
+        let [lower, upper, work] = [&lower_fd, &upper_fd, &work_fd].map(|fd| through(fd).display().to_string());
+        let options = [
+            ("lowerdir", Some(lower.as_str())),
+            ("upperdir", Some(upper.as_str())),
+            ("workdir", Some(work.as_str())),
+            ("userxattr", None),
+            ("volatile", None),
+        ];
+        mount_api::new_mount(c"overlay", &options, 0).map_err(|e| refused("mount an overlay of", name, e))
+    }
+
+    /// Makes `root` the root of this process and lets go of the host.
+    fn pivot(self, root: &OwnedFd) -> Result<(), Failure> {
+        mount_api::attach(root.as_fd(), &self.path("root")).during("mount", "the root of the sandbox")?;
+        nix::unistd::fchdir(root).during("enter", "the root of the sandbox")?;
+        // With both arguments `.` the old root lies on top of the new one, and is detached from there (pivot_root(2)).
+        nix::unistd::pivot_root(".", ".").during("pivot to", "the root of the sandbox")?;
+        umount2(".", MntFlags::MNT_DETACH).during("unmount", "the root of the host")?;
+        nix::unistd::chdir("/").during("enter", "/")
+    }
+}
+
+/// Puts a prepared mount in its place. Runs where `/` is the root of the sandbox.
+fn put(mount: &Mount, source: Option<OwnedFd>, is_dir: bool) -> Result<(), Failure> {
+    let (at, name) = (mount.at.on_host(Path::new("/")), mount.at.as_bytes());
+    match (&mount.what, source) {
+        (What::Directory { mode, owner }, _) => place::directory(&at, *mode, *owner).during("make the directory", name),
+        (What::Symlink { target }, _) => match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &at) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.during("make the link", name),
+        },
+        (What::Mask, _) => match std::fs::symlink_metadata(&at) {
+            Err(_) => Ok(()),
+            Ok(meta) if meta.is_dir() => {
+                let empty =
+                    tmpfs(0o755, Some(0), RDONLY | NOSUID | NODEV | NOEXEC).map_err(|e| refused("hide", name, e))?;
+                mount_api::attach(empty.as_fd(), &at).during("hide", name)
+            }
+            Ok(_) => {
+                let null = mount_api::clone_tree(Path::new("/dev/null")).during("hide", name)?;
+                mount_api::attach(null.as_fd(), &at).during("hide", name)
+            }
+        },
+        (What::ReadOnly, _) => match std::fs::symlink_metadata(&at) {
+            Err(_) => Ok(()),
+            Ok(_) => mount_api::attach(clone(&at, true)?.as_fd(), &at).during("make read-only", name),
+        },
+        (_, Some(source)) => {
+            place::mount_point(&at, is_dir).during("make a mount point at", name)?;
+            mount_api::attach(source.as_fd(), &at).during("mount on", name)?;
+            match mount.what {
+                What::Bind { read_only: true, .. } | What::File { .. } => ensure_read_only(&at, name),
+                _ => Ok(()),
+            }
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+/// A copy of a tree of mounts, without a place.
+fn clone(source: &Path, read_only: bool) -> Result<OwnedFd, Failure> {
+    let name = source.as_os_str().as_bytes();
+    let tree = mount_api::clone_tree(source).during("bind", name)?;
+    if read_only {
+        match mount_api::set_read_only(tree.as_fd()) {
+            // Before Linux 5.12 that is done once it has a place.
+            Ok(()) | Err(Errno::ENOSYS) => {}
+            Err(errno) => return Err(Failure::new("make read-only", name, errno)),
+        }
+    }
+    Ok(tree)
+}
+
+fn ensure_read_only(at: &Path, name: &[u8]) -> Result<(), Failure> {
+    let flags = nix::sys::statvfs::statvfs(at).during("look at", name)?.flags();
+    if flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    mount_api::remount_read_only(at).during("make read-only", name)
+}
+
+fn tmpfs(mode: u32, size: Option<u64>, attributes: u64) -> Result<OwnedFd, Refused> {
+    let (mode, size) = (format!("{mode:o}"), size.map(|bytes| bytes.max(4096).to_string()));
+    let mut options = vec![("mode", Some(mode.as_str()))];
+    options.extend(size.as_deref().map(|size| ("size", Some(size))));
+    mount_api::new_mount(c"tmpfs", &options, attributes)
+}
+
+/// The path of an open file, short and free of special characters.
+fn through(fd: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+}
+
+fn refused(operation: &str, subject: impl AsRef<[u8]>, refused: Refused) -> Failure {
+    Failure { detail: refused.detail, ..Failure::new(operation, subject, refused.errno) }
+}

@@ -1,0 +1,222 @@
+//! The supervisor: scrimp re-executed, one thread, the parent of every process that is started in a sandbox.
+//!
+//! It makes the sandbox around itself (except for the PID namespace, which its children are in), forks processes as
+//! asked, and reports how they end. It lives until scrimp closes the control socket, which also happens when scrimp is
+//! killed; then it kills what is left.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::sandbox::failure::Failure;
+use crate::sandbox::plan::{Namespace, SandboxPlan};
+use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
+use crate::sandbox::protocol::{Message, Request};
+use crate::sandbox::spawn::{self, Report};
+use crate::sandbox::{build, channel};
+
+/// The name under which scrimp executes itself as supervisor (`argv[0]`).
+pub const NAME: &str = "scrimp-supervisor";
+
+/// Runs the supervisor; the control socket is descriptor 0.
+pub fn main() -> io::Result<()> {
+    let control = take_control_socket()?;
+    // Away from the terminal, so that an interrupt there reaches scrimp alone.
+    nix::unistd::setsid()?;
+    nix::unistd::chdir("/")?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    raise_open_files()?;
+
+    let Some((Request::Start(plan), _)) = channel::receive(&control)? else { return Ok(()) };
+    match build::build(&plan) {
+        Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,
+        Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
+    }
+    let mut supervisor =
+        Supervisor { control, plan, started: false, running: BTreeSet::new(), failed: BTreeSet::new() };
+    let result = supervisor.serve(&ended);
+    supervisor.kill_all();
+    result
+}
+
+fn take_control_socket() -> io::Result<UnixStream> {
+    let control = nix::fcntl::fcntl(io::stdin(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    let null = File::open("/dev/null")?;
+    // SAFETY: `dup2` onto descriptor 0, which only `io::stdin` refers to, and that never closes it.
+    if unsafe { libc::dup2(null.as_raw_fd(), 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was made two lines above and belongs to nobody else.
+    Ok(unsafe { UnixStream::from_raw_fd(control) })
+}
+
+/// A plan for the host can have a mount, and so for a while a descriptor, for each file of a directory.
+fn raise_open_files() -> nix::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+}
+
+struct Supervisor {
+    control: UnixStream,
+    plan: SandboxPlan,
+    /// Whether there has been a first child: process 1, where there is a PID namespace.
+    started: bool,
+    running: BTreeSet<i32>,
+    /// Children that never became what was asked for: their end is no news.
+    failed: BTreeSet<i32>,
+}
+
+impl Supervisor {
+    fn serve(&mut self, ended: &SignalFd) -> io::Result<()> {
+        loop {
+            let mut ready =
+                [PollFd::new(self.control.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            let [asked, child_ended] = [0, 1].map(|at| ready[at].any() == Some(true));
+            if child_ended {
+                while ended.read_signal()?.is_some() {}
+                self.reap()?;
+            }
+            if asked {
+                match channel::receive(&self.control)? {
+                    Some((Request::Spawn(spec), stdio)) => {
+                        let answer = match self.spawn(&spec, &stdio) {
+                            Ok(spawned) => Message::Spawned(spawned),
+                            Err(error) => Message::NotSpawned(error),
+                        };
+                        channel::send(&self.control, &answer, &[])?;
+                    }
+                    Some((Request::Start(_), _)) => return Err(io::Error::other("a second plan")),
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, spec: &ProcessSpec, stdio: &[OwnedFd]) -> Result<Spawned, SpawnError> {
+        let failed = |operation: &str, errno| SpawnError::Step(Failure::new(operation, "", errno));
+        let (read, write) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", errno))?;
+        // SAFETY: this process has one thread, so the child may do whatever any process may; it never returns.
+        let pid = match Errno::result(unsafe { libc::fork() }) {
+            Ok(0) => {
+                drop(read);
+                let is_init = !self.started && self.plan.namespaces.contains(&Namespace::Pid);
+                spawn::run(spec, stdio, is_init.then_some(&self.plan), File::from(write))
+            }
+            Ok(pid) => pid,
+            // The kernel's answer to a fork into a PID namespace whose process 1 is gone.
+            Err(Errno::ENOMEM) if self.started => return Err(SpawnError::ApplicationEnded),
+            Err(errno) => return Err(failed("fork", errno)),
+        };
+        drop(write);
+        self.started = true;
+        self.running.insert(pid);
+        let mut spawned = Spawned { pid, no_new_privs: false, groups_kept: false };
+        let reports = self.read_reports(read.as_fd()).map_err(|cause| {
+            failed("hear from the new process", cause.raw_os_error().map_or(Errno::EPIPE, Errno::from_raw))
+        })?;
+        for report in reports {
+            match report {
+                Report::NoNewPrivs => spawned.no_new_privs = true,
+                Report::GroupsKept => spawned.groups_kept = true,
+                Report::Failed(error) => {
+                    self.failed.insert(pid);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(spawned)
+    }
+
+    /// All that the child has to say, until it executes or ends. Scrimp's end is watched too: the child could be
+    /// waiting for something that never comes.
+    fn read_reports(&self, pipe: BorrowedFd<'_>) -> io::Result<Vec<Report>> {
+        let mut text = Vec::new();
+        loop {
+            let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+            let mut ready = [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), hung_up)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            // nix has no name for the flag and so says `None` when it is set.
+            if ready[1].any() != Some(false) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let mut buffer = [0; 4096];
+            match nix::unistd::read(pipe, &mut buffer) {
+                Err(Errno::EINTR) => {}
+                Ok(0) => break,
+                other => text.extend_from_slice(&buffer[..other?]),
+            }
+        }
+        let mut reports = Vec::new();
+        for line in text.as_slice().split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            reports.push(serde_json::from_slice(line)?);
+        }
+        Ok(reports)
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        while let Some((pid, exit)) = wait_any(libc::WNOHANG) {
+            self.running.remove(&pid);
+            if !self.failed.remove(&pid) {
+                channel::send(&self.control, &Message::Exited(pid, exit), &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything: with process 1 its whole PID namespace goes.
+    fn kill_all(&mut self) {
+        for pid in &self.running {
+            // SAFETY: takes numbers only; the children are not reaped yet, so the ids are still theirs.
+            unsafe { libc::kill(*pid, libc::SIGKILL) };
+        }
+        while let Some((pid, exit)) = wait_any(0) {
+            self.running.remove(&pid);
+            let known = !self.failed.remove(&pid);
+            if known && channel::send(&self.control, &Message::Exited(pid, exit), &[]).is_err() {
+                // Nobody listens any more; the children still have to go.
+                continue;
+            }
+        }
+    }
+}
+
+/// Reaps one child; `None` when none has ended (with WNOHANG) or there is none.
+fn wait_any(flags: i32) -> Option<(i32, Exit)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status outlives the call. nix's wrapper fails on real-time signals.
+        match unsafe { libc::waitpid(-1, &raw mut status, flags | libc::__WALL) } {
+            -1 if Errno::last() == Errno::EINTR => {}
+            pid if pid > 0 && libc::WIFEXITED(status) => return Some((pid, Exit::Code(libc::WEXITSTATUS(status)))),
+            pid if pid > 0 && libc::WIFSIGNALED(status) => return Some((pid, Exit::Signal(libc::WTERMSIG(status)))),
+            pid if pid > 0 => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Whether this process was started as a supervisor: by its name, and by what descriptor 0 is.
+pub fn is_called_for() -> bool {
+    let named = std::env::args_os().next().is_some_and(|name| name == NAME);
+    named && nix::sys::socket::getsockopt(&io::stdin(), nix::sys::socket::sockopt::SockType).is_ok()
+}
