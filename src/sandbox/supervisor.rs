@@ -22,9 +22,6 @@ use crate::sandbox::protocol::{Message, Request};
 use crate::sandbox::spawn::{self, Report};
 use crate::sandbox::{build, channel};
 
-/// The other end of a socket will write no more (`poll(2)`, POLLRDHUP).
-const HUNG_UP: PollFlags = PollFlags::from_bits_retain(libc::POLLRDHUP);
-
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
 
@@ -152,12 +149,14 @@ impl Supervisor {
     fn read_reports(&self, pipe: BorrowedFd<'_>) -> io::Result<Vec<Report>> {
         let mut text = Vec::new();
         loop {
-            let mut ready = [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), HUNG_UP)];
+            let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+            let mut ready = [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), hung_up)];
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => other?,
             };
-            if ready[1].any() == Some(true) {
+            // nix has no name for the flag and so says `None` when it is set.
+            if ready[1].any() != Some(false) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             let mut buffer = [0; 4096];

@@ -1,0 +1,372 @@
+//! What is tested. Each scenario runs in a process of its own, once per identity.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio as CommandStdio};
+
+use scrimp::base::ImagePath;
+use scrimp::sandbox::identity::IdentityKind;
+use scrimp::sandbox::{
+    CapabilitySet, Choices, Exit, FilterInstruction, Network, Protocol, Sandbox, SandboxError, SandboxPlan, SpawnError,
+    Stdio, Upper, Volume, handles_signal, list,
+};
+
+use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
+
+type Scenario = fn(&Place);
+
+pub const ALL: [(&str, Scenario); 17] = [
+    ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
+    ("proc_and_sys_are_masked", proc_and_sys_are_masked),
+    ("the_base_is_never_written", the_base_is_never_written),
+    ("in_memory_too", in_memory_too),
+    ("processes_end_as_they_end", processes_end_as_they_end),
+    ("a_second_process_joins_the_first", a_second_process_joins_the_first),
+    ("commands_that_cannot_be_run_are_named", commands_that_cannot_be_run_are_named),
+    ("an_ordinary_user_of_the_image", an_ordinary_user_of_the_image),
+    ("a_filter_takes_no_rights_away", a_filter_takes_no_rights_away),
+    ("volumes_tmpfs_and_working_directory", volumes_tmpfs_and_working_directory),
+    ("the_network_is_its_own", the_network_is_its_own),
+    ("the_network_of_the_host", the_network_of_the_host),
+    ("the_host_itself_is_a_root", the_host_itself_is_a_root),
+    ("owners_are_told_from_outside", owners_are_told_from_outside),
+    ("nothing_is_left_after_kill", nothing_is_left_after_kill),
+    ("a_victim_of_kill", a_victim_of_kill),
+    ("an_unmakeable_sandbox_says_why", an_unmakeable_sandbox_says_why),
+];
+
+fn the_application_sees_what_a_container_sees(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    let script = "echo pid $$ $(readlink /proc/self/ns/pid | grep -c pid); id -u; umask; busybox hostname; pwd; \
+        cat /etc/hostname; grep -c localhost /etc/hosts; cat /etc/resolv.conf; ls /proc/self/fd; ls /dev; \
+        readlink /dev/fd; echo x >/dev/null && echo null; busybox tty; grep -E '^(Cap|NoNewPrivs|SigIgn|SigBlk)' /proc/self/status; \
+        busybox env; ulimit -n; stat -c %a /dev/shm; busybox ps -o pid | wc -l";
+    let mut spec = sh(&script.replace("wc -l", "busybox wc -l"));
+    spec.env.push(b"GREETING=hello \xff".to_vec());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let stdio = Stdio { stdout: writer.try_clone().unwrap().into(), stderr: writer.into(), ..Stdio::null().unwrap() };
+    let pid = sandbox.spawn(&spec, stdio).unwrap_or_else(|e| panic!("{e}")).pid;
+    let mut bytes = Vec::new();
+    BufReader::new(reader).read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!(sandbox.wait_exit(pid, LONG), Some(Exit::Code(0)), "{text}");
+    let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
+    let expected = format!(
+        "pid 1 1\n0\n0022\nscrimp\n/\nscrimp\n2\nnameserver 127.0.0.1\n0\n1\n2\n3\ncore\nfd\nfull\nmqueue\nnull\nptmx\npts\n\
+         random\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n/proc/self/fd\nnull\nnot a tty\n\
+         SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapInh:\t0000000000000000\n\
+         CapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\n\
+         NoNewPrivs:\t0\nPATH=/usr/bin:/bin\nGREETING=hello \u{fffd}\nPWD=/\n{}\n1777\n4\n",
+        hard.min(1 << 20)
+    );
+    assert_eq!(text.replace("SHLVL=1\n", ""), expected);
+    assert_eq!(sandbox.warnings(), Vec::<String>::new());
+}
+
+fn proc_and_sys_are_masked(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    let script = "cat /proc/kcore /proc/keys /proc/timer_list; ls -A /proc/acpi /sys/firmware 2>/dev/null | grep -v :; \
+        echo 1 2>/dev/null >/proc/sysrq-trigger || echo ro; echo x 2>/dev/null >/proc/sys/kernel/hostname || echo ro; \
+        mkdir /sys/x 2>/dev/null || echo ro; echo x 2>/dev/null >/etc/hosts || echo ro; ls /sys/class/net; \
+        busybox umount /proc 2>/dev/null || echo no; busybox mount -t tmpfs x /tmp 2>/dev/null || echo no; \
+        cat /proc/mounts | grep -c -E ' / '; cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let (text, _) = run(&sandbox, &sh(script));
+    assert_eq!(text, "ro\nro\nro\nro\nlo\nno\nno\n1\n0\n");
+}
+
+fn the_base_is_never_written(place: &Place) {
+    let before = dump(&place.base());
+    let sandbox = place.start(&place.choices());
+    let script = "echo new >/etc/new; echo more >>/etc/plain; rm /bin/touch; mkdir -p /a/b; busybox chmod 700 /var/data; \
+        echo x >/var/data/x; busybox mv /etc/passwd /etc/moved; stat -c '%a %u' / /tmp /var/data; cat /etc/new; ls /a";
+    let (text, exit) = run(&sandbox, &sh(script));
+    assert_eq!((text.as_str(), exit), ("755 0\n1777 0\n700 0\nnew\nb\n", Exit::Code(0)));
+    drop(sandbox);
+    assert_eq!(dump(&place.base()), before);
+    let upper = place.scratch.path().join("run/upper/etc/new");
+    assert_eq!(std::fs::read_to_string(upper).unwrap(), "new\n");
+}
+
+fn in_memory_too(place: &Place) {
+    let before = dump(&place.base());
+    let sandbox = place.start(&Choices::new(Upper::Tmpfs));
+    assert_eq!(sandbox.plan().rung.to_string(), "b");
+    assert_eq!(
+        run(&sandbox, &sh("echo new >/etc/new; rm -r /var; cat /etc/new; ls /var")).0.lines().next(),
+        Some("new")
+    );
+    drop(sandbox);
+    assert_eq!(dump(&place.base()), before);
+}
+
+fn processes_end_as_they_end(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    idle(&sandbox);
+    let exits = sandbox.exits();
+    for (script, expected) in [
+        ("exit 0", Exit::Code(0)),
+        ("exit 37", Exit::Code(37)),
+        ("kill -TERM $$", Exit::Signal(15)),
+        ("kill -40 $$", Exit::Signal(40)),
+    ] {
+        assert_eq!(run(&sandbox, &sh(script)).1, expected, "{script}");
+        assert_eq!(exits.recv().unwrap().1, expected);
+    }
+    let pid = sandbox.spawn(&sh("trap : INT; echo; sleep 1000"), Stdio::null().unwrap()).unwrap().pid;
+    assert_eq!(sandbox.wait_exit(pid, std::time::Duration::ZERO), None);
+    assert!(!handles_signal(pid, libc::SIGTERM).unwrap());
+    sandbox.signal(pid, libc::SIGKILL).unwrap();
+    assert_eq!(sandbox.wait_exit(pid, LONG), Some(Exit::Signal(9)));
+    assert_eq!(sandbox.signal(pid, libc::SIGKILL).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+}
+
+fn a_second_process_joins_the_first(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    let (first, mut output) =
+        start(&sandbox, &sh("echo mark >/tmp/mark; trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait; done"))
+            .unwrap();
+    let mut up = [0; 3];
+    output.read_exact(&mut up).unwrap();
+    let (text, _) =
+        run(&sandbox, &sh("cat /tmp/mark; readlink /proc/1/exe; busybox hostname; test $$ -gt 1 && echo other"));
+    assert_eq!(text, "mark\n/bin/busybox\nscrimp\nother\n");
+    assert!(handles_signal(first.pid, libc::SIGTERM).unwrap());
+    sandbox.signal(first.pid, libc::SIGTERM).unwrap();
+    assert_eq!(sandbox.wait_exit(first.pid, LONG), Some(Exit::Code(5)));
+    match sandbox.spawn(&sh(":"), Stdio::null().unwrap()) {
+        Err(SandboxError::Spawn(SpawnError::ApplicationEnded)) => {}
+        other => panic!("{:?}", other.map_err(|e| e.to_string())),
+    }
+}
+
+fn commands_that_cannot_be_run_are_named(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    idle(&sandbox);
+    let refusal = |argv: &[&str]| match start(&sandbox, &command(argv)) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{argv:?} was started"),
+    };
+    assert_eq!(
+        refusal(&["nginx"]),
+        "command not found in the image: nginx\nhint: it is in none of the directories of PATH, /usr/bin:/bin"
+    );
+    assert!(refusal(&["/opt/nginx"]).starts_with("command not found in the image: /opt/nginx\n"));
+    assert!(refusal(&[]).starts_with("command not found in the image: "));
+    assert_eq!(refusal(&["/etc/plain"]), "command cannot be executed: /etc/plain: permission denied for user 0");
+    assert_eq!(refusal(&["/etc"]), "command cannot be executed: /etc: permission denied for user 0");
+    assert_eq!(
+        refusal(&["/etc/lost"]),
+        "cannot execute /etc/lost: No such file or directory (the file is there; the interpreter or loader that it \
+         names is not)"
+    );
+    // What could not be started leaves no trace, and the rest goes on.
+    assert_eq!(run(&sandbox, &sh("exit 3")).1, Exit::Code(3));
+    let mut spec = command(&["./busybox", "true"]);
+    spec.cwd = b"/bin".to_vec();
+    assert_eq!(run(&sandbox, &spec).1, Exit::Code(0));
+}
+
+fn an_ordinary_user_of_the_image(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    idle(&sandbox);
+    let mut spec = sh(
+        "id; grep -E '^Cap' /proc/self/status; touch /etc/x 2>/dev/null || echo denied; touch /tmp/x && stat -c %u /tmp/x",
+    );
+    (spec.uid, spec.gid, spec.groups) = (1000, 1000, vec![1000, 2000]);
+    if place.identity.kind == IdentityKind::Single {
+        spec.groups.clear();
+        match sandbox.spawn(&spec, Stdio::null().unwrap()) {
+            Err(SandboxError::Spawn(SpawnError::NoSuchId { what, id: 1000 })) => assert_eq!(what, "group"),
+            other => panic!("{:?}", other.map_err(|e| e.to_string())),
+        }
+        return;
+    }
+    let (text, _) = run(&sandbox, &spec);
+    assert_eq!(
+        text,
+        "uid=1000(ana) gid=1000 groups=1000,2000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
+         CapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\ndenied\n1000\n"
+    );
+    spec = sh("busybox chown 1:2 /etc/plain && stat -c %u:%g /etc/plain; grep CapEff /proc/self/status");
+    spec.capabilities = CapabilitySet::with_changes(&["CHOWN", "NET_ADMIN"], &["ALL"]).unwrap();
+    assert_eq!(run(&sandbox, &spec).0, "1:2\nCapEff:\t0000000000001001\n");
+}
+
+fn a_filter_takes_no_rights_away(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    idle(&sandbox);
+    // sethostname (170 on x86-64, 161 on arm64) fails with EPERM = 1; everything else goes on.
+    let number = if cfg!(target_arch = "x86_64") { 170 } else { 161 };
+    let filter = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x0005_0026), (0x06, 0, 0, 0x7fff_0000)];
+    let filter = filter.map(|(code, jt, jf, k)| FilterInstruction { code, jt, jf, k });
+    let mut spec = sh("grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; busybox hostname x");
+    spec.filter = Some(filter.to_vec());
+    let (spawned, mut output) = start(&sandbox, &spec).unwrap_or_else(|e| panic!("{e}"));
+    assert!(!spawned.no_new_privs);
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "NoNewPrivs:\t0\nSeccomp:\t2\nhostname: sethostname: Function not implemented\n");
+}
+
+fn volumes_tmpfs_and_working_directory(place: &Place) {
+    let shared = place.scratch.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::write(shared.join("in"), "from outside\n").unwrap();
+    let mut choices = place.choices();
+    let volume = |target: &str, read_only| Volume {
+        source: shared.clone(),
+        target: ImagePath::parse(target).unwrap(),
+        read_only,
+    };
+    let file = Volume { source: shared.join("in"), target: ImagePath::parse("/etc/new/in").unwrap(), read_only: true };
+    choices.volumes = vec![volume("/rw", false), volume("/var/data/ro", true), file];
+    choices.tmpfs = vec![ImagePath::parse("/var/scratch").unwrap()];
+    let sandbox = place.start(&choices);
+    let mut spec = sh(
+        "pwd; stat -c %a .; cat /rw/in /etc/new/in; echo out >/rw/out; touch /var/data/ro/x 2>/dev/null || echo ro; \
+        touch /etc/new/in 2>/dev/null || echo ro; touch /var/scratch/x; stat -f -c %T /var/scratch",
+    );
+    spec.cwd = b"/srv/app".to_vec();
+    let (text, _) = run(&sandbox, &spec);
+    assert_eq!(text, "/srv/app\n755\nfrom outside\nfrom outside\nro\nro\ntmpfs\n");
+    assert_eq!(std::fs::read_to_string(shared.join("out")).unwrap(), "out\n");
+    assert!(!place.base().join("rw").exists() && !place.base().join("srv").exists());
+}
+
+fn the_network_is_its_own(place: &Place) {
+    let sandbox = place.start(&place.choices());
+    let (first, mut output) = start(
+        &sandbox,
+        &sh("echo up; echo hello | nc -l -s 127.0.0.1 -p 80; nc -w 1 192.0.2.1 80 2>/dev/null || echo unreachable"),
+    )
+    .unwrap();
+    let mut up = [0; 3];
+    output.read_exact(&mut up).unwrap();
+    // `up` comes before the socket: look until it is there, or the application has ended.
+    let found = loop {
+        let found = sandbox.listeners(&[]).unwrap();
+        if !found.is_empty() || sandbox.wait_exit(first.pid, std::time::Duration::ZERO).is_some() {
+            break found;
+        }
+    };
+    let shown: Vec<_> = found.iter().map(|l| (l.protocol, l.address.to_string(), l.port)).collect();
+    assert_eq!(shown, [(Protocol::Tcp, "127.0.0.1".to_owned(), 80)]);
+    let answer = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                sandbox.enter_network().unwrap();
+                let mut stream = TcpStream::connect("127.0.0.1:80").unwrap();
+                let mut text = String::new();
+                BufReader::new(&mut stream).read_line(&mut text).unwrap();
+                text
+            })
+            .join()
+            .unwrap()
+    });
+    assert_eq!(answer, "hello\n");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "unreachable\n");
+}
+
+fn the_network_of_the_host(place: &Place) {
+    let outside = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut choices = place.choices();
+    choices.network = Network::Host;
+    let sandbox = place.start(&choices);
+    let first = idle(&sandbox);
+    assert_eq!(sandbox.listeners(&[first]).unwrap(), []);
+    let own = sandbox.listeners(&[std::process::id() as i32]).unwrap();
+    assert_eq!(own.iter().map(|l| l.port).collect::<Vec<_>>(), [outside.local_addr().unwrap().port()]);
+    let (text, _) = run(&sandbox, &sh("ls /sys/class/net | grep -c .; mkdir /sys/x 2>/dev/null || echo ro"));
+    let interfaces = std::fs::read_dir("/sys/class/net").unwrap().count();
+    assert_eq!(text, format!("{interfaces}\nro\n"));
+}
+
+fn the_host_itself_is_a_root(place: &Place) {
+    let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap();
+    for upper in [Upper::Tmpfs, Upper::Dir(place.scratch.path().join("lazy"))] {
+        let plan = SandboxPlan::for_lazy(Path::new("/"), &mountinfo, &list, &Choices::new(upper));
+        let sandbox = Sandbox::start(plan).unwrap_or_else(|e| panic!("{e}"));
+        let script = "echo $$; readlink /bin; grep -c root: /etc/passwd; touch /tmp/scrimp-was-here /run/x && ls /tmp/scrimp-was-here; \
+            cat /etc/hostname; ls /proc/1/exe";
+        let (text, _) = run(&sandbox, &sh(script));
+        let bin = std::fs::read_link("/bin").map(|p| format!("{}\n", p.display())).unwrap_or_default();
+        assert_eq!(text, format!("1\n{bin}1\n/tmp/scrimp-was-here\nscrimp\n/proc/1/exe\n"), "{:?}", sandbox.warnings());
+        assert!(!Path::new("/tmp/scrimp-was-here").exists());
+    }
+}
+
+fn owners_are_told_from_outside(place: &Place) {
+    let root_owned = std::fs::File::open("/etc/passwd").unwrap();
+    let own = std::fs::File::open(place.base().join("etc/passwd")).unwrap();
+    assert_eq!(place.identity.owner_outside(root_owned.as_fd()).unwrap(), (0, 0));
+    assert_eq!(place.identity.owner(root_owned.as_fd()).unwrap(), (0, 0));
+    assert_eq!(place.identity.owner(own.as_fd()).unwrap(), (0, 0));
+    let (uid, _) = place.identity.owner_outside(own.as_fd()).unwrap();
+    assert_eq!(uid == 0, place.identity.kind == IdentityKind::Root);
+}
+
+/// Runs the scenario after this one, kills it, and looks for what is left.
+fn nothing_is_left_after_kill(_: &Place) {
+    let mut victim = Command::new("/proc/self/exe")
+        .args(["scenario", "a_victim_of_kill"])
+        .env("SCRIMP_TEST_VICTIM", "1")
+        .stdout(CommandStdio::piped())
+        .stdin(CommandStdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(victim.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let ids: Vec<i32> = line.split_ascii_whitespace().map(|word| word.parse().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "{line}");
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    // The sandbox's processes hold the write end of this pipe: its end says that all of them are gone.
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    for id in ids {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains("(zombie)") || status.contains("(dead)"), "{id} lives:\n{status}");
+    }
+    assert_eq!(mounts(), before);
+}
+
+fn a_victim_of_kill(place: &Place) {
+    if std::env::var_os("SCRIMP_TEST_VICTIM").is_none() {
+        return;
+    }
+    let sandbox = place.start(&place.choices());
+    let stdio = || Stdio {
+        stdout: std::io::stdout().as_fd().try_clone_to_owned().unwrap(),
+        ..Stdio::null().unwrap()
+    };
+    let first = sandbox.spawn(&sh("trap : TERM INT HUP; sleep 1000 & sleep 1000"), stdio()).unwrap().pid;
+    let second = sandbox.spawn(&sh("sleep 1000"), stdio()).unwrap().pid;
+    println!("{} {first} {second}", sandbox.supervisor());
+    std::io::stdout().flush().unwrap();
+    let mut never = String::new();
+    std::io::stdin().read_line(&mut never).unwrap();
+}
+
+fn an_unmakeable_sandbox_says_why(place: &Place) {
+    let plan = SandboxPlan::for_tree(Path::new("/no/such/base"), &place.choices());
+    let error = Sandbox::start(plan).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("cannot make the sandbox: cannot open the directory /no/such/base: No such file"),
+        "{error}"
+    );
+    let mut choices = place.choices();
+    choices.volumes.push(Volume {
+        source: "/no/such/volume".into(),
+        target: ImagePath::parse("/v").unwrap(),
+        read_only: false,
+    });
+    let error = Sandbox::start(SandboxPlan::for_tree(&place.base(), &choices)).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cannot find /no/such/volume: No such file"), "{error}");
+}
