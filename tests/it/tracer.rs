@@ -1,5 +1,7 @@
 //! The tracer on real processes: one small program per hazard, in a root of its own, and real programs beside strace.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
@@ -33,6 +35,7 @@ struct Run {
 }
 
 /// Traces `argv`, once for each of `trees`.
+#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
 fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Option<&str>)]) -> Run {
     let mut command = Command::new(&*SUPERVISOR);
     command.arg(mode).arg(root).args(argv).stdin(Stdio::piped()).stdout(Stdio::piped());
