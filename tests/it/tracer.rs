@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -65,9 +65,18 @@ fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Op
     Run { codes, recording, events: receiver.iter().collect() }
 }
 
+/// Writes an executable file. Another process does it: one that a thread of ours starts at the same time would inherit
+/// the descriptor, and a file that is open for writing cannot be executed (ETXTBSY).
+fn write_script(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"printf '%s' "$1" > "$0" && chmod 755 "$0""#]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
+}
+
 /// A root directory with everything the hazards use.
 fn root() -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
+    // Beside the program, so that it can be linked: see `write_script`.
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let at = |path: &str| root.path().join(path);
     for dir in ["bin", "dir/sub", "proc", "jail/etc"] {
         fs::create_dir_all(at(dir)).unwrap();
@@ -89,9 +98,8 @@ fn root() -> tempfile::TempDir {
     ] {
         symlink(target, at(link)).unwrap();
     }
-    fs::copy(&*HAZARDS, at("bin/hazards")).unwrap();
-    fs::write(at("bin/script"), "#! /bin/interpreter relative\n").unwrap();
-    fs::set_permissions(at("bin/script"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(&*HAZARDS, at("bin/hazards")).unwrap();
+    write_script(&at("bin/script"), "#! /bin/interpreter relative\n");
     root
 }
 
@@ -335,9 +343,8 @@ fn nothing_that_strace_sees_is_missing() {
     fs::create_dir_all(tree.join("a/b")).unwrap();
     fs::write(tree.join("a/b/c"), "x").unwrap();
     let script = work.path().join("script");
-    fs::write(&script, format!("#!/bin/sh\ncat {0}/a/b/c | sort\nls -l {0}/a; test -e /etc/passwd\n", tree.display()))
-        .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\ncat {0}/a/b/c | sort\nls -l {0}/a; test -e /etc/passwd\n", tree.display());
+    write_script(&script, &text);
     let (tree, script) = (tree.to_str().unwrap(), script.to_str().unwrap());
     let git = Command::new("git").args(["init", "-q", tree]).status().expect("install git");
     assert!(git.success());
