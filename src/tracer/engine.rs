@@ -26,8 +26,8 @@ const CLONE_NEWNS: u64 = 0x2_0000;
 /// The state of the tracer's thread.
 pub struct Engine {
     tasks: HashMap<i32, Task>,
-    /// New tasks that stopped before their parent told of them.
-    held: HashMap<i32, AttachedStop>,
+    /// New tasks that stopped before their parent told of them, with the process that was their parent then.
+    held: HashMap<i32, (AttachedStop, Option<i32>)>,
     index: Index,
     recorder: Recorder,
     path: Vec<u8>,
@@ -83,7 +83,7 @@ impl Engine {
                     return stop.resume();
                 }
                 // Whose child it is, and whether it shares directories, only its parent's report tells.
-                self.held.insert(id, stop);
+                self.held.insert(id, (stop, parent_of(id)));
                 Ok(())
             }
         }
@@ -97,30 +97,25 @@ impl Engine {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
         // A parent that was killed before it could tell of its child never will.
-        let orphans: Vec<i32> = self.held.keys().copied().filter(|&child| !self.has_parent(child)).collect();
+        let orphan = |(&child, (_, parent)): (&i32, &(_, Option<i32>))| self.is_orphan(child, *parent).then_some(child);
+        let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
         for child in orphans {
             self.adopt(child, task.child(false))?;
         }
         Ok(())
     }
 
-    /// Whether the parent of a held task may still tell of it.
-    fn has_parent(&self, child: i32) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
-        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<i32>().ok());
-        let parent = match (field("Tgid:"), field("PPid:")) {
-            (Some(process), _) if process != child => process,
-            (_, Some(parent)) => parent,
-            _ => return false,
-        };
-        // PID 1 inherits orphans: then the parent is gone, unless it is PID 1 itself.
-        self.tasks.get(&parent).is_some_and(|task| task.origin != Origin::Spawned) || self.tasks.len() <= 2
+    /// Whether the parent of a held task cannot tell of it any more. `before` is the parent it had at its first stop.
+    fn is_orphan(&self, child: i32, before: Option<i32>) -> bool {
+        let now = parent_of(child);
+        // Another parent than before is one that inherits orphans.
+        now != before || now.is_none_or(|parent| !self.tasks.contains_key(&parent))
     }
 
     fn adopt(&mut self, child: i32, task: Task) -> io::Result<()> {
         self.tasks.insert(child, task);
         match self.held.remove(&child) {
-            Some(stop) => stop.resume(),
+            Some((stop, _)) => stop.resume(),
             None => Ok(()),
         }
     }
@@ -130,10 +125,15 @@ impl Engine {
         let task = match self.tasks.get(&id) {
             Some(parent) if parent.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
             Some(parent) => {
-                let flags = match stop.registers()? {
-                    Some((56, flags)) => flags,
-                    Some((435, address)) => read_word(id, address).unwrap_or(0),
-                    _ => 0,
+                let flags = match stop.origin()? {
+                    Some((architecture, number, argument)) => {
+                        match self.index.get(architecture, number).map(|call| &call.action) {
+                            Some(Action::Clone) => argument,
+                            Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
+                            _ => 0,
+                        }
+                    }
+                    None => 0,
                 };
                 if flags & CLONE_NEWNS != 0 {
                     self.recorder.gap("mount_namespace");
@@ -160,7 +160,6 @@ impl Engine {
         {
             self.recorder.probe = self.shared.probe();
             task.awaited = None;
-            // What was shared with others is the task's own from now on.
             let tree = task.tree;
             if let Some(executable) = self.recorder.executed(id, task)? {
                 self.send(Event::Exec { pid: id, tree, executable });
@@ -424,10 +423,22 @@ impl Engine {
     }
 }
 
+/// The process that made `task`: for a thread that of which it is one.
+fn parent_of(task: i32) -> Option<i32> {
+    match status_field(task, "Tgid:")? {
+        process if process != task => Some(process),
+        _ => status_field(task, "PPid:"),
+    }
+}
+
+fn status_field(task: i32, field: &str) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok())
+}
+
 /// A copy of a descriptor of a stopped task.
 fn take_socket(task: i32, number: i32) -> Option<OwnedFd> {
-    let status = std::fs::read_to_string(format!("/proc/{task}/status")).ok()?;
-    let process: i32 = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
+    let process = status_field(task, "Tgid:")?;
     // SAFETY: returns a new descriptor or an error.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) } as i32;
     // SAFETY: a non-negative result is a descriptor that nothing else owns.

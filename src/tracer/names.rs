@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -278,7 +279,7 @@ impl Names {
         let parent = self.node(name)?.parent;
         let dir = self.descriptor(parent).ok()?;
         let component = &*self.nodes[name.id as usize].name;
-        readlinkat(dir.as_fd(), component).ok().map(|target| std::os::unix::ffi::OsStringExt::into_vec(target))
+        readlinkat(dir.as_fd(), component).ok().map(OsStringExt::into_vec)
     }
 
     /// The O_PATH descriptor of a directory.
@@ -423,7 +424,7 @@ fn look(dir: BorrowedFd, name: &[u8]) -> Result<Seen, Errno> {
         SFlag::S_IFDIR => Seen::Dir,
         SFlag::S_IFLNK => {
             // Links of `/proc/PID` may refuse to be read; what they are they are all the same.
-            let target = readlinkat(dir, name).map(std::os::unix::ffi::OsStringExt::into_vec).unwrap_or_default();
+            let target = readlinkat(dir, name).map(OsStringExt::into_vec).unwrap_or_default();
             Seen::Link(target.into())
         }
         _ => Seen::Other,
@@ -457,7 +458,7 @@ fn kind(dir: BorrowedFd) -> Result<Kind, Errno> {
     let magic = fstatfs(dir)?.filesystem_type();
     Ok(match magic {
         PROC => Kind::Proc,
-        FsType(magic) if LIVE.contains(&(magic as i64)) => Kind::Live,
+        FsType(magic) if LIVE.contains(&magic) => Kind::Live,
         _ => Kind::Ordinary,
     })
 }

@@ -153,7 +153,8 @@ impl Recorder {
     pub fn executed(&mut self, id: i32, task: &mut Task) -> io::Result<Option<ImagePath>> {
         let mut next = task.executing.take();
         let asked = next.clone();
-        let exe = self.resolver(id)?.descriptor(id, "exe")?;
+        let Some(resolver) = &mut self.resolver else { return Ok(None) };
+        let exe = resolver.descriptor(id, "exe")?;
         let exe = exe.map(|name| End { name, below: Vec::new(), seen: Seen::Other });
         let executable = match &exe {
             Some(end) => Some(self.image_path(id, end)?),
@@ -262,8 +263,20 @@ impl Recorder {
         task.changing.any = true;
     }
 
-    /// Where the walk begins; `None` when that place has no name, so that nothing can be recorded.
+    /// Where the walk begins; `None` when that place has no name, or the task is gone.
     fn asker(&mut self, id: i32, task: &Task, ask: &Ask, path: &[u8]) -> io::Result<Option<Asker>> {
+        match self.find_asker(id, task, ask, path) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+            // A directory deeper than a path can be long, or one of a process that even root must not look into.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENAMETOOLONG | libc::EACCES | libc::EPERM)) => {
+                self.gap("unreadable_directory");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn find_asker(&mut self, id: i32, task: &Task, ask: &Ask, path: &[u8]) -> io::Result<Option<Asker>> {
         let renames = self.renames;
         let resolver = self.resolver(id)?;
         let mut directories = task.directories.borrow_mut();

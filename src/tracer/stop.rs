@@ -15,9 +15,13 @@ use super::syscalls::Architecture;
 const PTRACE_GET_SYSCALL_INFO: u32 = 0x420e;
 const PTRACE_SYSCALL_INFO_EXIT: u8 = 2;
 const PTRACE_SYSCALL_INFO_SECCOMP: u8 = 3;
-/// Where `orig_rax` and `rdi` are in `struct user` (`sys/user.h`).
-const OFFSET_ORIG_RAX: usize = 15 * 8;
+// Where registers are in `struct user` (`sys/user.h`).
+const OFFSET_RBX: usize = 5 * 8;
 const OFFSET_RDI: usize = 14 * 8;
+const OFFSET_ORIG_RAX: usize = 15 * 8;
+const OFFSET_CS: usize = 17 * 8;
+/// The code segment of 32-bit programs (`__USER32_CS`).
+const CS_32: u64 = 0x23;
 
 /// What every kind of stop is made of.
 #[derive(Debug)]
@@ -136,7 +140,6 @@ impl SeccompStop {
 
     /// Replaces the first argument of an i386 call.
     pub fn set_first_argument_i386(&mut self, value: u64) -> io::Result<()> {
-        const OFFSET_RBX: usize = 5 * 8;
         self.0.poke_user(OFFSET_RBX, value)
     }
 
@@ -169,11 +172,15 @@ impl ChildStop {
         self.0.message()
     }
 
-    /// The registers of the call that made it: its number and first argument, for the clone flags.
-    pub fn registers(&self) -> io::Result<Option<(u64, u64)>> {
-        let number = self.0.peek_user(OFFSET_ORIG_RAX)?;
-        let argument = self.0.peek_user(OFFSET_RDI)?;
-        Ok(number.zip(argument))
+    /// The number and the first argument of the call that made it, for the clone flags, and its architecture.
+    pub fn origin(&self) -> io::Result<Option<(Architecture, u64, u64)>> {
+        let Some(number) = self.0.peek_user(OFFSET_ORIG_RAX)? else { return Ok(None) };
+        let Some(segment) = self.0.peek_user(OFFSET_CS)? else { return Ok(None) };
+        let (architecture, offset) = match segment {
+            CS_32 => (Architecture::I386, OFFSET_RBX),
+            _ => (Architecture::X86_64, OFFSET_RDI),
+        };
+        Ok(self.0.peek_user(offset)?.map(|argument| (architecture, number, argument)))
     }
 
     /// Goes on.

@@ -1,9 +1,11 @@
 //! The tracer on real processes: one small program per hazard, in a root of its own, and real programs beside strace.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -16,10 +18,12 @@ use scrimp::tracer::{self, End, Event, Folded, Options, Recording, Tree};
 /// Compiles a source in `fixtures/tracer`, once per run of the tests.
 fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/tracer/{name}.c"));
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    let status = Command::new("cc").args(flags).arg("-O1").arg("-o").arg(&out).arg(source).arg("-lpthread").status();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (out, fresh) = (dir.join(name), dir.join(format!("{name}-{}", std::process::id())));
+    let status = Command::new("cc").args(flags).arg("-O1").arg("-o").arg(&fresh).arg(source).arg("-lpthread").status();
     let status = status.expect("cc is missing: install gcc and libc6-dev");
     assert!(status.success(), "{name}.c does not compile");
+    fs::rename(&fresh, &out).unwrap();
     out
 }
 
@@ -33,6 +37,7 @@ struct Run {
 }
 
 /// Traces `argv`, once for each of `trees`.
+#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
 fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Option<&str>)]) -> Run {
     let mut command = Command::new(&*SUPERVISOR);
     command.arg(mode).arg(root).args(argv).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -62,9 +67,18 @@ fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Op
     Run { codes, recording, events: receiver.iter().collect() }
 }
 
+/// Writes an executable file. Another process does it: one that a thread of ours starts at the same time would inherit
+/// the descriptor, and a file that is open for writing cannot be executed (ETXTBSY).
+fn write_script(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"printf '%s' "$1" > "$0" && chmod 755 "$0""#]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
+}
+
 /// A root directory with everything the hazards use.
 fn root() -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
+    // Beside the program, so that it can be linked: see `write_script`.
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let at = |path: &str| root.path().join(path);
     for dir in ["bin", "dir/sub", "proc", "jail/etc"] {
         fs::create_dir_all(at(dir)).unwrap();
@@ -86,9 +100,8 @@ fn root() -> tempfile::TempDir {
     ] {
         symlink(target, at(link)).unwrap();
     }
-    fs::copy(&*HAZARDS, at("bin/hazards")).unwrap();
-    fs::write(at("bin/script"), "#! /bin/interpreter relative\n").unwrap();
-    fs::set_permissions(at("bin/script"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(&*HAZARDS, at("bin/hazards")).unwrap();
+    write_script(&at("bin/script"), "#! /bin/interpreter relative\n");
     root
 }
 
@@ -332,9 +345,8 @@ fn nothing_that_strace_sees_is_missing() {
     fs::create_dir_all(tree.join("a/b")).unwrap();
     fs::write(tree.join("a/b/c"), "x").unwrap();
     let script = work.path().join("script");
-    fs::write(&script, format!("#!/bin/sh\ncat {0}/a/b/c | sort\nls -l {0}/a; test -e /etc/passwd\n", tree.display()))
-        .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\ncat {0}/a/b/c | sort\nls -l {0}/a; test -e /etc/passwd\n", tree.display());
+    write_script(&script, &text);
     let (tree, script) = (tree.to_str().unwrap(), script.to_str().unwrap());
     let git = Command::new("git").args(["init", "-q", tree]).status().expect("install git");
     assert!(git.success());
