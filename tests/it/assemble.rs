@@ -21,7 +21,7 @@ use crate::trees::{Base, dir_as_text, entry, everything, quiet, tar_as_text};
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 pub fn manifest_of(base: &Base) -> Manifest {
-    select(&base.rootfs(), everything(base), &Rules::default(), &quiet()).unwrap()
+    select(&base.rootfs(), &everything(base), &Rules::default(), &quiet()).unwrap()
 }
 
 pub fn layer_of(base: &Base, epoch: Option<Epoch>) -> Layer {

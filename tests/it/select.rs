@@ -44,8 +44,12 @@ fn drop_rules(patterns: &[&str]) -> Rules {
 
 #[test]
 fn parents_and_links_come_along_and_sockets_never() {
-    let manifest =
-        select(&base().rootfs(), &opened(&["/bin/app", "/etc/socket", "/etc/ssl/one.pem"]), &Rules::default(), &quiet());
+    let manifest = select(
+        &base().rootfs(),
+        &opened(&["/bin/app", "/etc/socket", "/etc/ssl/one.pem"]),
+        &Rules::default(),
+        &quiet(),
+    );
     assert_eq!(
         as_text(&manifest.unwrap()),
         [

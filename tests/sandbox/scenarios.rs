@@ -342,10 +342,7 @@ fn a_victim_of_kill(place: &Place) {
         return;
     }
     let sandbox = place.start(&place.choices());
-    let stdio = || Stdio {
-        stdout: std::io::stdout().as_fd().try_clone_to_owned().unwrap(),
-        ..Stdio::null().unwrap()
-    };
+    let stdio = || Stdio { stdout: std::io::stdout().as_fd().try_clone_to_owned().unwrap(), ..Stdio::null().unwrap() };
     let first = sandbox.spawn(&sh("trap : TERM INT HUP; sleep 1000 & sleep 1000"), stdio()).unwrap().pid;
     let second = sandbox.spawn(&sh("sleep 1000"), stdio()).unwrap().pid;
     println!("{} {first} {second}", sandbox.supervisor());
