@@ -189,14 +189,9 @@ impl Target for Application<'_> {
         let deadline = Instant::now() + timeout;
         let mut known = known.to_vec();
         known.sort();
-        loop {
-            let generation = lock(&self.state).generation;
-            if self.exited().is_some() || self.listeners() != known {
-                return;
-            }
-            if !self.wait_until(deadline, |state| state.generation != generation) {
-                return;
-            }
+        let generation = lock(&self.state).generation;
+        if self.exited().is_none() && self.listeners() == known {
+            self.wait_until(deadline, |state| state.generation != generation);
         }
     }
 

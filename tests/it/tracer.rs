@@ -157,8 +157,8 @@ fn hazards() -> Vec<(&'static str, String)> {
         ),
         (
             "creation",
-            "/dangling traverse\n/dir/file open\n/dir/log open,stat\n/dir/nothing open absent\n/made mkdir absent\n\
-             /made/by mkdir absent\n/made/by/me open,stat\n",
+            "/dangling traverse\n/dir/file open\n/dir/log stat,create\n/dir/nothing create absent\n/made mkdir absent\n\
+             /made/by mkdir absent\n/made/by/me stat,create\n",
         ),
         (
             "relinked",
