@@ -33,6 +33,8 @@ pub struct Application<'a> {
 struct State {
     /// Grows with each event that could matter to somebody who waits.
     generation: u64,
+    /// What it was when a probe's wait ended last.
+    seen: u64,
     listening: Vec<i32>,
     ends: BTreeMap<i32, Exit>,
 }
@@ -189,10 +191,13 @@ impl Target for Application<'_> {
         let deadline = Instant::now() + timeout;
         let mut known = known.to_vec();
         known.sort();
-        let generation = lock(&self.state).generation;
+        // What happened since the last wait, the caller may have looked too early to see.
+        let seen = lock(&self.state).seen;
         if self.exited().is_none() && self.listeners() == known {
-            self.wait_until(deadline, |state| state.generation != generation);
+            self.wait_until(deadline, |state| state.generation != seen);
         }
+        let mut state = lock(&self.state);
+        state.seen = state.generation;
     }
 
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure> {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::mpsc::Receiver;
 use std::thread;
 
+use crate::base::ImagePath;
 use crate::image::ImageConfig;
 use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
 use crate::probe::{self, Exit, Port, Target};
@@ -68,10 +69,11 @@ impl Stage<'_> {
             .map_err(|cause| SessionError::System { operation: "make pipes for the application's output", cause })?;
         self.tracer.next_tree(Tree::Application);
         let spawned = self.sandbox.spawn(&process, stdio)?;
+        let command = process.argv.first().cloned();
         let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid);
         thread::scope(|scope| {
             scope.spawn(|| application.follow(events));
-            let exercised = self.exercise(&application, exercise);
+            let exercised = self.exercise(&application, command.as_deref(), exercise);
             let ended_by_itself = application.exited();
             let stopped = application.stop(self.stop_signal, settings.stop_timeout);
             // Whatever happened, everything has to end, and with it the tracer's events.
@@ -91,7 +93,12 @@ impl Stage<'_> {
         })
     }
 
-    fn exercise(&self, application: &Application<'_>, exercise: Exercise<'_>) -> Result<Exercised, SessionError> {
+    fn exercise(
+        &self,
+        application: &Application<'_>,
+        command: Option<&[u8]>,
+        exercise: Exercise<'_>,
+    ) -> Result<Exercised, SessionError> {
         let timeout = self.settings.timeout;
         let plan = match exercise {
             Exercise::Replay(Script::Probes(plan)) => plan.clone(),
@@ -105,7 +112,7 @@ impl Stage<'_> {
             }
             Exercise::Choose(Choice::Probes { specs, port }) => probe::Plan {
                 patience: timeout,
-                ..probe::Plan::new(specs.clone(), circumstances(self.subject.config, *port))
+                ..probe::Plan::new(specs.clone(), circumstances(self.subject.config, command, *port))
             },
         };
         let run = probe::run(&plan, application, &self.redactor)?;
@@ -125,13 +132,13 @@ impl Exercised {
 }
 
 /// What an image says about how it wants to be asked.
-fn circumstances(config: &ImageConfig, port: Option<Port>) -> probe::Circumstances {
+fn circumstances(config: &ImageConfig, command: Option<&[u8]>, port: Option<Port>) -> probe::Circumstances {
     let healthcheck = config.healthcheck();
     probe::Circumstances {
         port,
         exposed: config.exposed_ports().iter().filter_map(|p| p.parse().ok()).collect(),
         healthcheck: healthcheck.map(|h| probe::HealthcheckCommand { argv: h.command, timeout: h.timeout }),
-        executables: Vec::new(),
+        executables: command.and_then(|c| ImagePath::parse(c).ok()).into_iter().collect(),
     }
 }
 
