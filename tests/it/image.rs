@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use scrimp::base::{Digest, ImagePath, escape_bytes};
 use scrimp::image::{
     Base, Entry, EntryKind, ImageError, OpenOptions, OwnersAsSeen, Source, Store, open, unpack_staged, user,
@@ -493,4 +494,35 @@ fn an_archive_can_come_through_a_pipe() {
     });
     assert_eq!(tree(&env.open("docker-archive:pipe").unwrap()), TREE);
     writer.join().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// The archive around the layers is as hostile as what is in them.
+    #[test]
+    fn damaged_archives_open_as_they_were_or_not_at_all(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+        transport in prop::sample::select(vec!["docker-archive", "oci-archive"]),
+    ) {
+        let env = Env::new();
+        let mut archive = docker_layout(&["app:1"]);
+        for (at, byte) in flips {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+        }
+        if let Some(cut) = cut {
+            archive.truncate(cut.index(archive.len()));
+        }
+        env.write("a.tar", archive);
+        match env.open(&format!("{transport}:a.tar")) {
+            Ok(base) => prop_assert_eq!(tree(&base), TREE),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+        let mut around: Vec<_> = fs::read_dir(env.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        around.sort();
+        prop_assert_eq!(around, ["a.tar", "store"]);
+        prop_assert_eq!(fs::read_dir(env.store.dir().join("scratch")).unwrap().count(), 0);
+    }
 }
