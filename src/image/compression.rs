@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 
 /// A compression that layers and archives come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
+pub(super) enum Compression {
     /// Not compressed.
     None,
     /// RFC 1952, any number of members.

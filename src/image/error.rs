@@ -11,7 +11,7 @@ use crate::image::{ConfigError, Platform, RootfsError};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file of the host could not be used.
-    #[error("cannot {operation} {}: {cause}", path.display())]
+    #[error("cannot {operation} {}: {cause}{}", path.display(), space_hint(cause))]
     File {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -209,6 +209,7 @@ fn list(names: &[String]) -> String {
 
 fn space_hint(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
+        // Only what is written can run out of space, and all of that is in the store.
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "\nhint: `scrimp cache prune` makes room, and SCRIMP_STORE can name a directory on another disk"
         }

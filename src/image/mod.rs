@@ -25,7 +25,6 @@ mod unpack;
 mod user;
 mod xattrs;
 
-pub use compression::Compression;
 pub use config::{ConfigError, DEFAULT_PATH, Healthcheck, ImageConfig};
 pub use entry::{Entry, EntryKind};
 pub use error::{EntryProblem, ImageError};

@@ -233,6 +233,10 @@ impl Store {
         write_about(&made, &about).map_err(fail("write", &made))?;
         let lock = lock_file(&made.join("lock"), FlockArg::LockShared).map_err(fail("lock", &made))?;
         let dir = self.dir.join("roots").join(key);
+        if dir.exists() {
+            // Nothing that can be used, or it would have been found.
+            fs::rename(&dir, scratch.path().join("useless")).map_err(fail("remove", &dir))?;
+        }
         fs::rename(&made, &dir).map_err(fail("put into place", &dir))?;
         Ok(Opened { root: dir.join("root"), entries, guard: RootGuard { _lock: lock } })
     }
@@ -452,7 +456,7 @@ mod tests {
     fn damaged_roots_are_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        for damage in ["index", "about.json", "root/f"] {
+        for damage in ["index", "about.json", "root/f", "lock"] {
             drop(store.find_or_make("aa", "app:1", "id", one_file).unwrap());
             let root = store.dir.join("roots/aa");
             if damage == "root/f" {
@@ -461,7 +465,10 @@ mod tests {
                 assert!(store.find("aa").unwrap().is_some());
                 write_about(&root, &about).unwrap();
             }
-            fs::write(root.join(damage), "").unwrap();
+            match damage {
+                "lock" => fs::remove_file(root.join(damage)).unwrap(),
+                _ => fs::write(root.join(damage), "").unwrap(),
+            }
             assert!(store.find("aa").unwrap().is_none(), "{damage}");
         }
     }

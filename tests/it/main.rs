@@ -2,6 +2,7 @@
 
 mod architecture;
 mod assemble;
+mod image;
 mod layers;
 mod select;
 mod support;
