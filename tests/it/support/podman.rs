@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 pub struct Podman {
     dir: TempDir,
+    /// How many there were so far.
+    containers: AtomicU32,
 }
 
 impl Podman {
@@ -46,7 +49,7 @@ impl Podman {
             dir.path().join("tmp").display()
         );
         std::fs::write(dir.path().join("containers.conf"), config).expect("podman's configuration");
-        Self { dir }
+        Self { dir, containers: AtomicU32::new(0) }
     }
 
     /// Loads a docker-archive, and returns the name by which it can be run.
@@ -58,15 +61,27 @@ impl Podman {
 
     /// Runs a container to its end.
     pub fn run(&self, image: &str, command: &[&str]) -> Run {
-        self.podman(&[&["run", "--rm", "--network=none", image], command].concat())
+        let monitor = self.monitor_file();
+        let run =
+            self.podman(&[&["run", "--rm", "--network=none", "--conmon-pidfile", &monitor, image], command].concat());
+        wait_for_monitor(&monitor);
+        run
     }
 
     /// Starts a service.
     pub fn start(&self, image: &str) -> Container<'_> {
-        let run = self.podman(&["run", "--detach", "--network=none", image]).succeeds();
-        let mut container = Container { podman: self, id: run.stdout.trim().to_owned(), pid: 0 };
+        let monitor = self.monitor_file();
+        let options = ["run", "--detach", "--network=none", "--conmon-pidfile", &monitor, image];
+        let run = self.podman(&options).succeeds();
+        let mut container = Container { podman: self, id: run.stdout.trim().to_owned(), pid: 0, monitor };
         container.pid = container.state("Pid");
         container
+    }
+
+    /// Where podman writes the process id of the next container's monitor.
+    fn monitor_file(&self) -> String {
+        let name = format!("monitor-{}", self.containers.fetch_add(1, Ordering::Relaxed));
+        self.dir.path().join(name).to_str().expect("a path in UTF-8").to_owned()
     }
 
     fn podman(&self, arguments: &[&str]) -> Run {
@@ -98,6 +113,7 @@ pub struct Container<'a> {
     id: String,
     /// Its first process, in the caller's namespace.
     pid: i32,
+    monitor: String,
 }
 
 impl Container<'_> {
@@ -168,9 +184,26 @@ impl Container<'_> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         let run = self.podman.podman(&["rm", "--force", "--time", "0", &self.id]);
+        wait_for_monitor(&self.monitor);
         if !run.status.success() && !thread::panicking() {
             panic!("a container stays behind\n{run}");
         }
+    }
+}
+
+/// A container's monitor becomes a podman that tidies up after it, and mounts the storage again while it does: only when it
+/// has ended too does nothing stay behind.
+fn wait_for_monitor(file: &str) {
+    // No file, no container: why, podman has said.
+    let Ok(pid) = std::fs::read_to_string(file) else { return };
+    let status = format!("/proc/{}/status", pid.trim());
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains("\nState:\tZ")) {
+        if Instant::now() > deadline {
+            assert!(thread::panicking(), "the monitor {} of a container stays", pid.trim());
+            return;
+        }
+        thread::sleep(INTERVAL);
     }
 }
 
