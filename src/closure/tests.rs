@@ -6,6 +6,7 @@
 
 mod companions;
 mod libraries;
+mod rootfs;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::base::{FileTree, ImagePath};
 use crate::closure::{Level, Reason, Requirements, home_setting, requirements};
-use crate::image::{ImageConfig, OwnersAsSeen, Rootfs};
+use crate::image::{Entry, ImageConfig, OwnersAsSeen, Rootfs};
 use crate::observation::{Found, Header, Observation, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
 
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -32,6 +33,8 @@ struct Case {
     dir: TempDir,
     config: ImageConfig,
     observation: Observation,
+    /// What the rootfs has, when it is to be a full one.
+    index: Option<FileTree<Entry>>,
 }
 
 impl Case {
@@ -53,6 +56,7 @@ impl Case {
             dir: TempDir::new().unwrap(),
             config: ImageConfig::bare(),
             observation: Observation { header, paths: FileTree::new() },
+            index: None,
         }
     }
 
@@ -151,7 +155,10 @@ impl Case {
     }
 
     fn rootfs(&self) -> Rootfs {
-        Rootfs::lazy(self.dir.path(), Arc::new(OwnersAsSeen)).unwrap()
+        match &self.index {
+            Some(index) => Rootfs::full(self.dir.path(), index.clone()).unwrap(),
+            None => Rootfs::lazy(self.dir.path(), Arc::new(OwnersAsSeen)).unwrap(),
+        }
     }
 
     fn require(&self, level: Level) -> Requirements {
