@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::base::{FileTree, ImagePath};
-use crate::closure::{Level, Reason, Requirements, home_setting, requirements};
-use crate::image::{Entry, ImageConfig, OwnersAsSeen, Rootfs};
+use crate::closure::{Level, Reason, Requirements, home_setting, ld_cache, requirements};
+use crate::image::{ImageConfig, OwnersAsSeen, Rootfs};
 use crate::observation::{Found, Header, Observation, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
 
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -34,7 +34,7 @@ struct Case {
     config: ImageConfig,
     observation: Observation,
     /// What the rootfs has, when it is to be a full one.
-    index: Option<FileTree<Entry>>,
+    index: Option<FileTree<crate::image::Entry>>,
 }
 
 impl Case {

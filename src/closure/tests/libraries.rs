@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::{Case, LOADER, RUNPATH, compile, elf};
-use crate::closure::{Level, Reason, ld_cache};
+use super::{Case, LOADER, RUNPATH, compile, elf, ld_cache};
+use crate::closure::{Level, Reason};
 use crate::observation::Operation;
 
 #[test]
