@@ -4,6 +4,8 @@
 use serde::Deserialize;
 
 const OWNER: &[u8] = b"FDO";
+/// More names than anybody would write for one library.
+const MAX_ALTERNATIVES: usize = 16;
 const TYPE: u32 = 0x407c_0c0a;
 
 /// One library that may be loaded: the first of these names that exists.
@@ -33,12 +35,9 @@ pub(super) fn parse(mut notes: &[u8], little_endian: bool, align: u64) -> Vec<Dl
         }
         let text = note.description.split(|&b| b == 0).next().unwrap_or_default();
         let declared: Vec<Declaration> = serde_json::from_slice(text).unwrap_or_default();
-        out.extend(
-            declared
-                .into_iter()
-                .filter(|d| d.priority.as_deref() != Some("suggested"))
-                .map(|d| Dlopen { sonames: d.soname.into_iter().map(String::into_bytes).collect() }),
-        );
+        out.extend(declared.into_iter().filter(|d| d.priority.as_deref() != Some("suggested")).map(|d| Dlopen {
+            sonames: d.soname.into_iter().take(MAX_ALTERNATIVES).map(String::into_bytes).collect(),
+        }));
     }
     out
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::{FileTree, ImagePath};
 use crate::closure::{ClosureError, Reason};
-use crate::image::{Entry, EntryKind, Rootfs};
+use crate::image::{Entry, EntryKind, Resolution, Rootfs};
 use crate::observation::Operation;
 
 /// Required paths with their reasons, and those of them whose own needs nobody has looked at yet.
@@ -23,26 +23,39 @@ impl<'a> Kept<'a> {
     /// Requires what is at the absolute `path`; a link there is required as a link. Returns where that is without
     /// directory links; `None`, and nothing is required, when the rootfs has nothing there that an image can hold.
     pub(super) fn require(&mut self, path: &[u8], reason: Reason) -> Result<Option<ImagePath>, ClosureError> {
+        if let Some((known, reasons)) = ImagePath::parse(path).ok().and_then(|path| {
+            let reasons = self.paths.get_mut(&path)?;
+            Some((path, reasons))
+        }) {
+            reasons.insert(reason);
+            return Ok(Some(known));
+        }
         let walk = self.rootfs.resolve(path, false)?;
+        let is_present = walk.entry.as_ref().is_some_and(can_ship);
+        // A dangling link stays as it is, with what exists of its way: the application may create the rest.
+        if !is_present && !matches!(reason, Reason::Link(_)) {
+            return Ok(None);
+        }
         let way = match &reason {
             Reason::Access(_) => Reason::Access(Operation::Traverse),
             Reason::ProbeTool | Reason::Link(_) => reason.clone(),
             _ => Reason::Parent,
         };
-        let present = walk.entry.filter(|entry| !matches!(entry.kind, EntryKind::Socket));
-        // A dangling link stays as it is, with what exists of its way: the application may create the rest.
-        if present.is_none() && !matches!(reason, Reason::Link(_)) {
-            return Ok(None);
-        }
         for left in directories_left(path) {
-            self.require(left, way.clone())?;
+            let walk = self.rootfs.resolve(left, false)?;
+            self.take(walk, &way, way.clone())?;
         }
+        self.take(walk, &way, reason)
+    }
+
+    /// Puts in the links of a walk with the reason `way`, and its end.
+    fn take(&mut self, walk: Resolution, way: &Reason, reason: Reason) -> Result<Option<ImagePath>, ClosureError> {
         for link in walk.links {
             if let Some(entry) = self.rootfs.lookup(&link)? {
                 self.insert(link, entry, way.clone());
             }
         }
-        let Some(entry) = present else { return Ok(None) };
+        let Some(entry) = walk.entry.filter(can_ship) else { return Ok(None) };
         self.insert(walk.end.clone(), entry, reason);
         Ok(Some(walk.end))
     }
@@ -65,7 +78,7 @@ impl<'a> Kept<'a> {
         self.pending.pop_front()
     }
 
-    /// Whether every needs were looked at.
+    /// Whether all needs were looked at.
     pub(super) fn is_settled(&self) -> bool {
         self.pending.is_empty()
     }
@@ -98,6 +111,11 @@ impl<'a> Kept<'a> {
             self.pending.push_back((path, entry));
         }
     }
+}
+
+/// Whether a layer can hold it.
+fn can_ship(entry: &Entry) -> bool {
+    !matches!(entry.kind, EntryKind::Socket)
 }
 
 /// The parts of `path` before each `..` in it: directories that are entered only to be left again, but without which

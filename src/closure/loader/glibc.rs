@@ -1,5 +1,6 @@
 //! Where glibc's loader looks for a library (`ld.so(8)`; glibc 2.36, elf/dl-load.c, `_dl_map_object`).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::closure::ClosureError;
@@ -93,11 +94,13 @@ impl Loader<'_> {
         lists.extend(library_path.map(|list| (&process.objects[0], list.as_bytes(), &b":;"[..])));
         lists.extend(object.elf.runpath.as_deref().map(|list| (object, list, &b":"[..])));
 
-        let mut directories = Vec::new();
+        let mut directories: Vec<Vec<u8>> = Vec::new();
+        let mut seen = BTreeSet::new();
         for (owner, list, separators) in lists {
             for directory in split(list, separators) {
                 let expanded = expand_glibc(directory, owner.origin(), process.arch).unwrap_or_default();
-                directories.extend(expanded.iter().map(|directory| self.execution.absolute(directory)));
+                let absolute = expanded.iter().map(|directory| self.execution.absolute(directory));
+                directories.extend(absolute.filter(|directory| seen.insert(directory.clone())));
             }
         }
         directories

@@ -23,6 +23,8 @@ use crate::image::Rootfs;
 
 /// The name under which glibc's `pthread_exit` and `pthread_cancel` load what they need to unwind a thread.
 const UNWINDER: &[u8] = b"libgcc_s.so.1";
+/// How long a path can be, in bytes with the NUL (limits.h).
+const PATH_MAX: usize = 4096;
 
 /// The loaders of a rootfs: their configuration, and what was found with it so far.
 pub(super) struct Loader<'a> {
@@ -286,6 +288,10 @@ impl<'a> Loader<'a> {
 
     /// The library at `path`, if there is one for this architecture.
     fn check(&self, contents: &mut Contents, path: &[u8], arch: Arch) -> Result<Option<Find>, ClosureError> {
+        // What is longer the kernel does not open.
+        if path.len() >= PATH_MAX {
+            return Ok(None);
+        }
         let walk = self.rootfs.resolve(path, true)?;
         if !walk.entry.is_some_and(|entry| entry.is_file()) {
             return Ok(None);

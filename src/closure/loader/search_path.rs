@@ -21,40 +21,55 @@ pub(super) fn split<'a>(list: &'a [u8], separators: &'static [u8]) -> impl Itera
 /// distribution and the processor, so there can be several results, the likeliest first. `None` when `$ORIGIN` is not
 /// known.
 pub(super) fn expand_glibc(text: &[u8], origin: Option<&[u8]>, arch: Arch) -> Option<Vec<Vec<u8>>> {
-    let Some((before, name, after)) = next_token(text, &["ORIGIN", "LIB", "PLATFORM"]) else {
-        return Some(vec![text.to_vec()]);
-    };
-    let values: Vec<Vec<u8>> = match name {
-        "ORIGIN" => vec![origin?.to_vec()],
-        "LIB" => library_directories(arch).into_iter().map(String::into_bytes).collect(),
-        _ => platforms(arch).iter().map(|name| name.as_bytes().to_vec()).collect(),
-    };
-    let tails = expand_glibc(after, origin, arch)?;
-    Some(values.iter().flat_map(|value| tails.iter().map(move |tail| [before, value, tail].concat())).collect())
+    let mut results = vec![match origin {
+        Some(origin) => replace(text, "ORIGIN", origin),
+        None if next_token(text, "ORIGIN").is_some() => return None,
+        None => text.to_vec(),
+    }];
+    let libraries = library_directories(arch);
+    let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
+    for (name, values) in [("LIB", &libraries[..]), ("PLATFORM", platforms(arch))] {
+        // One value holds for all places in a text.
+        if next_token(text, name).is_some() {
+            let replaced =
+                |text: &Vec<u8>| values.iter().map(|v| replace(text, name, v.as_bytes())).collect::<Vec<_>>();
+            results = results.iter().flat_map(replaced).collect();
+        }
+    }
+    Some(results)
 }
 
 /// Replaces musl's `$ORIGIN`. `None` when there is any other `$`: musl then ignores the whole list.
 pub(super) fn expand_musl(list: &[u8], origin: Option<&[u8]>) -> Option<Vec<u8>> {
-    let Some((before, _, after)) = next_token(list, &["ORIGIN"]) else {
-        return (!list.contains(&b'$')).then(|| list.to_vec());
-    };
-    if before.contains(&b'$') {
+    if replace(list, "ORIGIN", b"").contains(&b'$') {
         return None;
     }
-    Some([before, origin?, &expand_musl(after, origin)?].concat())
+    match origin {
+        Some(origin) => Some(replace(list, "ORIGIN", origin)),
+        None => (!list.contains(&b'$')).then(|| list.to_vec()),
+    }
 }
 
-/// Splits at the first `$NAME` or `${NAME}`.
-fn next_token<'a>(text: &'a [u8], names: &[&'static str]) -> Option<(&'a [u8], &'static str, &'a [u8])> {
+fn replace(mut text: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    while let Some((before, after)) = next_token(text, name) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(value);
+        text = after;
+    }
+    out.extend_from_slice(text);
+    out
+}
+
+/// What is before and after the first `$NAME` or `${NAME}`.
+fn next_token<'a>(text: &'a [u8], name: &str) -> Option<(&'a [u8], &'a [u8])> {
     (0..text.len()).filter(|&at| text[at] == b'$').find_map(|at| {
         let rest = &text[at + 1..];
-        names.iter().find_map(|name| {
-            let after = match rest.strip_prefix(b"{") {
-                Some(braced) => braced.strip_prefix(name.as_bytes())?.strip_prefix(b"}")?,
-                None => rest.strip_prefix(name.as_bytes())?,
-            };
-            Some((&text[..at], *name, after))
-        })
+        let after = match rest.strip_prefix(b"{") {
+            Some(braced) => braced.strip_prefix(name.as_bytes())?.strip_prefix(b"}")?,
+            None => rest.strip_prefix(name.as_bytes())?,
+        };
+        Some((&text[..at], after))
     })
 }
 
@@ -177,6 +192,7 @@ mod tests {
             ("$ORIGIN/../lib", vec!["/app/bin/../lib"]),
             ("${ORIGIN}", vec!["/app/bin"]),
             ("/x/$LIB", vec!["/x/lib/x86_64-linux-gnu", "/x/lib64", "/x/lib"]),
+            ("$LIB/$LIB", vec!["lib/x86_64-linux-gnu/lib/x86_64-linux-gnu", "lib64/lib64", "lib/lib"]),
             ("/x/$PLATFORM/y", vec!["/x/x86_64/y", "/x/haswell/y", "/x/xeon_phi/y"]),
             ("/x/$OTHER/${ORIGIN", vec!["/x/$OTHER/${ORIGIN"]),
         ] {
