@@ -53,6 +53,9 @@ pub struct SlimArgs {
     /// Write the image although nobody tried whether it works
     #[arg(long)]
     pub no_verify: bool,
+    /// Walk a directory or the host for its size, which takes time
+    #[arg(long)]
+    pub measure_source: bool,
     /// Also write the trace of the run
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

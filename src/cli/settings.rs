@@ -9,10 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::base::{Epoch, ImagePath, env_vars};
 use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
 use crate::cli::interrupt;
-use crate::closure::Level;
-use crate::image::{Platform, Source};
+use crate::image::Source;
 use crate::observation::Overrides;
-use crate::pipeline::{Environment, Outputs, SideFiles};
+use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
 use crate::probe::Spec;
 use crate::sandbox::{CapabilitySet, Network, Volume};
 use crate::select::Rules;
@@ -35,18 +34,36 @@ impl Context {
     }
 }
 
-/// A source by its name.
-pub fn source(text: &str) -> Result<Source> {
-    Ok(text.parse()?)
+/// What is opened, by its name.
+pub fn input(source: &str, platform: Option<&str>) -> Result<Input> {
+    Ok(Input { source: source.parse()?, platform: platform.map(str::parse).transpose()? })
 }
 
-/// A platform by its name.
-pub fn platform(text: Option<&str>) -> Result<Option<Platform>> {
-    Ok(text.map(str::parse).transpose()?)
+/// How the application in `input` is run and exercised. `command` is what stands after the two dashes.
+pub fn trial(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Vec<String>) -> Result<Trial> {
+    Ok(Trial { run: run(args, probe_args, &input.source, command)?, probes: probes(probe_args, args)? })
 }
 
-/// How the application is run. `command` is what stands after the two dashes.
-pub fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>) -> Result<Settings> {
+/// What image is made, and where it goes.
+pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
+    Ok(Order {
+        level: select.level.parse()?,
+        rules: Rules {
+            keep: select.keep.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+            drop: select.drop.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+            force_drop: select.force_drop,
+        },
+        outputs: Outputs {
+            destinations: output.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?,
+            tags: output.tag.clone(),
+        },
+        side_files: SideFiles { trace: None, lock: output.lock.clone() },
+        epoch: epoch()?,
+        measure_source: false,
+    })
+}
+
+fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>) -> Result<Settings> {
     let working_dir = match (&args.workdir, source) {
         (Some(dir), _) => Some(dir.clone()),
         (None, Source::Host) => Some(current_dir()?),
@@ -77,7 +94,7 @@ pub fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<Str
 }
 
 /// How the application is exercised: the probes of `--probe`, `--http` and `--exec`, in this order.
-pub fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
+fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     if args.no_probe {
         return Ok(Choice::Nothing);
     }
@@ -88,25 +105,8 @@ pub fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port })
 }
 
-/// What is kept.
-pub fn selection(args: &SelectArgs) -> Result<(Level, Rules)> {
-    let rules = Rules {
-        keep: args.keep.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
-        drop: args.drop.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
-        force_drop: args.force_drop,
-    };
-    Ok((args.level.parse()?, rules))
-}
-
-/// Where results go.
-pub fn outputs(args: &OutputArgs, trace: Option<PathBuf>) -> Result<(Outputs, SideFiles)> {
-    let destinations = args.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?;
-    let outputs = Outputs { destinations, tags: args.tag.clone() };
-    Ok((outputs, SideFiles { trace, lock: args.lock.clone() }))
-}
-
 /// SOURCE_DATE_EPOCH, when it is set.
-pub fn epoch() -> Result<Option<Epoch>> {
+fn epoch() -> Result<Option<Epoch>> {
     match env::var(env_vars::SOURCE_DATE_EPOCH) {
         Ok(text) if !text.is_empty() => {
             let parsed = text.parse().with_context(|| format!("{} cannot be used", env_vars::SOURCE_DATE_EPOCH))?;

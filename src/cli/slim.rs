@@ -7,25 +7,15 @@ use anyhow::Result;
 use crate::cli::args::SlimArgs;
 use crate::cli::output;
 use crate::cli::settings::{self, Context};
-use crate::pipeline::{self, SlimSettings};
+use crate::pipeline;
 
 /// Everything: an image in, a small image out.
 pub fn run(context: &Context, args: SlimArgs) -> Result<ExitCode> {
-    let source = settings::source(&args.source)?;
-    let (level, rules) = settings::selection(&args.select)?;
-    let (outputs, side_files) = settings::outputs(&args.output, args.trace)?;
-    let wanted = SlimSettings {
-        platform: settings::platform(args.run.platform.as_deref())?,
-        run: settings::run(&args.run, &args.probe, &source, args.command)?,
-        probes: settings::probes(&args.probe, &args.run)?,
-        source,
-        level,
-        rules,
-        verify: !args.no_verify,
-        outputs,
-        side_files,
-        epoch: settings::epoch()?,
-    };
-    let ending = pipeline::slim(&context.enter()?, wanted)?;
+    let input = settings::input(&args.source, args.run.platform.as_deref())?;
+    let trial = settings::trial(&args.run, &args.probe, &input, args.command)?;
+    let mut order = settings::order(&args.select, &args.output)?;
+    order.side_files.trace = args.trace;
+    order.measure_source = args.measure_source;
+    let ending = pipeline::slim(&context.enter()?, &input, &trial, &order, !args.no_verify)?;
     output::finish(context, args.format, ending)
 }

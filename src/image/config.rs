@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{Epoch, ImagePath};
+use crate::base::{Digest, Epoch, ImagePath};
 
 /// The PATH that Docker gives an application whose image sets none.
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -153,6 +153,11 @@ impl ImageConfig {
     /// When the image was made, if it says so in a form that can be read.
     pub fn created(&self) -> Option<Epoch> {
         Epoch::from_rfc3339(self.0["created"].as_str()?).ok()
+    }
+
+    /// The digest of the document as [`ImageConfig::to_bytes`] writes it, which container tools call the image ID.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
     }
 
     /// The document as compact JSON in the order in which its keys stand.

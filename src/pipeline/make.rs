@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::assemble::{self, Layer};
-use crate::base::{Digest, Epoch, ImagePath};
-use crate::closure::{self, Level, Requirements};
+use crate::base::ImagePath;
+use crate::closure::{self, Requirements};
 use crate::image::{self, Base, ImageConfig, Limits, Rootfs};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::publish::{Outputs, SideFiles};
+use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
-use crate::report::{Output, Verification, VerificationStatus};
-use crate::select::{self, Manifest, Rules};
+use crate::report::Verification;
+use crate::select::{self, Manifest};
 use crate::session::{self, Run, Settings, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
@@ -24,14 +24,8 @@ pub struct Making<'a> {
     pub environment: &'a Environment,
     /// The base.
     pub base: &'a Base,
-    /// How far to go beyond what was used.
-    pub level: Level,
-    /// What the user wants kept or dropped.
-    pub rules: &'a Rules,
-    /// The time that is written instead of the base's.
-    pub epoch: Option<Epoch>,
-    /// Where it goes.
-    pub outputs: &'a Outputs,
+    /// The rules.
+    pub order: &'a Order,
 }
 
 /// How the result is tried: as the base was.
@@ -59,13 +53,6 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
-impl Made {
-    /// The digest of the config, which container tools call the image ID.
-    pub fn config_digest(&self) -> Digest {
-        Digest::of(&self.config.to_bytes())
-    }
-}
-
 impl Making<'_> {
     /// Chooses, assembles and, with a `proof`, tries and repairs.
     pub fn make(
@@ -86,14 +73,7 @@ impl Making<'_> {
                     verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
                 }
                 made.failures = explain(&verdict, &again);
-                made.verification = Verification {
-                    status: match made.failures.is_empty() {
-                        true => VerificationStatus::Passed,
-                        false => VerificationStatus::Failed,
-                    },
-                    repaired: repairs.len(),
-                    reason: made.failures.first().and_then(|f| f.lines().next()).map(String::from),
-                };
+                made.verification = verification_of(&made.failures, repairs.len());
                 return Ok(made);
             }
             repairs.extend(added);
@@ -109,12 +89,12 @@ impl Making<'_> {
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
         let (required, manifest) = clock.time("select", || -> Result<_, PipelineError> {
-            let required = closure::requirements(rootfs, config, observation, self.level, repairs)?;
-            let manifest = select::select(rootfs, &required, self.rules, observation)?;
+            let required = closure::requirements(rootfs, config, observation, self.order.level, repairs)?;
+            let manifest = select::select(rootfs, &required, &self.order.rules, observation)?;
             Ok((required, manifest))
         })?;
         let scratch = self.environment.store().temp_file()?;
-        let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.epoch, scratch))?;
+        let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.order.epoch, scratch))?;
         let config = self.config(observation, &required, &layer)?;
         let warnings = required.warnings.iter().chain(&manifest.warnings).cloned().collect();
         Ok(Made { warnings, manifest, layer, config, verification: Verification::default(), failures: Vec::new() })
@@ -127,7 +107,7 @@ impl Making<'_> {
         layer: &Layer,
     ) -> Result<ImageConfig, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
-        let created = assemble::created(config, self.epoch);
+        let created = assemble::created(config, self.order.epoch);
         let overrides = &observation.header.overrides;
         let (name, digest) = (self.base.name.as_deref(), self.base.manifest_digest.as_ref());
         let mut slim = assemble::slim_config(config, overrides, name, digest, &layer.diff_id, created);
@@ -146,18 +126,6 @@ impl Making<'_> {
         let verdict = judge(proof.traced, self.base, &again, &rootfs)?;
         scratch.remove()?;
         Ok((verdict, again))
-    }
-
-    /// Writes the image to all destinations, and what else was asked for.
-    pub fn publish(
-        &self,
-        made: &Made,
-        observation: &Observation,
-        side_files: &SideFiles,
-    ) -> Result<Vec<Output>, PipelineError> {
-        let mut outputs = self.outputs.publish(&made.layer, &made.config, &made.manifest)?;
-        outputs.extend(side_files.write(observation, Some(&made.manifest))?);
-        Ok(outputs)
     }
 }
 

@@ -10,6 +10,5 @@ mod run;
 
 pub use environment::Environment;
 pub use error::PipelineError;
-pub use make::{Made, Making};
 pub use publish::{Outputs, SideFiles};
-pub use run::{BuildSettings, Ending, SlimSettings, TraceSettings, VerifySettings, build, slim, trace, verify};
+pub use run::{Ending, Input, Order, Trial, build, slim, trace, verify};

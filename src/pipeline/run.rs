@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::Epoch;
 use crate::closure::Level;
-use crate::image::{Base, Platform, Source};
+use crate::image::{Base, Platform, Rootfs, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::make::{Made, Making, Proof, explain, judge, unstable};
@@ -13,7 +13,7 @@ use crate::pipeline::{Environment, PipelineError};
 use crate::report::{
     ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
 };
-use crate::select::{Rules, measure};
+use crate::select::{self, Rules, Totals};
 use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
 
 /// How a command ended that did not break: with its report, and with what stopped it when a gate failed.
@@ -25,52 +25,24 @@ pub struct Ending {
     pub failures: Vec<String>,
 }
 
-/// What `slim` needs to know.
-pub struct SlimSettings {
-    /// What is made small.
+/// What is opened.
+pub struct Input {
+    /// Where it is.
     pub source: Source,
-    /// Which image of several.
+    /// Which image of several; this machine's when absent.
     pub platform: Option<Platform>,
+}
+
+/// How an application is run and exercised.
+pub struct Trial {
     /// How it is run.
     pub run: Settings,
     /// How it is exercised.
     pub probes: Choice,
-    /// How far to go beyond what was used.
-    pub level: Level,
-    /// What the user wants kept or dropped.
-    pub rules: Rules,
-    /// Whether the result is tried.
-    pub verify: bool,
-    /// Where the image goes.
-    pub outputs: Outputs,
-    /// What else is written.
-    pub side_files: SideFiles,
-    /// The time that is written instead of the base's.
-    pub epoch: Option<Epoch>,
 }
 
-/// What `trace` needs to know.
-pub struct TraceSettings {
-    /// What is run.
-    pub source: Source,
-    /// Which image of several.
-    pub platform: Option<Platform>,
-    /// How it is run.
-    pub run: Settings,
-    /// How it is exercised.
-    pub probes: Choice,
-    /// The trace to write.
-    pub output: PathBuf,
-}
-
-/// What `build` needs to know.
-pub struct BuildSettings {
-    /// What was traced.
-    pub source: Source,
-    /// Which image of several.
-    pub platform: Option<Platform>,
-    /// The traces, at least one.
-    pub observation: Observation,
+/// What image is made, and where it goes.
+pub struct Order {
     /// How far to go beyond what was used.
     pub level: Level,
     /// What the user wants kept or dropped.
@@ -81,165 +53,191 @@ pub struct BuildSettings {
     pub side_files: SideFiles,
     /// The time that is written instead of the base's.
     pub epoch: Option<Epoch>,
+    /// Whether a lazy source is walked for its size.
+    pub measure_source: bool,
 }
 
-/// What `verify` needs to know.
-pub struct VerifySettings {
-    /// The small image.
-    pub slim: Source,
-    /// What it was made from.
-    pub against: Source,
-    /// How both are run.
-    pub run: Settings,
-    /// How both are exercised.
-    pub probes: Choice,
-    /// Which image of several.
-    pub platform: Option<Platform>,
-}
-
-/// Everything: runs the source, makes a small image from what was used, tries it, writes it.
-pub fn slim(environment: &Environment, settings: SlimSettings) -> Result<Ending, PipelineError> {
-    settings.outputs.check()?;
-    settings.side_files.check()?;
+/// Everything: runs the source, makes a small image from what was used, tries it when `verify` says so, writes it.
+pub fn slim(
+    environment: &Environment,
+    input: &Input,
+    trial: &Trial,
+    order: &Order,
+    verify: bool,
+) -> Result<Ending, PipelineError> {
+    order.check()?;
     let mut clock = Clock::default();
-    let base = clock.time("unpack", || environment.open(&settings.source, settings.platform.as_ref()))?;
-    let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
-    let mut summary = summary_of(&traced.observation);
+    let base = open(environment, input, &mut clock)?;
+    let traced = observe(environment, &base, trial, &mut clock)?;
     let failures = traced.failures();
     if !failures.is_empty() {
-        summary.phases = clock.phases();
-        return Ok(Ending { summary, failures });
+        return Ok(Ending { summary: summary_of(&traced.observation, &clock), failures });
     }
-    let making = Making {
-        environment,
-        base: &base,
-        level: settings.level,
-        rules: &settings.rules,
-        epoch: settings.epoch,
-        outputs: &settings.outputs,
-    };
-    let proof = settings.verify.then_some(Proof { settings: &settings.run, traced: &traced });
-    let made = making.make(&traced.observation, proof, &mut clock)?;
-    finish(summary, making, made, &traced.observation, &settings.side_files, clock)
+    let proof = verify.then_some(Proof { settings: &trial.run, traced: &traced });
+    make(environment, &base, &traced.observation, order, proof, clock)
 }
 
-/// Runs the source and writes the trace; the trace of a run whose probes failed is not written.
-pub fn trace(environment: &Environment, settings: TraceSettings) -> Result<Ending, PipelineError> {
-    let side_files = SideFiles { trace: Some(settings.output), lock: None };
+/// Runs the source and writes the trace to `output`; the trace of a run whose probes failed is not written.
+pub fn trace(
+    environment: &Environment,
+    input: &Input,
+    trial: &Trial,
+    output: PathBuf,
+) -> Result<Ending, PipelineError> {
+    let side_files = SideFiles { trace: Some(output), lock: None };
     side_files.check()?;
     let mut clock = Clock::default();
-    let base = clock.time("unpack", || environment.open(&settings.source, settings.platform.as_ref()))?;
-    let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
-    let mut summary = summary_of(&traced.observation);
+    let base = open(environment, input, &mut clock)?;
+    let traced = observe(environment, &base, trial, &mut clock)?;
+    let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
     if failures.is_empty() {
         summary.outputs = side_files.write(&traced.observation, None)?;
     }
-    summary.phases = clock.phases();
     Ok(Ending { summary, failures })
 }
 
-/// Makes an image from traces that were made before.
-pub fn build(environment: &Environment, settings: BuildSettings) -> Result<Ending, PipelineError> {
-    settings.outputs.check()?;
-    settings.side_files.check()?;
+/// Makes an image from an observation that was made before.
+pub fn build(
+    environment: &Environment,
+    input: &Input,
+    observation: &Observation,
+    order: &Order,
+) -> Result<Ending, PipelineError> {
+    order.check()?;
     let mut clock = Clock::default();
-    let base = clock.time("unpack", || environment.open(&settings.source, settings.platform.as_ref()))?;
-    let observation = settings.observation;
+    let base = open(environment, input, &mut clock)?;
     if observation.header.source_digest != base.digest {
         return Err(PipelineError::OtherSource {
-            trace: observation.header.source,
+            trace: observation.header.source.clone(),
             source_name: base.reference.clone(),
         });
     }
-    let making = Making {
-        environment,
-        base: &base,
-        level: settings.level,
-        rules: &settings.rules,
-        epoch: settings.epoch,
-        outputs: &settings.outputs,
-    };
-    let made = making.make(&observation, None, &mut clock)?;
-    finish(summary_of(&observation), making, made, &observation, &settings.side_files, clock)
+    make(environment, &base, observation, order, None, clock)
 }
 
 /// Runs the same probes on a small image and on its source.
-pub fn verify(environment: &Environment, settings: VerifySettings) -> Result<Ending, PipelineError> {
+pub fn verify(
+    environment: &Environment,
+    slim: &Input,
+    against: &Input,
+    trial: &Trial,
+) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
-    let base = clock.time("unpack", || environment.open(&settings.against, settings.platform.as_ref()))?;
-    let slim = clock.time("unpack", || environment.open(&settings.slim, settings.platform.as_ref()))?;
-    let traced = observe(environment, &base, &settings.run, &settings.probes, &mut clock)?;
-    let mut summary = summary_of(&traced.observation);
+    let base = open(environment, against, &mut clock)?;
+    let slim = open(environment, slim, &mut clock)?;
+    let traced = observe(environment, &base, trial, &mut clock)?;
     let mut failures = traced.failures();
+    let mut verification = Verification::default();
     if failures.is_empty() {
-        let subject = Subject::of(&slim);
-        let run = Settings { exact: true, ..settings.run.clone() };
-        let again = clock.time("verify", || session::run(environment.store(), &subject, &run, traced.replay()))?;
-        let mut judged = judge(&traced, &base, &again, &slim.rootfs)?;
-        if !judged.differences.is_empty() {
-            let proof = Proof { settings: &settings.run, traced: &traced };
-            judged.forgive(&clock.time("verify", || unstable(environment, &base, proof))?);
-        }
-        failures = explain(&judged, &again);
-        summary.image = Some(ImageSummary { size: size(measure(&slim.rootfs)?), digest: slim.digest, diff_id: None });
-        summary.verify = Verification {
-            status: if failures.is_empty() { VerificationStatus::Passed } else { VerificationStatus::Failed },
-            repaired: 0,
-            reason: failures.first().map(|f| f.lines().next().unwrap_or_default().to_owned()),
-        };
+        failures = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
+        verification = verification_of(&failures, 0);
     }
-    summary.source = Some(size(measure(&base.rootfs)?));
-    summary.phases = clock.phases();
+    let image = ImageSummary { size: size_of(&slim.rootfs, false)?, digest: slim.digest, diff_id: None };
+    Ok(Ending {
+        summary: Summary {
+            source: size_of(&base.rootfs, false)?,
+            image: Some(image),
+            verify: verification,
+            ..summary_of(&traced.observation, &clock)
+        },
+        failures,
+    })
+}
+
+/// What is wrong with `slim` beside `base`; empty when nothing is.
+fn hold_against(
+    environment: &Environment,
+    slim: &Base,
+    base: &Base,
+    trial: &Trial,
+    traced: &Run,
+) -> Result<Vec<String>, PipelineError> {
+    let run = Settings { exact: true, ..trial.run.clone() };
+    let again = session::run(environment.store(), &Subject::of(slim), &run, traced.replay())?;
+    let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
+    if !verdict.differences.is_empty() {
+        verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
+    }
+    Ok(explain(&verdict, &again))
+}
+
+/// How a verification ended that found `failures` and had to add `repaired` paths.
+pub(super) fn verification_of(failures: &[String], repaired: usize) -> Verification {
+    let reason = failures.first().and_then(|f| f.lines().next()).map(String::from);
+    let status = if failures.is_empty() { VerificationStatus::Passed } else { VerificationStatus::Failed };
+    Verification { status, repaired, reason }
+}
+
+fn open(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
+    clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))
+}
+
+fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
+    let exercise = Exercise::Choose(&trial.probes);
+    Ok(clock.time("trace", || session::run(environment.store(), &Subject::of(base), &trial.run, exercise))?)
+}
+
+/// The second half of `slim`, and all of `build`.
+fn make(
+    environment: &Environment,
+    base: &Base,
+    observation: &Observation,
+    order: &Order,
+    proof: Option<Proof<'_>>,
+    mut clock: Clock,
+) -> Result<Ending, PipelineError> {
+    let Made { manifest, layer, config, verification, failures, warnings } =
+        Making { environment, base, order }.make(observation, proof, &mut clock)?;
+    let mut outputs = Vec::new();
+    if failures.is_empty() {
+        outputs = clock.time("publish", || -> Result<_, PipelineError> {
+            let mut outputs = order.outputs.publish(&layer, &config, &manifest)?;
+            outputs.extend(order.side_files.write(observation, Some(&manifest))?);
+            Ok(outputs)
+        })?;
+    }
+    let mut summary = summary_of(observation, &clock);
+    summary.source = size_of(&base.rootfs, order.measure_source)?;
+    summary.image = Some(ImageSummary {
+        size: Some(size(manifest.totals())),
+        digest: Some(config.digest()),
+        diff_id: Some(layer.diff_id),
+    });
+    summary.verify = verification;
+    summary.warnings.extend(warnings);
+    summary.outputs = outputs;
     Ok(Ending { summary, failures })
 }
 
-fn observe(
-    environment: &Environment,
-    base: &Base,
-    run: &Settings,
-    probes: &Choice,
-    clock: &mut Clock,
-) -> Result<Run, PipelineError> {
-    Ok(clock.time("trace", || session::run(environment.store(), &Subject::of(base), run, Exercise::Choose(probes)))?)
+impl Order {
+    /// Whether everything can be written, as far as that can be known beforehand.
+    fn check(&self) -> Result<(), PipelineError> {
+        self.outputs.check()?;
+        self.side_files.check()
+    }
 }
 
-fn finish(
-    mut summary: Summary,
-    making: Making<'_>,
-    made: Made,
-    observation: &Observation,
-    side_files: &SideFiles,
-    mut clock: Clock,
-) -> Result<Ending, PipelineError> {
-    if let Some(entries) = making.base.rootfs.entries() {
-        summary.source = Some(size(crate::select::Totals::of(entries.iter().map(|(_, e)| e))));
-    }
-    summary.warnings.extend(made.warnings.iter().cloned());
-    summary.verify = made.verification.clone();
-    summary.image = Some(ImageSummary {
-        size: size(made.manifest.totals()),
-        digest: Some(made.config_digest()),
-        diff_id: Some(made.layer.diff_id),
-    });
-    if made.failures.is_empty() {
-        summary.outputs = clock.time("publish", || making.publish(&made, observation, side_files))?;
-    }
-    summary.phases = clock.phases();
-    Ok(Ending { summary, failures: made.failures })
-}
-
-fn summary_of(observation: &Observation) -> Summary {
+fn summary_of(observation: &Observation, clock: &Clock) -> Summary {
     let (passed, failed) = observation.header.transcript.tally();
     Summary {
         schema_version: SCHEMA_VERSION,
         probes: ProbeTally { passed, failed },
         sandbox: SandboxSummary { rung: observation.header.rung.clone() },
+        phases: clock.phases(),
         warnings: observation.header.warnings.clone(),
         ..Default::default()
     }
 }
 
-fn size(totals: crate::select::Totals) -> Size {
+/// The size of a rootfs where it is known, or when it is to be `walked` for it.
+fn size_of(rootfs: &Rootfs, walked: bool) -> Result<Option<Size>, PipelineError> {
+    match rootfs.entries().is_some() || walked {
+        true => Ok(Some(size(select::measure(rootfs)?))),
+        false => Ok(None),
+    }
+}
+
+fn size(totals: Totals) -> Size {
     Size { bytes: totals.bytes, files: totals.files }
 }

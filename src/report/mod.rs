@@ -52,9 +52,9 @@ pub struct Size {
 /// The small image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImageSummary {
-    /// Its regular files.
+    /// Its regular files; `None` for a directory that was not walked.
     #[serde(flatten)]
-    pub size: Size,
+    pub size: Option<Size>,
     /// The digest of its config, which container tools call the image ID.
     pub digest: Option<Digest>,
     /// The digest of its layer, uncompressed; `None` for an image that was not made here.

@@ -2,20 +2,20 @@
 
 use std::io::{self, Write};
 
-use crate::report::{Summary, VerificationStatus, human_bytes};
+use crate::report::{Size, Summary, VerificationStatus, human_bytes};
 
 /// Writes a few lines: how small it became, whether it works, where it is.
 pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     if let Some(image) = &summary.image {
-        let size = |bytes, files| format!("{} in {files} files", human_bytes(bytes));
-        let small = size(image.size.bytes, image.size.files);
-        match summary.source {
-            Some(source) if image.size.bytes > 0 => {
-                let factor = source.bytes as f64 / image.size.bytes as f64;
-                let before = size(source.bytes, source.files);
-                writeln!(out, "image    {small}; the source has {before} ({factor:.1} times as much)")?;
+        let size = |size: Size| format!("{} in {} files", human_bytes(size.bytes), size.files);
+        match (image.size, summary.source) {
+            (Some(small), Some(source)) if small.bytes > 0 => {
+                let factor = source.bytes as f64 / small.bytes as f64;
+                let (small, source) = (size(small), size(source));
+                writeln!(out, "image    {small}; the source has {source} ({factor:.1} times as much)")?;
             }
-            _ => writeln!(out, "image    {small}")?,
+            (Some(small), _) => writeln!(out, "image    {}", size(small))?,
+            (None, _) => {}
         }
         if let Some(diff_id) = image.diff_id {
             writeln!(out, "diff id  {diff_id}")?;

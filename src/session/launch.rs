@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{ImagePath, escape_bytes};
-use crate::image::{DEFAULT_PATH, ImageConfig};
+use crate::image::{DEFAULT_PATH, ImageConfig, Rootfs, RootfsError};
 use crate::observation::Overrides;
 
 /// The process that a container runtime would start.
@@ -69,6 +69,35 @@ impl Launch {
             user: overrides.user.as_deref().or(config.user()).unwrap_or_default().to_owned(),
             stop_signal: config.stop_signal().unwrap_or("SIGTERM").to_owned(),
         })
+    }
+
+    /// Replaces a command that is looked up along PATH, or from the working directory, by its absolute path, here and in
+    /// `overrides`: a directory or the host has no config of its own, and the result is to start the same file
+    /// whatever its PATH. A command that is not there stays as it is; starting it tells.
+    pub fn make_absolute(&mut self, rootfs: &Rootfs, overrides: &mut Overrides) -> Result<(), RootfsError> {
+        let command = self.argv[0].as_str();
+        let candidates: Vec<String> = if command.contains('/') {
+            vec![format!("{}/{command}", self.working_dir)]
+        } else {
+            let path = self.variable("PATH").unwrap_or_default();
+            path.split(':').map(|directory| format!("{directory}/{command}")).collect()
+        };
+        if command.starts_with('/') {
+            return Ok(());
+        }
+        for candidate in candidates {
+            let Ok(path) = ImagePath::parse(&candidate) else { continue };
+            let entry = rootfs.resolve(path.as_bytes(), true)?.entry;
+            if entry.is_some_and(|entry| entry.is_file() && entry.mode & 0o111 != 0) {
+                self.argv[0] = path.to_string();
+                let list = overrides.entrypoint.as_mut().filter(|e| !e.is_empty()).or(overrides.cmd.as_mut());
+                if let Some(first) = list.and_then(|list| list.first_mut()) {
+                    first.clone_from(&self.argv[0]);
+                }
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The value of a variable.
@@ -145,6 +174,27 @@ mod tests {
         assert_eq!(launch.env, ["PATH=/bin", "A=9", "B=2", "C=3"]);
         assert_eq!(launch.variable("A"), Some("9"));
         assert_eq!((launch.user.as_str(), launch.stop_signal.as_str()), ("app", "SIGTERM"));
+    }
+
+    #[test]
+    fn a_command_of_a_directory_becomes_absolute() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("bin")).unwrap();
+        for (name, mode) in [("bin/tool", 0o755), ("run.sh", 0o755), ("bin/data", 0o644)] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+            std::fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let rootfs = Rootfs::lazy(dir.path(), std::sync::Arc::new(crate::image::OwnersAsSeen)).unwrap();
+        for (command, expected) in
+            [("tool", "/bin/tool"), ("./run.sh", "/run.sh"), ("data", "data"), ("none", "none"), ("/x", "/x")]
+        {
+            let mut overrides = Overrides { cmd: Some(strings(&[command, "-x"])), ..Default::default() };
+            let mut launch = Launch::new(&ImageConfig::bare(), &overrides, &[], "rootfs:x").unwrap();
+            launch.make_absolute(&rootfs, &mut overrides).unwrap();
+            assert_eq!(launch.argv, [expected, "-x"]);
+            assert_eq!(overrides.cmd, Some(strings(&[expected, "-x"])));
+        }
     }
 
     #[test]

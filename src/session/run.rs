@@ -8,7 +8,7 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 
 use crate::base::Digest;
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
-use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION};
+use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{self, Choices, FilterInstruction, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper};
 use crate::session::launch::{Launch, LaunchError};
@@ -132,7 +132,8 @@ pub fn run(
     settings: &Settings,
     exercise: Exercise<'_>,
 ) -> Result<Run, SessionError> {
-    let (launch, user) = prepare(subject, settings)?;
+    let mut overrides = settings.overrides.clone();
+    let (launch, user) = prepare(subject, settings, &mut overrides)?;
     let stop_signal = match settings.stop_signal {
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
@@ -166,7 +167,7 @@ pub fn run(
             source: subject.source.into(),
             source_digest: subject.digest,
             command: launch.command(),
-            overrides: settings.overrides.clone(),
+            overrides,
             env_names: settings.env.iter().map(|v| v.split('=').next().unwrap_or_default().into()).collect(),
             rung: plan.rung.to_string(),
             gaps: recording.gaps.into_iter().chain(played.gaps).collect(),
@@ -183,8 +184,15 @@ pub fn run(
 }
 
 /// The process to start, and as whom.
-fn prepare(subject: &Subject<'_>, settings: &Settings) -> Result<(Launch, Credentials), SessionError> {
-    let mut launch = Launch::new(subject.config, &settings.overrides, &settings.env, subject.source)?;
+fn prepare(
+    subject: &Subject<'_>,
+    settings: &Settings,
+    overrides: &mut Overrides,
+) -> Result<(Launch, Credentials), SessionError> {
+    let mut launch = Launch::new(subject.config, overrides, &settings.env, subject.source)?;
+    if subject.digest.is_none() {
+        launch.make_absolute(subject.rootfs, overrides)?;
+    }
     let user = image::user(subject.rootfs, &launch.user)?;
     launch.default_variable("HOME", &user.home);
     launch.default_variable("HOSTNAME", HOSTNAME);
