@@ -115,6 +115,7 @@ fn detach(socket: &UnixStream) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
+    drop(null);
     let keep = socket.as_raw_fd() as u32;
     // SAFETY: closing what the parent had open is the purpose; objects of the parent's are never dropped here.
     unsafe {
