@@ -398,9 +398,12 @@ fn owners_are_told_from_outside() {
 
 /// Runs the scenario after this one, kills it, and looks for what is left.
 fn nothing_is_left_after_kill() {
+    let place = &Place::enter();
     let mut victim = Command::new("/proc/self/exe")
         .args(["scenario", "a_victim_of_kill"])
         .env("SCRIMP_TEST_VICTIM", "1")
+        // What a killed process cannot remove is removed with this place.
+        .env("TMPDIR", place.scratch.path())
         .stdout(CommandStdio::piped())
         .stdin(CommandStdio::piped())
         .spawn()
