@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod doctor;
 mod inspect;
 mod interrupt;
 mod output;
@@ -47,7 +48,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Build(args) => build::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),
         Command::Inspect(args) => inspect::run(&context, args),
-        Command::Doctor(_) => unreachable!(),
+        Command::Doctor(args) => doctor::run(&context, args),
     }
 }
 

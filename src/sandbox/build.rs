@@ -4,6 +4,7 @@
 //! is still in sight every source becomes a mount without a place; after `pivot_root`, when no path can lead out of
 //! the new root any more, each is put in its place.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,6 +31,9 @@ struct Prepared<'a> {
     is_dir: bool,
 }
 
+/// The source of a mount (when there is one), whether it is a directory, and what went less well than planned.
+type Source = (Option<OwnedFd>, bool, Option<String>);
+
 /// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
 /// Returns what could not be done and is not required, each a sentence.
 pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
@@ -44,14 +48,21 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
     let nowhere = None::<&str>;
     mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).during("make mounts private", "/")?;
 
+    // Before the stage covers `/`, or a bound `/` would show it.
+    let mut bound = BTreeMap::new();
+    for (number, mount) in plan.outside_mounts().enumerate() {
+        if let What::Bind { source, read_only } = &mount.what {
+            bound.insert(number, bind(source, *read_only));
+        }
+    }
     let stage = Stage::new()?;
     let root = match &plan.root {
         RootPlan::Overlay { lower, upper } => stage.overlay(lower, upper)?,
         RootPlan::Tmpfs => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e))?,
     };
     let mut prepared = Vec::new();
-    for mount in plan.outside_mounts() {
-        match stage.prepare(mount) {
+    for (number, mount) in plan.outside_mounts().enumerate() {
+        match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
             Ok((source, is_dir, warning)) => {
                 warnings.extend(warning);
                 prepared.push(Prepared { mount, source, is_dir });
@@ -77,6 +88,22 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(warnings)
+}
+
+/// Tries an overlay whose throw-away layer is `upper`, in a mount namespace of its own; for a process that ends after.
+pub fn try_overlay(lower: &Path, upper: &Upper) -> Result<(), Failure> {
+    unshare(CloneFlags::CLONE_NEWNS).during("make a mount namespace", "")?;
+    let stage = Stage::new()?;
+    let overlay = stage.overlay(lower, upper)?;
+    let written = through(&overlay).join("scrimp-writes");
+    std::fs::write(&written, b"x").during("write to an overlay of", lower.as_os_str().as_bytes())
+}
+
+/// Tries a fresh `/proc`; for a process that is the first in a PID namespace.
+pub fn try_proc() -> Result<(), Failure> {
+    mount_api::new_mount(c"proc", &[], NOSUID | NODEV | NOEXEC)
+        .map(drop)
+        .map_err(|e| refused("mount a fresh proc on", "/proc", e))
 }
 
 /// Makes the mounts that only process 1 of the sandbox can make; runs in that process.
@@ -136,18 +163,14 @@ impl Stage {
         self.path(&self.next.get().to_string())
     }
 
-    /// The source of one mount, whether it is a directory, and what went less well than planned.
-    fn prepare(&self, mount: &Mount) -> Result<(Option<OwnedFd>, bool, Option<String>), Failure> {
+    /// The source of one mount of the plan that is not a bind mount.
+    fn prepare(&self, mount: &Mount) -> Result<Source, Failure> {
         let at = mount.at.as_bytes();
         let new = |kind: &CStr, options: &[(&str, Option<&str>)], attributes: u64| {
             mount_api::new_mount(kind, options, attributes)
                 .map_err(|e| refused(&format!("mount a fresh {} on", kind.to_string_lossy()), at, e))
         };
         let source = match &mount.what {
-            What::Bind { source, read_only } => {
-                let is_dir = std::fs::metadata(source).during("find", source.as_os_str().as_bytes())?.is_dir();
-                return Ok((Some(clone(source, *read_only)?), is_dir, None));
-            }
             What::Overlay { lower, upper } => match self.overlay(lower, upper) {
                 Ok(overlay) => overlay,
                 Err(failure) => {
@@ -175,7 +198,12 @@ impl Stage {
                 // Group 5 owns terminals everywhere, but where one id is mapped there is no such group.
                 new(c"devpts", &with_group, NOSUID | NOEXEC).or_else(|_| new(c"devpts", &options, NOSUID | NOEXEC))?
             }
-            What::Directory { .. } | What::Symlink { .. } | What::Mask | What::ReadOnly | What::Proc => {
+            What::Directory { .. }
+            | What::Symlink { .. }
+            | What::Mask
+            | What::ReadOnly
+            | What::Proc
+            | What::Bind { .. } => {
                 return Ok((None, true, None));
             }
         };
@@ -219,10 +247,20 @@ impl Stage {
     fn pivot(self, root: &OwnedFd) -> Result<(), Failure> {
         mount_api::attach(root.as_fd(), &self.path("root")).during("mount", "the root of the sandbox")?;
         nix::unistd::fchdir(root).during("enter", "the root of the sandbox")?;
-        // With both arguments `.` the old root lies on top of the new one, and is detached from there (pivot_root(2)).
+        // With both arguments `.` the old root lies on top of the new one (pivot_root(2)), and on the old root lies the
+        // stage: each `umount2` takes away what is uppermost.
         nix::unistd::pivot_root(".", ".").during("pivot to", "the root of the sandbox")?;
-        umount2(".", MntFlags::MNT_DETACH).during("unmount", "the root of the host")?;
-        nix::unistd::chdir("/").during("enter", "/")
+        for covering in ["the stage", "the root of the host"] {
+            umount2(".", MntFlags::MNT_DETACH).during("unmount", covering)?;
+        }
+        nix::unistd::chdir("/").during("enter", "/")?;
+        // `..` crosses to whatever covers the root, so this would find a host that is still there.
+        let above = nix::sys::stat::stat("/..").during("look at", "/..")?;
+        let here = nix::sys::stat::fstat(root).during("look at", "/")?;
+        match (above.st_dev, above.st_ino) == (here.st_dev, here.st_ino) {
+            true => Ok(()),
+            false => Err(Failure::new("leave", "the root of the host", Errno::EBUSY)),
+        }
     }
 }
 
@@ -261,6 +299,12 @@ fn put(mount: &Mount, source: Option<OwnedFd>, is_dir: bool) -> Result<(), Failu
         }
         (_, None) => Ok(()),
     }
+}
+
+/// The source of a bind mount, as [`Stage::prepare`] returns it.
+fn bind(source: &Path, read_only: bool) -> Result<Source, Failure> {
+    let is_dir = std::fs::metadata(source).during("find", source.as_os_str().as_bytes())?.is_dir();
+    Ok((Some(clone(source, read_only)?), is_dir, None))
 }
 
 /// A copy of a tree of mounts, without a place.

@@ -11,6 +11,7 @@ mod build;
 pub mod capability;
 mod channel;
 mod container;
+mod doctor;
 mod failure;
 mod handle;
 pub mod identity;
@@ -29,6 +30,7 @@ mod supervisor;
 use std::process::ExitCode;
 
 pub use capability::CapabilitySet;
+pub use doctor::{Finding, can_run, doctor};
 pub use failure::Failure;
 pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
 pub use idmap::{Extent, IdMap};

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use nix::NixPath;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
@@ -15,6 +17,7 @@ const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
 
 /// `MOUNT_ATTR_*` flags (`mount_setattr(2)`).
 pub const RDONLY: u64 = 1;
@@ -94,13 +97,12 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd, Errno> {
 
 /// Puts a mount into the tree at `target`, links followed.
 pub fn attach(mount: BorrowedFd<'_>, target: &Path) -> Result<(), Errno> {
-    let result = target.with_nix_path(|target| {
-        // MOVE_MOUNT_T_SYMLINKS
-        let flags = MOVE_MOUNT_F_EMPTY_PATH | 0x10;
-        let empty = c"".as_ptr();
-        // SAFETY: both paths are NUL-terminated strings that outlive the call.
-        unsafe { libc::syscall(libc::SYS_move_mount, mount.as_raw_fd(), empty, libc::AT_FDCWD, target.as_ptr(), flags) }
-    })?;
+    let target = nix::fcntl::open(target, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    let empty = c"".as_ptr();
+    // SAFETY: both paths are NUL-terminated strings that outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_move_mount, mount.as_raw_fd(), empty, target.as_raw_fd(), empty, flags) };
     Errno::result(result).map(drop)
 }
 

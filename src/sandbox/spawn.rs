@@ -317,7 +317,7 @@ fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
 }
 
 /// Installs the filter; true when that took NO_NEW_PRIVS.
-fn install_filter(filter: &[FilterInstruction]) -> nix::Result<bool> {
+pub(super) fn install_filter(filter: &[FilterInstruction]) -> nix::Result<bool> {
     let mut instructions: Vec<libc::sock_filter> =
         filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::E2BIG)?;

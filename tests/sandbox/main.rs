@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         && word == "scenario"
     {
         let (_, run) = scenarios::ALL.into_iter().find(|(known, _)| known == name).unwrap();
-        run(&harness::Place::enter());
+        run();
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|a| a == "--list") {

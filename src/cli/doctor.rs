@@ -1,0 +1,37 @@
+//! `scrimp doctor`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::EXIT_BROKEN;
+use crate::cli::args::{DoctorArgs, Format};
+use crate::cli::settings::Context;
+use crate::image::Store;
+use crate::sandbox;
+
+/// Tries what this machine allows. Exit code 0 when any source can be run, 2 when none can.
+pub fn run(context: &Context, args: DoctorArgs) -> Result<ExitCode> {
+    let store = context.store.clone().or_else(Store::default_dir);
+    let findings = sandbox::doctor(store.as_deref().unwrap_or(Path::new("/tmp")));
+    let mut out = io::stdout().lock();
+    match args.format {
+        Format::Json => {
+            serde_json::to_writer(&mut out, &findings)?;
+            writeln!(out)?;
+        }
+        Format::Text => {
+            for finding in &findings {
+                let mark = if finding.ok { "yes" } else { "no" };
+                writeln!(out, "{mark:<4} {}: {}", finding.name, finding.meaning)?;
+                if let Some(hint) = &finding.hint {
+                    writeln!(out, "     hint: {hint}")?;
+                }
+            }
+        }
+    }
+    out.flush()?;
+    Ok(if sandbox::can_run(&findings) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) })
+}
