@@ -250,10 +250,12 @@ impl Rootfs {
     }
 }
 
+/// Whether a walk ended for a reason that a process in the tree would meet too. A directory that this user may not
+/// enter is one: the application ran as the same user.
 fn leads_nowhere(cause: &io::Error) -> bool {
     matches!(
         cause.raw_os_error().map(Errno::from_raw),
-        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG)
+        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG | Errno::EACCES)
     )
 }
 
