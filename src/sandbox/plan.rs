@@ -62,7 +62,8 @@ pub enum Network {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upper {
-    /// In this directory of the host; the plan's carrying out makes what it needs below it.
+    /// In this directory of the host, one per sandbox: what is needed below it is made, and the kernel refuses it a
+    /// second time, because nothing in there is ever flushed to disk.
     Dir(#[serde(with = "host_path")] PathBuf),
     /// In memory, gone with the sandbox.
     Tmpfs,

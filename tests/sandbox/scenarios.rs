@@ -18,10 +18,11 @@ use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 19] = [
+pub const ALL: [(&str, Scenario); 20] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("the_base_is_never_written", the_base_is_never_written),
+    ("the_host_is_not_above_the_root", the_host_is_not_above_the_root),
     ("in_memory_too", in_memory_too),
     ("processes_end_as_they_end", processes_end_as_they_end),
     ("a_second_process_joins_the_first", a_second_process_joins_the_first),
@@ -93,6 +94,29 @@ fn the_base_is_never_written() {
     assert_eq!(dump(&place.base()), before);
     let upper = place.scratch.path().join("run/upper/etc/new");
     assert_eq!(std::fs::read_to_string(upper).unwrap(), "new\n");
+}
+
+/// `..` at the root crosses to whatever is mounted over it: once, the host's root was still there.
+fn the_host_is_not_above_the_root() {
+    let place = &Place::enter();
+    std::fs::write(place.scratch.path().join("secret"), "of the host\n").unwrap();
+    let secret = place.scratch.path().join("secret");
+    // A link through `..` would trip over the same thing earlier.
+    std::fs::remove_file(place.base().join("etc/resolv.conf")).unwrap();
+    let mut choices = Choices::new(Upper::Tmpfs);
+    choices.volumes =
+        vec![Volume { source: "/".into(), target: ImagePath::parse("/mnt/host").unwrap(), read_only: true }];
+    for (choices, seen_by_volume) in [(place.choices(), false), (choices, true)] {
+        let sandbox = place.start(&choices);
+        let secret = secret.display();
+        let script = format!(
+            "cat /..{secret} 2>/dev/null || echo gone; cd /; cat ..{secret} 2>/dev/null || echo gone; \
+             test \"$(ls /..)\" = \"$(ls /)\" && echo same; cat /mnt/host{secret} 2>/dev/null || echo no volume; \
+             grep -c -E '^[^ ]+ / ' /proc/mounts"
+        );
+        let volume = if seen_by_volume { "of the host" } else { "no volume" };
+        assert_eq!(run(&sandbox, &sh(&script)).0, format!("gone\ngone\nsame\n{volume}\n1\n"));
+    }
 }
 
 fn in_memory_too() {
