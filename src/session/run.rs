@@ -10,7 +10,9 @@ use crate::base::Digest;
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::{self, Choices, FilterInstruction, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper};
+use crate::sandbox::{
+    self, Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
+};
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::stage::Stage;
 use crate::session::{Choice, Settings, StopSignal, UnknownSignal, record};
@@ -206,13 +208,17 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         Ok(false) => Upper::Dir(scratch.path().to_owned()),
         Err(cause) => return Err(SessionError::System { operation: "look at the store's filesystem", cause }),
     };
-    let choices = Choices {
+    let mut choices = Choices {
         network: settings.network,
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
         ..Choices::new(upper)
     };
+    if settings.network == Network::Host {
+        // A machine without this file resolves no names, and then neither does the application.
+        choices.resolv_conf = fs::read("/etc/resolv.conf").unwrap_or_default();
+    }
     let location = subject.rootfs.location();
     let plan = match subject.rootfs.entries() {
         Some(_) => SandboxPlan::for_tree(location, &choices),
