@@ -154,7 +154,12 @@ fn hold_against(
     traced: &Run,
 ) -> Result<Vec<String>, PipelineError> {
     let run = Settings { exact: true, ..trial.run.clone() };
-    let again = session::run(environment.store(), &Subject::of(slim), &run, traced.replay())?;
+    // A directory has no config of its own: it is run as its source is.
+    let subject = match slim.digest {
+        Some(_) => Subject::of(slim),
+        None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
+    };
+    let again = session::run(environment.store(), &subject, &run, traced.replay())?;
     let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
     if !verdict.differences.is_empty() {
         verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
