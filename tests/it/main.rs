@@ -7,6 +7,7 @@ mod assemble;
 mod image;
 mod layers;
 mod select;
+mod slim;
 mod support;
 mod support_works;
 mod tracer;

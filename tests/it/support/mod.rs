@@ -5,17 +5,22 @@
 
 mod image;
 mod podman;
+mod tiny;
 mod user;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::SystemTime;
 
 pub use image::Image;
-pub use podman::Podman;
+use nix::fcntl::{Flock, FlockArg};
+pub use podman::{Podman, Response};
 use tempfile::TempDir;
+pub use tiny::{busybox, web_config};
 pub use user::User;
 
 /// A directory that is removed at the end, in which scrimp runs with a store of its own.
@@ -23,12 +28,14 @@ pub struct Env {
     dir: TempDir,
     binary: PathBuf,
     user: Option<nix::unistd::User>,
+    store: PathBuf,
 }
 
 impl Env {
     /// Runs as the caller, that is root.
     pub fn new() -> Self {
-        Self { dir: temporary_dir(), binary: env!("CARGO_BIN_EXE_scrimp").into(), user: None }
+        let dir = temporary_dir();
+        Self { binary: env!("CARGO_BIN_EXE_scrimp").into(), user: None, store: dir.path().join("store"), dir }
     }
 
     /// Runs as an ordinary user, who owns the directory and can reach nothing of the checkout.
@@ -38,7 +45,14 @@ impl Env {
         let binary = dir.path().join("scrimp");
         link_or_copy(Path::new(env!("CARGO_BIN_EXE_scrimp")), &binary);
         nix::unistd::chown(dir.path(), Some(user.uid), Some(user.gid)).expect("chown of the test's directory");
-        Self { dir, binary, user: Some(user) }
+        Self { store: dir.path().join("store"), dir, binary, user: Some(user) }
+    }
+
+    /// The same with the store that all such environments of this user have together, so that an image is unpacked only
+    /// once. It is emptied when scrimp has changed.
+    pub fn sharing_the_store(mut self) -> Self {
+        self.store = shared_store(self.user.as_ref());
+        self
     }
 
     /// A path in the directory, as text for an argument.
@@ -59,24 +73,42 @@ impl Env {
         format!("docker-archive:{}", file.display())
     }
 
+    /// Makes the user of this environment the owner of a file.
+    pub fn give(&self, file: &Path) {
+        if let Some(user) = &self.user {
+            nix::unistd::chown(file, Some(user.uid), Some(user.gid)).expect("chown of a file");
+        }
+    }
+
+    /// The store of the runs.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
     /// Runs scrimp in the directory, to its end.
     pub fn scrimp(&self, arguments: &[&str]) -> Run {
-        self.run(self.binary.as_os_str(), arguments)
+        Run::of(self.command(&self.binary, arguments))
     }
 
     /// Runs any program as scrimp would run: same user, directory and environment.
     pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Run {
+        Run::of(self.command(program, arguments))
+    }
+
+    /// scrimp, ready to be started in another way than [`Env::scrimp`] does.
+    pub fn scrimp_command(&self, arguments: &[&str]) -> Command {
+        self.command(&self.binary, arguments)
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command
-            .env("HOME", self.dir.path())
-            .env("SCRIMP_STORE", self.dir.path().join("store"))
-            .env("RUST_BACKTRACE", "1");
+        command.env("HOME", self.dir.path()).env("SCRIMP_STORE", &self.store).env("RUST_BACKTRACE", "1");
         if let Some(user) = &self.user {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
-        Run::of(command)
+        command
     }
 }
 
@@ -89,7 +121,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(mut command: Command) -> Self {
+    /// Runs a command to its end.
+    pub fn of(mut command: Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = command.output().unwrap_or_else(|error| {
             panic!("cannot run {name}: {error}\nhint: scripts/test installs what the tests need");
@@ -138,6 +171,37 @@ pub fn fixture(name: &str) -> PathBuf {
 fn temporary_dir() -> TempDir {
     // Not $TMPDIR, which may be a place that only the caller can reach.
     tempfile::Builder::new().prefix("scrimp-").tempdir_in("/tmp").expect("a temporary directory")
+}
+
+/// The store of a user, for this checkout and this build of scrimp.
+fn shared_store(user: Option<&nix::unistd::User>) -> PathBuf {
+    let dir = match user {
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("store"),
+        // Ordinary users cannot reach the checkout.
+        Some(user) => {
+            let checkout = env!("CARGO_MANIFEST_DIR").replace('/', "-");
+            Path::new("/tmp").join(format!("scrimp-test-store{checkout}-{}", user.name))
+        }
+    };
+    std::fs::create_dir_all(&dir).expect("a directory for a store");
+    let lock = File::create(dir.join("lock")).expect("the lock of a store");
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).expect("the lock of a store");
+    let binary = std::fs::metadata(env!("CARGO_BIN_EXE_scrimp")).expect("scrimp itself");
+    let age = binary.modified().expect("a time").duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
+    let stamp = format!("{} {}", age.as_nanos(), binary.len());
+    let (stamp_file, store) = (dir.join("built"), dir.join("store"));
+    if std::fs::read_to_string(&stamp_file).ok().as_deref() != Some(&stamp) {
+        if store.exists() {
+            std::fs::remove_dir_all(&store).expect("an old store");
+        }
+        std::fs::create_dir(&store).expect("a store");
+        if let Some(user) = user {
+            nix::unistd::chown(&store, Some(user.uid), Some(user.gid)).expect("chown of a store");
+        }
+        std::fs::write(&stamp_file, stamp).expect("the stamp of a store");
+    }
+    drop(lock);
+    store
 }
 
 /// A link costs nothing, but does not reach another file system.
