@@ -118,7 +118,8 @@ impl Rootfs {
         }
     }
 
-    /// What is at `path`, without following a link: `None` when nothing is, or when a parent is not a directory.
+    /// What is at `path`, without following a link: `None` when nothing is, when a parent is not a directory, or when
+    /// this user may not enter a parent: the application, which runs with the same rights, finds nothing there either.
     pub fn lookup(&self, path: &ImagePath) -> Result<Option<Entry>, RootfsError> {
         match &self.content {
             Content::Full(entries) => Ok(entries.get(path).cloned()),
