@@ -11,7 +11,7 @@ use crate::image::{ConfigError, Platform, RootfsError};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file of the host could not be used.
-    #[error("cannot {operation} {}: {cause}{}", path.display(), space_hint(cause))]
+    #[error("cannot {operation} {}: {cause}{}", path.display(), system_hint(cause))]
     File {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -33,7 +33,10 @@ pub enum ImageError {
         hint: Option<String>,
     },
     /// The tar archive that holds images is damaged.
-    #[error("cannot read the archive {file}: {cause}")]
+    #[error(
+        "cannot read the archive {file}: {cause}\nhint: `docker save` and `skopeo copy` make archives that can be read; \
+         a directory is oci:DIR or rootfs:DIR"
+    )]
     Archive {
         /// The archive.
         file: String,
@@ -149,7 +152,7 @@ pub enum ImageError {
         problem: EntryProblem,
     },
     /// A file could not be written while unpacking.
-    #[error("cannot {operation} {path} while unpacking: {cause}{}", space_hint(cause))]
+    #[error("cannot {operation} {path} while unpacking: {cause}{}", system_hint(cause))]
     Unpack {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -159,7 +162,7 @@ pub enum ImageError {
         cause: io::Error,
     },
     /// The store could not be used.
-    #[error("cannot {operation} {} in the store: {cause}{}", path.display(), space_hint(cause))]
+    #[error("cannot {operation} {} in the store: {cause}{}", path.display(), system_hint(cause))]
     Store {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -207,12 +210,13 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none with a name".into() } else { names.join(", ") }
 }
 
-fn space_hint(cause: &io::Error) -> &'static str {
+fn system_hint(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
         // Only what is written can run out of space, and all of that is in the store.
         Some(libc::ENOSPC | libc::EDQUOT) => {
-            "\nhint: `scrimp cache prune` makes room, and SCRIMP_STORE can name a directory on another disk"
+            "\nhint: make room, or give the store another place with --store DIR (or SCRIMP_STORE)"
         }
+        Some(libc::ENOENT) => "\nhint: a relative path is looked for in the current directory",
         _ => "",
     }
 }

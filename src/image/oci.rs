@@ -94,12 +94,16 @@ impl Layout<'_> {
     fn index(&self) -> Result<Vec<Descriptor>, ImageError> {
         let Some((reader, _)) = self.blobs.open("index.json")? else {
             let is_docker = self.blobs.open("manifest.json")?.is_some();
-            let hint = is_docker.then(|| format!("write docker-archive:{}", self.blobs.name()));
+            let name = self.blobs.name();
+            let hint = match is_docker {
+                true => format!("write docker-archive:{name}"),
+                false => format!("`skopeo copy` makes a layout; a directory with a root filesystem is rootfs:{name}"),
+            };
             return Err(ImageError::NotAnImage {
                 source_name: self.blobs.name(),
                 expected: "an OCI image layout",
                 problem: "it holds no index.json".into(),
-                hint,
+                hint: Some(hint),
             });
         };
         let what = format!("index.json of {}", self.blobs.name());

@@ -57,7 +57,8 @@ pub enum SourceError {
     /// A bare reference.
     #[error(
         "cannot read {0:?}: images of a registry are not supported yet\n\
-         hint: `skopeo copy docker://{0} oci-archive:image.tar` makes a file of it; then use oci-archive:image.tar"
+         hint: `skopeo copy docker://{0} oci-archive:image.tar` makes a file of it; the transports that can be read are \
+         docker-archive:, oci-archive:, oci:, rootfs: and host"
     )]
     BareReference(String),
     /// It looks like a path.

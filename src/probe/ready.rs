@@ -113,7 +113,10 @@ pub(super) fn wait_listening(target: &dyn Target, needs: &[Need], timeout: Durat
 fn silence(missing: &Need, mut listeners: Vec<Listener>, timeout: Duration) -> String {
     listeners.sort();
     let others: Vec<String> = listeners.iter().map(Listener::to_string).collect();
-    let others = if others.is_empty() { String::new() } else { format!("; it listens on {}", others.join(", ")) };
+    let others = match others.is_empty() {
+        true => "\nhint: give it longer (--timeout), or do without a port (--exec, --no-probe)".into(),
+        false => format!("; it listens on {}\nhint: name that port with --port, or in the probe", others.join(", ")),
+    };
     format!("the application does not listen {} after {} s{others}", missing.text(), timeout.as_secs_f64())
 }
 

@@ -226,10 +226,14 @@ fn an_application_that_never_listens_is_reported() {
     let target = FakeTarget::default();
     let plan = |probes| Plan { patience: Duration::from_millis(20), ..given(probes) };
     let done = run_plan(&plan(probes), &target);
-    assert_eq!(summary(&done), "ready: the application does not listen on any tcp port after 0.02 s\n");
+    assert_eq!(
+        summary(&done),
+        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec, \
+                --no-probe)\n"
+    );
     let done = run_plan(&plan(vec![]), &target);
     assert_eq!((summary(&done).as_str(), done.ended), ("", None));
-    assert_eq!(done.notes, ["the application does not listen on any tcp port after 0.02 s"]);
+    assert!(done.notes[0].starts_with("the application does not listen on any tcp port after 0.02 s\nhint: "));
     let target = target.with_command("true", vec![output(0, "", "")]);
     let done = run_plan(&plan(vec![Spec::from_exec_argument("true").unwrap()]), &target);
     assert_eq!(summary(&done), "exec true: ok\n", "a command needs no listener");

@@ -443,7 +443,11 @@ fn what_is_not_an_image_is_named_and_leaves_nothing() {
     assert!(!env.path("escape/../../escape").exists());
     assert!(env.error("docker-archive:none").starts_with("cannot open none: No such file"));
     env.write("layout/x", "");
-    assert_eq!(env.error("oci:layout"), "layout is not an OCI image layout: it holds no index.json");
+    assert_eq!(
+        env.error("oci:layout"),
+        "layout is not an OCI image layout: it holds no index.json\n\
+         hint: `skopeo copy` makes a layout; a directory with a root filesystem is rootfs:layout"
+    );
     assert_eq!(
         env.error("docker-archive:layout"),
         "layout is not a tar archive: it is a directory\n\

@@ -344,7 +344,7 @@ fn a_full_disk_is_said_to_be_full() {
         ImageError::Unpack { operation: "write", path, cause: io::Error::from_raw_os_error(cause) }.to_string()
     };
     assert!(limit(libc::ENOSPC).contains("No space left on device"), "{}", limit(libc::ENOSPC));
-    assert!(limit(libc::ENOSPC).ends_with("SCRIMP_STORE can name a directory on another disk"));
+    assert!(limit(libc::ENOSPC).ends_with("give the store another place with --store DIR (or SCRIMP_STORE)"));
     assert!(!limit(libc::EIO).contains("hint"));
     drop(dir);
 }
