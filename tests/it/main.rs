@@ -4,6 +4,8 @@
 
 mod architecture;
 mod assemble;
+mod determinism;
+mod formats;
 mod image;
 mod layers;
 mod select;
