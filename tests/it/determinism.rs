@@ -1,6 +1,5 @@
 //! Same image and same trace, same bytes: whoever runs it, where and when.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use tar::Archive;
@@ -10,18 +9,15 @@ use crate::support::{Env, Image, Run, User, busybox, web_config};
 const FILES: [(&str, &str); 3] = [("/www/index.html", "a page\n"), ("/www/a", "a\n"), ("/www/b", "b\n")];
 
 /// Slims a web server into both kinds of archive, `umask` and variables set, and returns them with the diff id.
-fn archives(env: &Env, umask: u32, variables: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>, String) {
+fn archives(env: &Env, umask: &str, variables: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>, String) {
     let source = busybox(env, "web", &web_config(), &FILES);
     let [docker, oci] = [env.path("out.tar"), env.path("out.oci.tar")];
     let destinations = [format!("docker-archive:{docker}:localhost/web:1"), format!("oci-archive:{oci}:latest")];
-    let mut command = env.scrimp_command(&["slim", &source, "--http", "/", "--http", "/a", "--format", "json"]);
-    command.args(["-o", &destinations[0], "-o", &destinations[1]]).envs(variables.iter().copied());
-    let set_umask = move || {
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
-        Ok(())
-    };
-    // SAFETY: umask is one system call, which is allowed between fork and exec.
-    unsafe { command.pre_exec(set_umask) };
+    let slim = ["slim", &source, "--http", "/", "--http", "/a", "--format", "json"];
+    let scrimp = env.scrimp_command(&[]).get_program().to_str().unwrap().to_owned();
+    let shell = ["-c", "umask $0; exec \"$@\"", umask, &scrimp];
+    let mut command = env.command("sh", &[&shell, &slim[..], &["-o", &destinations[0], "-o", &destinations[1]]].concat());
+    command.envs(variables.iter().copied());
     let summary = Run::of(command).succeeds().json();
     let diff_id = summary["image"]["diff_id"].as_str().unwrap().to_owned();
     (std::fs::read(docker).unwrap(), std::fs::read(oci).unwrap(), diff_id)
@@ -44,9 +40,9 @@ fn times(archive: &[u8]) -> Vec<u64> {
 
 #[test]
 fn two_runs_write_the_same_bytes_whatever_their_environment_is() {
-    let first = archives(&Env::new(), 0o022, &[]);
-    let second = archives(&Env::new(), 0o077, &[("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8")]);
-    let third = archives(&Env::as_user(User::Subordinate), 0, &[("TZ", "UTC")]);
+    let first = archives(&Env::new(), "022", &[]);
+    let second = archives(&Env::new(), "077", &[("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8")]);
+    let third = archives(&Env::as_user(User::Subordinate), "000", &[("TZ", "UTC")]);
     for other in [second, third] {
         assert_eq!(first.2, other.2);
         assert!(first.0 == other.0, "the docker-archives differ");
