@@ -396,12 +396,12 @@ fn what_a_killed_run_left_is_swept_and_what_lives_is_not() {
 }
 
 /// A place for built images that goes away with the test.
-struct Storage {
+pub struct Storage {
     dir: tempfile::TempDir,
 }
 
 impl Storage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Storage { dir: tempfile::tempdir().unwrap() }
     }
 
@@ -417,13 +417,13 @@ impl Storage {
     }
 
     /// Loads a Docker archive under `name`.
-    fn load(&self, archive: &Path, name: &str) {
+    pub fn load(&self, archive: &Path, name: &str) {
         self.buildah(&["pull", "-q", &format!("docker-archive:{}", archive.display())]);
         self.buildah(&["inspect", "--type", "image", name]);
     }
 
     /// Builds a context and returns the layer of what came out, as text, and its config.
-    fn build(&self, context: &Path) -> (Vec<String>, Value) {
+    pub fn build(&self, context: &Path) -> (Vec<String>, Value) {
         let context = context.to_str().unwrap();
         self.buildah(&[
             "bud",

@@ -4,8 +4,15 @@
 
 mod architecture;
 mod assemble;
+mod bad_input;
+mod cli;
+mod determinism;
+mod formats;
+mod host;
 mod image;
+mod kill;
 mod layers;
+mod secrets;
 mod select;
 mod slim;
 mod support;

@@ -41,6 +41,15 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The [`Image::tree`] of a plain tar file.
+    pub fn tree_of(layer: &Path) -> BTreeMap<String, String> {
+        let mut tree = BTreeMap::new();
+        apply(&std::fs::read(layer).expect("a tar file"), &mut tree);
+        tree.into_iter().map(|(path, (line, _))| (path, line)).collect()
+    }
+}
+
 /// A line of the dump, and the size of a regular file under its first name.
 type Node = (String, Option<u64>);
 

@@ -4,6 +4,7 @@
 //! Nothing here skips a test: what is missing is a panic that says what to install. All of it may assume to be root.
 
 mod image;
+mod leftovers;
 mod podman;
 mod tiny;
 mod user;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 
 pub use image::Image;
 use nix::fcntl::{Flock, FlockArg};
+pub use leftovers::sandboxed;
 pub use podman::{Podman, Response};
 use tempfile::TempDir;
 pub use tiny::{busybox, web_config};
@@ -80,9 +82,34 @@ impl Env {
         }
     }
 
-    /// The store of the runs.
-    pub fn store(&self) -> &Path {
-        &self.store
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What a run should not leave, now that it has ended: processes and mounts that have to do with this environment, and
+    /// scratch space in a store that nobody shares. Processes that are just ending are given their time.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = leftovers::processes_and_mounts(self.dir.path());
+        if self.store.starts_with(self.dir.path()) {
+            left.extend(self.scratch());
+        }
+        left
+    }
+
+    /// The names in the scratch space of the store.
+    pub fn scratch(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.store.join("v1/scratch")) else { return Vec::new() };
+        entries.map(|entry| format!("scratch {:?}", entry.expect("an entry").file_name())).collect()
+    }
+
+    /// The names in the directory, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).expect("the directory");
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Runs scrimp in the directory, to its end.
@@ -100,7 +127,8 @@ impl Env {
         self.command(&self.binary, arguments)
     }
 
-    fn command(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    /// Any program, ready to be started in another way than [`Env::run`] does.
+    pub fn command(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
