@@ -221,8 +221,8 @@ pub struct RunArgs {
     /// Replaces the image's WorkingDir
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
-    /// Replaces the image's Entrypoint and clears its Cmd
-    #[arg(long, value_name = "COMMAND")]
+    /// Replaces the image's Entrypoint and clears its Cmd: a command, or a JSON list of it and its arguments
+    #[arg(long, value_name = "COMMAND|JSON")]
     pub entrypoint: Option<String>,
     /// The port that probes go to, where there are several
     #[arg(short, long, value_name = "PORT[/udp]")]

@@ -1,6 +1,5 @@
 //! `scrimp doctor`.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +7,7 @@ use anyhow::Result;
 
 use crate::cli::EXIT_BROKEN;
 use crate::cli::args::{DoctorArgs, Format};
+use crate::cli::output;
 use crate::cli::settings::Context;
 use crate::image::Store;
 use crate::sandbox;
@@ -16,11 +16,10 @@ use crate::sandbox;
 pub fn run(context: &Context, args: DoctorArgs) -> Result<ExitCode> {
     let store = context.store.clone().or_else(Store::default_dir);
     let findings = sandbox::doctor(store.as_deref().unwrap_or(Path::new("/tmp")));
-    let mut out = io::stdout().lock();
-    match args.format {
+    output::print(|out| match args.format {
         Format::Json => {
-            serde_json::to_writer(&mut out, &findings)?;
-            writeln!(out)?;
+            serde_json::to_writer(&mut *out, &findings)?;
+            writeln!(out)
         }
         Format::Text => {
             for finding in &findings {
@@ -30,8 +29,8 @@ pub fn run(context: &Context, args: DoctorArgs) -> Result<ExitCode> {
                     writeln!(out, "     hint: {hint}")?;
                 }
             }
+            Ok(())
         }
-    }
-    out.flush()?;
+    })?;
     Ok(if sandbox::can_run(&findings) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) })
 }

@@ -1,12 +1,12 @@
 //! `scrimp inspect`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::base::ImagePath;
 use crate::cli::args::InspectArgs;
+use crate::cli::output;
 use crate::cli::settings::{self, Context};
 use crate::report::{Contents, write_contents};
 use crate::select;
@@ -20,8 +20,6 @@ pub fn run(context: &Context, args: InspectArgs) -> Result<ExitCode> {
         contents.add(path, entry);
         Ok(())
     })?;
-    let mut out = io::stdout().lock();
-    write_contents(&mut out, &args.source, &contents, args.top)?;
-    out.flush()?;
+    output::print(|out| write_contents(out, &args.source, &contents, args.top))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ pub fn exit_on_signals() -> Result<()> {
     let wait = move || {
         // Nothing but a bad set makes this fail, and then there is nobody to tell.
         if signals.wait().is_ok() {
-            eprintln!("interrupted: nothing was written");
+            eprintln!("interrupted");
             std::process::exit(EXIT_INTERRUPTED);
         }
     };

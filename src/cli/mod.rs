@@ -18,6 +18,8 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+use crate::pipeline::PipelineError;
+
 /// It ran, and a gate failed.
 const EXIT_GATE: u8 = 1;
 /// Usage, configuration or environment.
@@ -32,10 +34,9 @@ pub fn run() -> ExitCode {
     };
     match dispatch(cli) {
         Ok(code) => code,
-        Err(cause) if is_broken_pipe(&cause) => ExitCode::SUCCESS,
         Err(cause) => {
             anstream::eprintln!("error: {}", message(&cause));
-            ExitCode::from(EXIT_BROKEN)
+            ExitCode::from(exit_code(&cause))
         }
     }
 }
@@ -52,21 +53,53 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// An error with its causes, as far as it does not name them itself.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
+/// What was published before an error is there, so that is not the same as nothing done.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<PipelineError>() {
+        Some(error) if error.is_half_published() => EXIT_GATE,
+        _ => EXIT_BROKEN,
     }
-    text
 }
 
-/// Whether the reader of our output went away: `scrimp inspect ... | head` is no error.
-fn is_broken_pipe(cause: &anyhow::Error) -> bool {
-    let io = cause.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+/// An error with its causes, as far as it does not name them itself; what to do about it comes last.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut hints = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) || hints.contains(&cause) {
+            continue;
+        }
+        let (what, hint) = cause.split_at(cause.find("\nhint: ").unwrap_or(cause.len()));
+        if !text.is_empty() && !text.contains(what) {
+            text.push_str(": ");
+        }
+        if !text.contains(what) {
+            text.push_str(what);
+        }
+        hints.push_str(hint);
+    }
+    text + &hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assemble::{AssembleError, Destination};
+
+    #[test]
+    fn hints_come_last() {
+        let cause = anyhow::anyhow!("no such file").context("cannot find it\nhint: give one with -w");
+        assert_eq!(message(&cause), "cannot find it: no such file\nhint: give one with -w");
+        let cause = anyhow::anyhow!("not a signal\nhint: SIGTERM").context("-x \"y\"");
+        assert_eq!(message(&cause), "-x \"y\": not a signal\nhint: SIGTERM");
+    }
+
+    #[test]
+    fn what_failed_after_something_was_published_is_no_usage_error() {
+        let destination: Destination = "oci:out".parse().unwrap();
+        let cause = AssembleError::NoDigest(crate::base::ImagePath::root());
+        let half = PipelineError::HalfPublished { published: vec![destination.to_string()], cause: cause.to_string() };
+        assert_eq!(exit_code(&half.into()), EXIT_GATE);
+        assert_eq!(exit_code(&PipelineError::NoStore.into()), EXIT_BROKEN);
+    }
 }

@@ -1,7 +1,7 @@
 //! From what was typed to what is meant: values are parsed, and where the meaning depends on the caller's environment
 //! it is looked at here and nowhere else.
 
-use std::env;
+use std::env::{self, VarError};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -71,11 +71,11 @@ fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>
     };
     Ok(Settings {
         overrides: Overrides {
-            entrypoint: args.entrypoint.clone().map(|e| vec![e]),
+            entrypoint: args.entrypoint.as_deref().map(entrypoint),
             cmd: (!command.is_empty()).then_some(command),
             user: args.user.clone(),
             working_dir,
-            set_env: args.set_env.iter().map(|v| assignment(v)).collect::<Result<_>>()?,
+            set_env: args.set_env.iter().map(|v| image_variable(v)).collect::<Result<_>>()?,
         },
         env: args.env.iter().filter_map(|v| run_variable(v).transpose()).collect::<Result<_>>()?,
         volumes: args.volume.iter().map(|v| volume(v)).collect::<Result<_>>()?,
@@ -112,23 +112,43 @@ fn epoch() -> Result<Option<Epoch>> {
             let parsed = text.parse().with_context(|| format!("{} cannot be used", env_vars::SOURCE_DATE_EPOCH))?;
             Ok(Some(parsed))
         }
+        Err(VarError::NotUnicode(_)) => bail!("{} is not a number of seconds", env_vars::SOURCE_DATE_EPOCH),
         _ => Ok(None),
     }
 }
 
-fn assignment(text: &str) -> Result<String> {
+/// What `--set-env` says. The messages of this and the next function show no value: it may be a secret.
+fn image_variable(text: &str) -> Result<String> {
     match text.split_once('=') {
-        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
-        _ => bail!("{text:?} is not NAME=VALUE\nhint: only -e takes the caller's value for a name alone"),
+        Some(("", _)) => bail!("--set-env: there is no name before the '='"),
+        Some(_) => Ok(text.to_owned()),
+        None => bail!("--set-env {text:?} is not NAME=VALUE\nhint: only -e takes the caller's value for a name alone"),
     }
 }
 
 /// `NAME=VALUE` as it is; `NAME` with the caller's value, or nothing when the caller has none, as podman does.
 fn run_variable(text: &str) -> Result<Option<String>> {
-    if text.contains('=') {
-        return assignment(text).map(Some);
+    match text.split_once('=') {
+        Some(("", _)) => bail!("-e: there is no name before the '='"),
+        Some(_) => return Ok(Some(text.to_owned())),
+        None if text.is_empty() => bail!("-e: there is no name"),
+        None => {}
     }
-    Ok(env::var(text).ok().map(|value| format!("{text}={value}")))
+    match env::var(text) {
+        Ok(value) => Ok(Some(format!("{text}={value}"))),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => bail!("-e {text}: the caller's value is not UTF-8"),
+    }
+}
+
+/// `--entrypoint` as podman takes it: a command, a JSON list of a command and its arguments, or nothing at all, which
+/// leaves the whole command to what follows the two dashes.
+fn entrypoint(text: &str) -> Vec<String> {
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(list) => list,
+        Err(_) if text.is_empty() => Vec::new(),
+        Err(_) => vec![text.to_owned()],
+    }
 }
 
 fn volume(text: &str) -> Result<Volume> {
@@ -153,4 +173,25 @@ fn image_path(flag: &str, text: &str) -> Result<ImagePath> {
 fn current_dir() -> Result<String> {
     let dir = env::current_dir().context("cannot find the current directory\nhint: give one with -w")?;
     dir.into_os_string().into_string().map_err(|d| anyhow::anyhow!("the current directory {d:?} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entrypoint_is_a_command_a_list_or_nothing() {
+        assert_eq!(entrypoint("/bin/sh"), ["/bin/sh"]);
+        assert_eq!(entrypoint(r#"["/bin/sh", "-c"]"#), ["/bin/sh", "-c"]);
+        assert_eq!(entrypoint(""), [""; 0]);
+        assert_eq!(entrypoint("[not json"), ["[not json"]);
+    }
+
+    #[test]
+    fn no_message_shows_a_value() {
+        for wrong in [run_variable("=hunter22").unwrap_err(), image_variable("=hunter22").unwrap_err()] {
+            assert!(!wrong.to_string().contains("hunter22"), "{wrong}");
+        }
+        assert_eq!(run_variable("A=b=c").unwrap().as_deref(), Some("A=b=c"));
+    }
 }

@@ -63,7 +63,7 @@ pub enum PipelineError {
         /// The destinations that were published.
         published: Vec<String>,
         /// Why the next one was not.
-        cause: Box<AssembleError>,
+        cause: String,
     },
 }
 

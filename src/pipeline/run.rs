@@ -92,7 +92,7 @@ pub fn trace(
     let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
     if failures.is_empty() {
-        summary.outputs = side_files.write(&traced.observation, None)?;
+        summary.outputs = side_files.stage(&traced.observation, None)?.publish()?;
     }
     Ok(Ending { summary, failures })
 }
@@ -194,12 +194,11 @@ fn make(
 ) -> Result<Ending, PipelineError> {
     let Made { manifest, layer, config, verification, failures, warnings } =
         Making { environment, base, order }.make(observation, proof, &mut clock)?;
-    let mut outputs = Vec::new();
+    let (mut outputs, mut unmet) = (Vec::new(), Vec::new());
     if failures.is_empty() {
-        outputs = clock.time("publish", || -> Result<_, PipelineError> {
-            let mut outputs = order.outputs.publish(&layer, &config, &manifest)?;
-            outputs.extend(order.side_files.write(observation, Some(&manifest))?);
-            Ok(outputs)
+        (outputs, unmet) = clock.time("publish", || {
+            let beside = order.side_files.stage(observation, Some(&manifest))?;
+            order.outputs.publish(&layer, &config, &manifest, beside)
         })?;
     }
     let mut summary = summary_of(observation, &clock);
@@ -210,7 +209,7 @@ fn make(
         diff_id: Some(layer.diff_id),
     });
     summary.verify = verification;
-    summary.warnings.extend(warnings);
+    summary.warnings.extend(warnings.into_iter().chain(unmet));
     summary.outputs = outputs;
     Ok(Ending { summary, failures })
 }

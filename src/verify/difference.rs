@@ -24,18 +24,37 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The aspect of a probe whose expectations the base satisfied and the small image does not.
+const EXPECTATION: &str = "expectation";
+
+impl Difference {
+    /// Whether it is a failure of the small image whatever else is known of the probe: nothing excuses it, for the
+    /// base passed the same probe.
+    pub fn is_failure(&self) -> bool {
+        self.aspect == EXPECTATION
+    }
+}
+
 /// All differences between the answers in `base` and `slim`, in the order of the base's probes; aspects that a probe
 /// declares unstable (`ignore`) are left out.
 pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
     let answered: BTreeMap<&str, &ProbeResult> = slim.probes.iter().map(|p| (p.name.as_str(), p)).collect();
     let mut out = Vec::new();
     for before in &base.probes {
+        let after = answered.get(before.name.as_str());
+        if let (true, Some(failure)) = (before.passed(), failure(after.copied())) {
+            let (probe, base) = (before.name.clone(), "passed".into());
+            out.push(Difference { probe, aspect: EXPECTATION.into(), base, slim: failure });
+        }
         let expected = aspects(before);
-        let found = match answered.get(before.name.as_str()) {
+        let found = match after {
             Some(after) if after.answer != Answer::None || before.answer == Answer::None => aspects(after),
             // Nothing came back: that is one difference, not one for each part of the answer.
             other => {
-                let slim = other.and_then(|after| after.failure.clone()).unwrap_or("not asked".into());
+                if before.passed() {
+                    continue;
+                }
+                let slim = failure(other.copied()).unwrap_or("none".into());
                 let parts: Vec<String> = expected.iter().map(|(name, value)| format!("{name} {value}")).collect();
                 let base = parts.first().cloned().unwrap_or_default();
                 out.push(Difference { probe: before.name.clone(), aspect: "answer".into(), base, slim });
@@ -52,6 +71,14 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
         }
     }
     out
+}
+
+/// Why a probe did not pass; `None` when it did.
+fn failure(result: Option<&ProbeResult>) -> Option<String> {
+    match result {
+        None => Some("not asked".into()),
+        Some(result) => result.failure.clone(),
+    }
 }
 
 /// An answer as named values, each of which can be compared, shown and ignored by itself.
@@ -120,7 +147,18 @@ mod tests {
     #[test]
     fn a_probe_that_was_not_answered_is_one_difference() {
         let base = http(200, &[("server", "x")], "a", &[]);
-        assert_eq!(aspects_of(&base, &Transcript::default()), ["answer"]);
+        assert_eq!(aspects_of(&base, &Transcript::default()), ["expectation"]);
+    }
+
+    #[test]
+    fn a_probe_that_fails_counts_though_what_it_was_answered_is_ignored() {
+        let base = http(200, &[], "ok", &["body"]);
+        let mut slim = http(200, &[], "error", &["body"]);
+        assert!(transcripts(&base, &slim).is_empty());
+        slim.probes[0].failure = Some("the body does not contain \"ok\"".into());
+        let differences = transcripts(&base, &slim);
+        assert_eq!(differences.len(), 1);
+        assert!(differences[0].is_failure());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub use difference::{Difference, transcripts};
 
 use crate::base::ImagePath;
-use crate::image::{Rootfs, RootfsError};
+use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::observation::{Found, Observation};
 
 /// How the small image did beside its base.
@@ -37,9 +37,11 @@ impl Verdict {
     }
 
     /// Takes out the differences between two runs of the base itself: what is not the same there either says nothing
-    /// against the small image.
+    /// against the small image. A probe that fails is not forgiven: that it failed by chance on the base, too, would
+    /// let an image pass that answers nothing.
     pub fn forgive(&mut self, unstable: &[Difference]) {
-        self.differences.retain(|d| !unstable.iter().any(|u| (&u.probe, &u.aspect) == (&d.probe, &d.aspect)));
+        let is_unstable = |d: &Difference| unstable.iter().any(|u| (&u.probe, &u.aspect) == (&d.probe, &d.aspect));
+        self.differences.retain(|d| d.is_failure() || !is_unstable(d));
     }
 }
 
@@ -65,7 +67,7 @@ pub fn compare(base: Side<'_>, slim: Side<'_>) -> Result<Verdict, RootfsError> {
         // A new name in a directory that is not there fails as a look-up of that directory does.
         let directory = path.parent().filter(|_| record.operations.iter().any(|operation| operation.creates()));
         for wanted in [Some(path.clone()), directory].into_iter().flatten() {
-            if !is_reachable(slim.rootfs, &wanted)? && is_reachable(base.rootfs, &wanted)? {
+            if entry(slim.rootfs, &wanted)?.is_none() && entry(base.rootfs, &wanted)?.is_some_and(|e| ships(&e)) {
                 missing.insert(wanted);
             }
         }
@@ -74,9 +76,14 @@ pub fn compare(base: Side<'_>, slim: Side<'_>) -> Result<Verdict, RootfsError> {
     Ok(Verdict { differences, missing })
 }
 
-/// Whether a rootfs has something at `path`, which may lead through links there.
-fn is_reachable(rootfs: &Rootfs, path: &ImagePath) -> Result<bool, RootfsError> {
-    Ok(rootfs.resolve(path.as_bytes(), false)?.entry.is_some())
+/// What a rootfs has at `path`, which may lead through links there.
+fn entry(rootfs: &Rootfs, path: &ImagePath) -> Result<Option<Entry>, RootfsError> {
+    Ok(rootfs.resolve(path.as_bytes(), false)?.entry)
+}
+
+/// Whether an image can have it: a socket is of no use without the process that listens on it.
+fn ships(entry: &Entry) -> bool {
+    entry.kind != EntryKind::Socket
 }
 
 #[cfg(test)]
@@ -134,6 +141,27 @@ mod tests {
         let verdict = compare(base, Side { observation: slim, rootfs: &open(&empty) }).unwrap();
         assert_eq!(verdict.holds(), verdict.missing.is_empty());
         verdict.missing.iter().map(ImagePath::to_string).collect()
+    }
+
+    #[test]
+    fn a_socket_of_another_process_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        assert!(missing(&dir, &observation(&["/socket"])).is_empty());
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_never_forgiven() {
+        let difference = |aspect: &str| Difference {
+            probe: "http GET /".into(),
+            aspect: aspect.into(),
+            base: "passed".into(),
+            slim: "connection refused".into(),
+        };
+        let mut verdict =
+            Verdict { differences: vec![difference("expectation"), difference("body")], missing: BTreeSet::new() };
+        verdict.forgive(&[difference("expectation"), difference("body")]);
+        assert_eq!(verdict.differences, [difference("expectation")]);
     }
 
     #[test]
