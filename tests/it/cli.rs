@@ -62,7 +62,13 @@ fn results_go_to_stdout_and_everything_else_to_stderr() {
     let env = Env::new();
     let source = web(&env);
     let run = env.scrimp(&["slim", &source, "--http", "/", "-o", "docker-archive:out.tar"]).succeeds();
-    for line in ["image    ", "diff id  sha256:", "probes   1 passed, 0 failed", "verify   the image answers", "wrote    docker-archive:out.tar"] {
+    for line in [
+        "image    ",
+        "diff id  sha256:",
+        "probes   1 passed, 0 failed",
+        "verify   the image answers",
+        "wrote    docker-archive:out.tar",
+    ] {
         assert!(run.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{run}");
     }
     assert!(!run.stderr.contains("wrote"), "{run}");
@@ -102,7 +108,8 @@ fn a_reader_that_goes_away_is_no_error() {
     let env = Env::new();
     let source = web(&env);
     env.scrimp(&["inspect", &source]).succeeds();
-    for arguments in [&["inspect", &source, "--top", "1000"][..], &["slim", &source, "--format", "json", "--", "true"]] {
+    for arguments in [&["inspect", &source, "--top", "1000"][..], &["slim", &source, "--format", "json", "--", "true"]]
+    {
         let mut command = env.scrimp_command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());

@@ -29,7 +29,8 @@ pub fn sandboxed(dir: &Path, name: &str) -> i32 {
     loop {
         let found = look(dir, &["mountinfo"]);
         let wanted = |(pid, _): &(i32, String)| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).next() == Some(name.as_bytes()))
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.split(|b| *b == 0).next() == Some(name.as_bytes()))
         };
         if let Some((pid, _)) = found.iter().find(|process| wanted(process)) {
             return *pid;

@@ -18,8 +18,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::SystemTime;
 
 pub use image::Image;
-use nix::fcntl::{Flock, FlockArg};
 pub use leftovers::sandboxed;
+use nix::fcntl::{Flock, FlockArg};
 pub use podman::{Podman, Response};
 use tempfile::TempDir;
 pub use tiny::{busybox, web_config};
