@@ -13,7 +13,10 @@ fn environment(env: Env) -> Env {
     busybox(&env, "bare", &json!({"Env": ["PATH=/bin"]}), &[]);
     let archive = fs::read(env.path("web.tar")).unwrap();
     for (name, content) in [
-        ("text.tar", &b"this is no archive, and it is long enough for nobody to take it for a header of one\n".repeat(20)[..]),
+        (
+            "text.tar",
+            &b"this is no archive, and it is long enough for nobody to take it for a header of one\n".repeat(20)[..],
+        ),
         ("empty.tar", b""),
         ("truncated.tar", &archive[..archive.len() / 2]),
         ("broken.toml", b"[[step]\nkind = 'http'\n"),
@@ -69,7 +72,10 @@ const WEB: &str = "slim docker-archive:web.tar -o docker-archive:out.tar --lock 
 fn bad_sources() {
     let env = environment(Env::new());
     for (source, parts) in [
-        ("docker-archve:web.tar", &["\"docker-archve:web.tar\" is not a source", "hint: write docker-archive:FILE"][..]),
+        (
+            "docker-archve:web.tar",
+            &["\"docker-archve:web.tar\" is not a source", "hint: write docker-archive:FILE"][..],
+        ),
         ("docker://nginx", &["not supported", "hint: `skopeo copy docker://nginx"]),
         ("nginx:1", &["\"nginx:1\"", "hint: `skopeo copy docker://nginx:1"]),
         ("./web.tar", &["has no transport", "hint: write docker-archive:./web.tar"]),
@@ -96,13 +102,21 @@ fn bad_sources() {
 fn bad_commands_of_images() {
     let env = environment(Env::new());
     for (rest, code, parts) in [
-        ("slim docker-archive:bare.tar -o docker-archive:out.tar", 2, &["names no command to run", "hint: give one after two dashes"][..]),
+        (
+            "slim docker-archive:bare.tar -o docker-archive:out.tar",
+            2,
+            &["names no command to run", "hint: give one after two dashes"][..],
+        ),
         (&format!("{WEB} -- nothing"), 2, &["command not found in the image: nothing", "hint: ", "/bin"]),
         (&format!("{WEB} -- /no/where"), 2, &["command not found in the image: /no/where"]),
         (&format!("{WEB} -- /etc/passwd"), 2, &["/etc/passwd", "ermission denied"]),
         (&format!("{WEB} -u nobody"), 2, &["nobody", "hint: "]),
         (&format!("{WEB} -w relative"), 2, &["\"relative\""]),
-        (&format!("{WEB} -- sh -c 'echo last words; exit 7'"), 1, &["ended with exit code 7", "last words", "nothing was written"]),
+        (
+            &format!("{WEB} -- sh -c 'echo last words; exit 7'"),
+            1,
+            &["ended with exit code 7", "last words", "nothing was written"],
+        ),
         (&format!("{WEB} --http / -- sh -c 'echo last words; exit 7'"), 1, &["last words", "nothing was written"]),
         (&format!("{WEB} --expect-exit 3 -- true"), 1, &["expected exit code 3"]),
         (&format!("{WEB} --timeout 1s -- sleep 100"), 1, &["neither ended nor listened", "hint: "]),
@@ -115,7 +129,7 @@ fn bad_commands_of_images() {
 fn bad_probes() {
     let env = environment(Env::new());
     for (rest, code, parts) in [
-        ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp 0.0.0.0:8080"][..]),
+        ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp [::]:8080"][..]),
         ("--http /missing --http / --exec false", 1, &["exec false: expected exit code 0, got 1"]),
         ("--exec nothing", 1, &["exec nothing", "not found"]),
         ("--probe gopher", 2, &["no probe named \"gopher\"", "hint: shipped are dns"]),

@@ -16,7 +16,8 @@ fn archives(env: &Env, umask: &str, variables: &[(&str, &str)]) -> (Vec<u8>, Vec
     let slim = ["slim", &source, "--http", "/", "--http", "/a", "--format", "json"];
     let scrimp = env.scrimp_command(&[]).get_program().to_str().unwrap().to_owned();
     let shell = ["-c", "umask $0; exec \"$@\"", umask, &scrimp];
-    let mut command = env.command("sh", &[&shell, &slim[..], &["-o", &destinations[0], "-o", &destinations[1]]].concat());
+    let mut command =
+        env.command("sh", &[&shell, &slim[..], &["-o", &destinations[0], "-o", &destinations[1]]].concat());
     command.envs(variables.iter().copied());
     let summary = Run::of(command).succeeds().json();
     let diff_id = summary["image"]["diff_id"].as_str().unwrap().to_owned();
@@ -59,9 +60,10 @@ fn no_time_is_later_than_source_date_epoch() {
     std::fs::create_dir_all(Path::new(&root).join("bin")).unwrap();
     std::fs::copy("/bin/busybox", format!("{root}/bin/busybox")).unwrap();
     let source_tree = format!("rootfs:{root}");
-    for (name, source, command) in
-        [("image", source.as_str(), &["httpd", "-f", "-p", "8080", "-h", "/www"][..]), ("tree", &source_tree, &["/bin/busybox", "true"])]
-    {
+    for (name, source, command) in [
+        ("image", source.as_str(), &["httpd", "-f", "-p", "8080", "-h", "/www"][..]),
+        ("tree", &source_tree, &["/bin/busybox", "true"]),
+    ] {
         let out = env.path(&format!("{name}-out.tar"));
         let destination = format!("docker-archive:{out}");
         let mut scrimp = env.scrimp_command(&["slim", source, "-o", &destination, "--"]);
@@ -144,7 +146,8 @@ fn a_trace_of_another_image_is_refused() {
     let source = busybox(&env, "web", &web_config(), &FILES);
     let other = busybox(&env, "other", &web_config(), &FILES[..1]);
     env.scrimp(&["trace", &source, "--http", "/", "-o", &env.path("trace")]).succeeds();
-    let run = env.scrimp(&["build", &other, "--trace", &env.path("trace"), "-o", &format!("rootfs:{}", env.path("out"))]);
+    let run =
+        env.scrimp(&["build", &other, "--trace", &env.path("trace"), "-o", &format!("rootfs:{}", env.path("out"))]);
     let run = run.exits(2);
     assert!(run.stderr.contains("localhost/web:1") && run.stderr.contains("hint: trace"), "{run}");
     assert!(!Path::new(&env.path("out")).exists());

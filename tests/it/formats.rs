@@ -11,10 +11,15 @@ const FILES: [(&str, &str); 2] = [("/www/index.html", "a page\n"), ("/www/a", "a
 /// Slims a web server into all formats, and returns the SOURCE it is made from and the summary.
 fn slim_into_all(env: &Env) -> (String, serde_json::Value) {
     let source = busybox(env, "web", &web_config(), &FILES);
-    let mut arguments = vec!["slim".to_owned(), source.clone(), "--http".into(), "/".into(), "--format".into(), "json".into()];
-    for (transport, name) in
-        [("docker-archive", "d.tar"), ("oci", "oci"), ("oci-archive", "o.tar"), ("rootfs", "root"), ("dockerfile", "context")]
-    {
+    let mut arguments =
+        vec!["slim".to_owned(), source.clone(), "--http".into(), "/".into(), "--format".into(), "json".into()];
+    for (transport, name) in [
+        ("docker-archive", "d.tar"),
+        ("oci", "oci"),
+        ("oci-archive", "o.tar"),
+        ("rootfs", "root"),
+        ("dockerfile", "context"),
+    ] {
         arguments.extend(["-o".to_owned(), format!("{transport}:{}", env.path(name))]);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -73,7 +73,8 @@ fn search(dir: &Path) {
 #[test]
 fn no_secret_is_in_what_slim_writes_and_says() {
     let env = Env::new();
-    let destinations = ["-o", "docker-archive:out.tar", "-o", "oci:oci", "-o", "rootfs:root", "-o", "dockerfile:context"];
+    let destinations =
+        ["-o", "docker-archive:out.tar", "-o", "oci:oci", "-o", "rootfs:root", "-o", "dockerfile:context"];
     let files = ["--lock", "out.lock", "--trace", "out.trace"];
     for format in ["json", "text"] {
         let outputs = if format == "json" { &destinations[..] } else { &[] };

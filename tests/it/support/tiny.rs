@@ -26,9 +26,11 @@ pub fn busybox(env: &Env, name: &str, config: &Value, files: &[(&str, &str)]) ->
     let manifest =
         json!([{"Config": "config.json", "RepoTags": [format!("localhost/{name}:1")], "Layers": ["layer.tar"]}]);
     let mut archive = Builder::new(File::create(&file).expect("an image's archive"));
-    for (name, content) in
-        [("config.json", config.to_string().into_bytes()), ("layer.tar", layer), ("manifest.json", manifest.to_string().into_bytes())]
-    {
+    for (name, content) in [
+        ("config.json", config.to_string().into_bytes()),
+        ("layer.tar", layer),
+        ("manifest.json", manifest.to_string().into_bytes()),
+    ] {
         append(&mut archive, name, EntryType::Regular, 0o644, &content);
     }
     archive.into_inner().expect("an image's archive");
