@@ -129,7 +129,7 @@ fn bad_commands_of_images() {
 fn bad_probes() {
     let env = environment(Env::new());
     for (rest, code, parts) in [
-        ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp 0.0.0.0:8080"][..]),
+        ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp [::]:8080"][..]),
         ("--http /missing --http / --exec false", 1, &["exec false: expected exit code 0, got 1"]),
         ("--exec nothing", 1, &["exec nothing", "not found"]),
         ("--probe gopher", 2, &["no probe named \"gopher\"", "hint: shipped are dns"]),

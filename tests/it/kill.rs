@@ -17,7 +17,7 @@ fn start(env: &Env) -> Child {
     std::fs::write(env.path("endless.toml"), probe).unwrap();
     env.give(env.path("endless.toml").as_ref());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    sandboxed(env.dir(), "sleep");
+    sandboxed(&child, "sleep");
     child
 }
 
@@ -68,7 +68,7 @@ fn an_interrupted_scrimp_says_so_and_ends_in_130() {
 fn a_killed_application_is_a_probe_that_fails() {
     let env = Env::new();
     let child = start(&env);
-    let application = sandboxed(env.dir(), "httpd");
+    let application = sandboxed(&child, "httpd");
     kill(Pid::from_raw(application), Signal::SIGKILL).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -129,6 +129,7 @@ impl Env {
 
     /// Any program, ready to be started in another way than [`Env::run`] does.
     pub fn command(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+        leftovers::adopt_orphans();
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
