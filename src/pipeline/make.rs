@@ -66,14 +66,18 @@ impl Making<'_> {
             let mut made = self.assemble(observation, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
             let (mut verdict, again) = clock.time("verify", || self.try_out(&made, proof))?;
-            let added = verdict.missing.iter().filter(|path| !made.manifest.entries.contains(path));
-            let added: BTreeSet<ImagePath> = added.cloned().collect();
+            if self.order.rules.force_drop {
+                // What was added and is missing all the same, the user wants gone; the answers decide.
+                verdict.missing.retain(|path| !repairs.contains(path));
+            }
+            let added: BTreeSet<ImagePath> = verdict.missing.difference(&repairs).cloned().collect();
             if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
                 if !verdict.differences.is_empty() {
                     verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
                 }
                 made.failures = explain(&verdict, &again);
-                made.verification = verification_of(&made.failures, repairs.len());
+                let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();
+                made.verification = verification_of(&made.failures, repaired);
                 return Ok(made);
             }
             repairs.extend(added);
