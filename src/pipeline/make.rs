@@ -12,7 +12,7 @@ use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
 use crate::select::{self, Manifest};
-use crate::session::{self, Run, Script, Settings, Start, Subject};
+use crate::session::{self, Run, Script, SessionError, Settings, Start, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
 /// How often missing paths are added and the result is tried again.
@@ -65,7 +65,14 @@ impl Making<'_> {
         for round in 0.. {
             let mut made = self.assemble(observation, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
-            let (mut verdict, again) = clock.time("verify", || self.try_out(&made, proof))?;
+            let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
+                Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
+                    made.failures = vec![not_started(&cause)];
+                    made.verification = verification_of(&made.failures, repairs.len());
+                    return Ok(made);
+                }
+                tried => tried?,
+            };
             if self.order.rules.force_drop {
                 // What was added and is missing all the same, the user wants gone; the answers decide.
                 verdict.missing.retain(|path| !repairs.contains(path));
@@ -152,6 +159,11 @@ fn start_difference(base: Start, slim: Start) -> Option<verdict::Difference> {
         base: base.to_string(),
         slim: slim.to_string(),
     })
+}
+
+/// What is wrong with a small image that does not even start, though its base did.
+pub fn not_started(cause: &SessionError) -> String {
+    format!("the small image cannot be started: {cause}")
 }
 
 /// What is wrong with a small image, with what its application said last; empty when nothing is.

@@ -155,9 +155,10 @@ impl<'a> Application<'a> {
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),
-            Err(SandboxError::Spawn(cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. }))) => {
-                Err(ExecFailure::NotStarted(cause.to_string()))
-            }
+            // An application may end at any moment, also between the look at it and this.
+            Err(SandboxError::Spawn(
+                cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
+            )) => Err(ExecFailure::NotStarted(cause.to_string())),
             Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
         }
     }

@@ -122,6 +122,20 @@ pub enum SessionError {
     },
 }
 
+impl SessionError {
+    /// Whether it says that the subject cannot be started, not that nobody could try.
+    pub fn is_of_subject(&self) -> bool {
+        use crate::sandbox::SpawnError::{NotExecutable, NotFound};
+        match self {
+            SessionError::Launch(_) | SessionError::User(_) => true,
+            SessionError::Sandbox(SandboxError::Spawn(cause)) => {
+                matches!(cause, NotFound { .. } | NotExecutable { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Run {
     /// The probes that failed, each with why, and then what the application said last; empty when none failed.
     pub fn failures(&self) -> Vec<String> {
