@@ -37,7 +37,9 @@ impl Observation {
         let mut rest = observations.into_iter();
         let mut union = rest.next().ok_or(MergeError::Nothing)?;
         for other in rest {
-            if union.header.source_digest != other.header.source_digest {
+            // Directories and the host have no digest that tells them apart.
+            let named_alike = union.header.source_digest.is_some() || union.header.source == other.header.source;
+            if union.header.source_digest != other.header.source_digest || !named_alike {
                 let name = |o: &Observation| match o.header.source_digest {
                     Some(digest) => format!("{} ({digest})", o.header.source),
                     None => o.header.source.clone(),
@@ -50,6 +52,13 @@ impl Observation {
     }
 
     fn absorb(&mut self, other: Observation) -> Result<(), MergeError> {
+        if (&self.header.command, &self.header.overrides) != (&other.header.command, &other.header.overrides) {
+            let first = self.header.command.join(" ");
+            let warning = format!(
+                "the traces are of different commands or settings; the image gets those of the first one: {first}"
+            );
+            append_new(&mut self.header.warnings, vec![warning]);
+        }
         append_new(&mut self.header.env_names, other.header.env_names);
         append_new(&mut self.header.gaps, other.header.gaps);
         append_new(&mut self.header.warnings, other.header.warnings);
@@ -160,6 +169,28 @@ mod tests {
         let error = Observation::union(vec![observation(b"1", &[]), observation(b"2", &[])]).unwrap_err();
         assert!(matches!(error, MergeError::OtherSource { .. }));
         assert_eq!(Observation::union(vec![]), Err(MergeError::Nothing));
+    }
+
+    #[test]
+    fn directories_of_different_names_have_no_union() {
+        let lazy = |source: &str| {
+            let mut observation = observation(b"", &[]);
+            observation.header.source_digest = None;
+            observation.header.source = source.into();
+            observation
+        };
+        assert!(Observation::union(vec![lazy("host"), lazy("host")]).is_ok());
+        let error = Observation::union(vec![lazy("host"), lazy("rootfs:x")]).unwrap_err();
+        assert!(matches!(error, MergeError::OtherSource { .. }));
+    }
+
+    #[test]
+    fn whose_settings_the_image_gets_is_said() {
+        let mut second = observation(b"1", &[]);
+        second.header.overrides.user = Some("app".into());
+        let union = Observation::union(vec![observation(b"1", &[]), second]).unwrap();
+        assert_eq!(union.header.overrides.user, None);
+        assert_eq!(union.header.warnings.len(), 1, "{:?}", union.header.warnings);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
 use crate::select::{self, Manifest};
-use crate::session::{self, Run, Settings, Subject};
+use crate::session::{self, Run, Script, SessionError, Settings, Start, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
 /// How often missing paths are added and the result is tried again.
@@ -65,15 +65,26 @@ impl Making<'_> {
         for round in 0.. {
             let mut made = self.assemble(observation, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
-            let (mut verdict, again) = clock.time("verify", || self.try_out(&made, proof))?;
-            let added = verdict.missing.iter().filter(|path| !made.manifest.entries.contains(path));
-            let added: BTreeSet<ImagePath> = added.cloned().collect();
+            let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
+                Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
+                    made.failures = vec![not_started(&cause)];
+                    made.verification = verification_of(&made.failures, repairs.len());
+                    return Ok(made);
+                }
+                tried => tried?,
+            };
+            if self.order.rules.force_drop {
+                // What was added and is missing all the same, the user wants gone; the answers decide.
+                verdict.missing.retain(|path| !repairs.contains(path));
+            }
+            let added: BTreeSet<ImagePath> = verdict.missing.difference(&repairs).cloned().collect();
             if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
                 if !verdict.differences.is_empty() {
                     verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
                 }
                 made.failures = explain(&verdict, &again);
-                made.verification = verification_of(&made.failures, repairs.len());
+                let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();
+                made.verification = verification_of(&made.failures, repaired);
                 return Ok(made);
             }
             repairs.extend(added);
@@ -132,7 +143,27 @@ impl Making<'_> {
 /// Holds a run of a small image against that of its base.
 pub fn judge(traced: &Run, base: &Base, again: &Run, rootfs: &Rootfs) -> Result<Verdict, PipelineError> {
     let base = Side { observation: &traced.observation, rootfs: &base.rootfs };
-    Ok(verdict::compare(base, Side { observation: &again.observation, rootfs })?)
+    let mut verdict = verdict::compare(base, Side { observation: &again.observation, rootfs })?;
+    if let (Script::Start(before), Script::Start(after)) = (&traced.script, &again.script) {
+        verdict.differences.extend(start_difference(*before, *after));
+    }
+    Ok(verdict)
+}
+
+/// How the start of an application that nobody probes differs. One that listens may end at any moment, if it ends well.
+fn start_difference(base: Start, slim: Start) -> Option<verdict::Difference> {
+    let as_well = base == slim || (base == Start::Serves && slim == Start::Ended(0));
+    (!as_well).then(|| verdict::Difference {
+        probe: "start".into(),
+        aspect: "what it came to".into(),
+        base: base.to_string(),
+        slim: slim.to_string(),
+    })
+}
+
+/// What is wrong with a small image that does not even start, though its base did.
+pub fn not_started(cause: &SessionError) -> String {
+    format!("the small image cannot be started: {cause}")
 }
 
 /// What is wrong with a small image, with what its application said last; empty when nothing is.
@@ -153,4 +184,24 @@ pub fn unstable(
     let second = session::run(environment.store(), &Subject::of(base), proof.settings, proof.traced.replay())?;
     let (first, second) = (&proof.traced.observation.header, &second.observation.header);
     Ok(verdict::transcripts(&first.transcript, &second.transcript))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_fails_only_in_the_small_image_is_a_difference() {
+        for (base, slim, same) in [
+            (Start::Serves, Start::Serves, true),
+            (Start::Serves, Start::Ended(0), true),
+            (Start::Serves, Start::Ended(127), false),
+            (Start::Serves, Start::Runs, false),
+            (Start::Runs, Start::Ended(0), false),
+            (Start::Ended(3), Start::Ended(3), true),
+            (Start::Ended(3), Start::Ended(1), false),
+        ] {
+            assert_eq!(start_difference(base, slim).is_none(), same, "{base}; {slim}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::closure::Level;
 use crate::image::{Base, Platform, Rootfs, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::make::{Made, Making, Proof, explain, judge, unstable};
+use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::{
@@ -159,7 +159,10 @@ fn hold_against(
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
-    let again = session::run(environment.store(), &subject, &run, traced.replay())?;
+    let again = match session::run(environment.store(), &subject, &run, traced.replay()) {
+        Err(cause) if cause.is_of_subject() => return Ok(vec![not_started(&cause)]),
+        tried => tried?,
+    };
     let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
     if !verdict.differences.is_empty() {
         verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Digest;
-use crate::observation::{Answer, ProbeResult, Redactor};
+use crate::observation::{Answer, Redactor};
 use crate::probe::ProbeError;
 use crate::probe::expect::find;
 use crate::probe::run::{Outcome, excerpt};
@@ -65,15 +65,4 @@ fn wrong_code(expected: i32, outcome: &ExecOutcome, redactor: &Redactor) -> Stri
     let output = [&outcome.stderr, &outcome.stdout].into_iter().find(|output| !output.trim_ascii().is_empty());
     let output = output.map(|output| format!(": {}", excerpt(output.trim_ascii(), redactor))).unwrap_or_default();
     format!("expected exit code {expected}, got {}{output}", outcome.code)
-}
-
-/// The result of an application that ended by itself and so is its own probe: its exit code and what it wrote.
-pub fn command_result(argv: &[String], outcome: &ExecOutcome, expected_code: i32, redactor: &Redactor) -> ProbeResult {
-    let failure = (outcome.code != expected_code).then(|| wrong_code(expected_code, outcome, redactor));
-    ProbeResult {
-        name: redactor.text(&format!("run {}", command_text(argv))).into_owned(),
-        answer: answer(outcome),
-        failure: failure.map(|failure| redactor.text(&failure).into_owned()),
-        ignore: Vec::new(),
-    }
 }

@@ -30,7 +30,6 @@ mod tests;
 mod udp;
 
 pub use error::ProbeError;
-pub use exec::command_result;
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};

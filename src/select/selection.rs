@@ -212,7 +212,7 @@ fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Resul
     Ok(())
 }
 
-/// Whether the application needs the entry. A directory that was only passed on the way to something is not needed
+/// Whether the application needs the entry, in the base or in a small image that was tried. A directory that was only passed on the way to something is not needed
 /// for its own sake: without it that something is absent, and if it was there it is in the manifest by itself.
 fn is_used(chosen: &ManifestEntry) -> bool {
     let passed = |reason: &Reason| chosen.entry.is_dir() && *reason == Reason::Access(Operation::Traverse);
@@ -220,5 +220,5 @@ fn is_used(chosen: &ManifestEntry) -> bool {
 }
 
 fn is_use(reason: &Reason) -> bool {
-    matches!(reason, Reason::Access(_) | Reason::ProbeTool)
+    matches!(reason, Reason::Access(_) | Reason::ProbeTool | Reason::Repair)
 }

@@ -37,6 +37,8 @@ struct State {
     seen: u64,
     listening: Vec<i32>,
     ends: BTreeMap<i32, Exit>,
+    /// The tracer has ended, and with it everything that it traced: there is nothing to wait for any more.
+    over: bool,
 }
 
 impl<'a> Application<'a> {
@@ -64,14 +66,21 @@ impl<'a> Application<'a> {
             state.generation += 1;
             self.changed.notify_all();
         }
+        let mut state = lock(&self.state);
+        state.over = true;
+        state.generation += 1;
+        self.changed.notify_all();
     }
 
-    /// Waits until `done` says so, at most until `deadline`; returns whether it did.
+    /// Waits until `done` says so, at most until `deadline` or the end of tracing; returns whether it did.
     fn wait_until(&self, deadline: Instant, mut done: impl FnMut(&State) -> bool) -> bool {
         let mut state = lock(&self.state);
         loop {
             if done(&state) {
                 return true;
+            }
+            if state.over {
+                return false;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -119,7 +128,7 @@ impl<'a> Application<'a> {
                 )
             }
             // It has just ended by itself.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) if is_gone(&cause) => return Ok(None),
             Err(cause) => return Err(cause),
         };
         self.send(self.pid, libc::SIGKILL)?;
@@ -129,7 +138,7 @@ impl<'a> Application<'a> {
     /// Sends a signal to a process, or with a negative number to a process group; it may be gone already.
     fn send(&self, pid: i32, signal: i32) -> io::Result<()> {
         match self.sandbox.signal(pid, signal) {
-            Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            Err(cause) if is_gone(&cause) => Ok(()),
             other => other,
         }
     }
@@ -146,9 +155,10 @@ impl<'a> Application<'a> {
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),
-            Err(SandboxError::Spawn(cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. }))) => {
-                Err(ExecFailure::NotStarted(cause.to_string()))
-            }
+            // An application may end at any moment, also between the look at it and this.
+            Err(SandboxError::Spawn(
+                cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
+            )) => Err(ExecFailure::NotStarted(cause.to_string())),
             Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
         }
     }
@@ -204,6 +214,9 @@ impl Target for Application<'_> {
         let deadline = Instant::now() + request.timeout;
         let (pid, captured) = self.start_command(request)?;
         if !self.wait_until(deadline, |state| state.ends.contains_key(&pid)) {
+            if lock(&self.state).over {
+                return Err(ExecFailure::Broken(io::Error::other("the tracer has ended")));
+            }
             // Its own children are in its session and process group unless they left it.
             for whom in [-pid, pid] {
                 self.send(whom, libc::SIGKILL).map_err(ExecFailure::Broken)?;
@@ -224,8 +237,16 @@ impl Target for Application<'_> {
     }
 
     fn exited(&self) -> Option<Exit> {
-        lock(&self.state).ends.get(&self.pid).copied()
+        let state = lock(&self.state);
+        let killed = state.over.then_some(Exit::Signal(libc::SIGKILL));
+        state.ends.get(&self.pid).copied().or(killed)
     }
+}
+
+/// Whether an error says that a process has ended: no entry in `/proc`, or one that could be opened just in time but not
+/// read any more.
+fn is_gone(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 /// What the lock guards is valid between any two statements, so a panic elsewhere does not spoil it.

@@ -26,7 +26,7 @@ pub struct Launch {
 pub enum LaunchError {
     /// Neither Entrypoint nor Cmd.
     #[error(
-        "{0} names no command to run: it has neither Entrypoint nor Cmd\nhint: give one after two dashes: scrimp slim {0} -- COMMAND"
+        "{0} names no command to run: it has neither Entrypoint nor Cmd\nhint: give one at the end of the line, after two dashes: -- COMMAND [ARG]..."
     )]
     NoCommand(String),
     /// WorkingDir is not an absolute path.

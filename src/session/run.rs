@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 
-use crate::base::Digest;
+use crate::base::{Digest, ImagePath};
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
@@ -51,7 +51,28 @@ pub enum Script {
     /// By these probes.
     Probes(probe::Plan),
     /// Not at all: it was started and stopped.
-    Start,
+    Start(Start),
+}
+
+/// What an application that is not probed came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It listens.
+    Serves,
+    /// It runs and does not listen.
+    Runs,
+    /// It ended, with this code.
+    Ended(i32),
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Start::Serves => f.write_str("it listens"),
+            Start::Runs => f.write_str("it runs and does not listen"),
+            Start::Ended(code) => write!(f, "it ended with exit code {code}"),
+        }
+    }
 }
 
 /// What came of a run.
@@ -99,6 +120,20 @@ pub enum SessionError {
         /// Why it failed.
         cause: io::Error,
     },
+}
+
+impl SessionError {
+    /// Whether it says that the subject cannot be started, not that nobody could try.
+    pub fn is_of_subject(&self) -> bool {
+        use crate::sandbox::SpawnError::{NotExecutable, NotFound};
+        match self {
+            SessionError::Launch(_) | SessionError::User(_) => true,
+            SessionError::Sandbox(SandboxError::Spawn(cause)) => {
+                matches!(cause, NotFound { .. } | NotExecutable { .. })
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Run {
@@ -150,16 +185,10 @@ pub fn run(
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
     sandbox.finish();
-    // The tracer ends with the sandbox; a failure on the stage is told before one that follows from it.
-    let redactor = stage.redactor;
-    let recording = tracer.join();
+    // The tracer ends with the sandbox. When it fails everything in there is killed, so that comes first: what fails on
+    // the stage then follows from it.
+    let recording = tracer.join()?;
     let played = played?;
-    let recording = recording?;
-
-    let redactor = match &played.script {
-        Script::Probes(plan) => redactor.with(plan.secrets()),
-        Script::Own | Script::Start => redactor,
-    };
     let plan = sandbox.plan();
     let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];
     let mut observation = Observation {
@@ -176,13 +205,36 @@ pub fn run(
             warnings: warnings.into_iter().flatten().cloned().collect(),
             transcript: played.transcript,
         },
-        paths: record::records(recording.accesses, subject.rootfs, &plan.mount_points())?,
+        paths: record::records(recording.accesses, subject.rootfs, &own_paths(store, subject.rootfs, plan)?)?,
     };
-    redactor.observation(&mut observation);
-    let last_output = redactor.text(&played.last_output).into_owned();
+    match exercise {
+        Exercise::Choose(_) => played.redactor.observation(&mut observation),
+        // It is compared and not written. Its paths stay as they are: what is absent in a small image may be in the
+        // base, and there a name that happens to hold the value of a variable has to be found.
+        Exercise::Replay(_) => played.redactor.transcript(&mut observation.header.transcript),
+    }
     drop(sandbox);
     scratch.remove()?;
-    Ok(Run { observation, script: played.script, last_output })
+    Ok(Run { observation, script: played.script, last_output: played.last_output })
+}
+
+/// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
+/// it lies in a directory that is run.
+fn own_paths(store: &Store, rootfs: &Rootfs, plan: &SandboxPlan) -> Result<Vec<ImagePath>, RootfsError> {
+    let mut own = plan.mount_points();
+    for point in plan.mount_points() {
+        own.push(rootfs.resolve(point.as_bytes(), true)?.end);
+    }
+    if rootfs.entries().is_none()
+        && let Ok(below) = store.dir().strip_prefix(rootfs.location())
+        && let Ok(path) = ImagePath::from_relative(below.as_os_str().as_encoded_bytes())
+    {
+        own.push(path);
+    }
+    own.retain(|path| !path.is_root());
+    own.sort();
+    own.dedup();
+    Ok(own)
 }
 
 /// The process to start, and as whom.
@@ -208,17 +260,19 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         Ok(false) => Upper::Dir(scratch.path().to_owned()),
         Err(cause) => return Err(SessionError::System { operation: "look at the store's filesystem", cause }),
     };
-    let mut choices = Choices {
+    let defaults = Choices::new(upper);
+    let resolv_conf = match settings.network {
+        Network::Private => defaults.resolv_conf.clone(),
+        Network::Host => read_resolv_conf()?,
+    };
+    let choices = Choices {
         network: settings.network,
+        resolv_conf,
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
-        ..Choices::new(upper)
+        ..defaults
     };
-    if settings.network == Network::Host {
-        // A machine without this file resolves no names, and then neither does the application.
-        choices.resolv_conf = fs::read("/etc/resolv.conf").unwrap_or_default();
-    }
     let location = subject.rootfs.location();
     let plan = match subject.rootfs.entries() {
         Some(_) => SandboxPlan::for_tree(location, &choices),
@@ -229,6 +283,14 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         }
     };
     Ok((plan, scratch))
+}
+
+/// How names are resolved on the machine's network; nothing when the machine has no file for it.
+fn read_resolv_conf() -> Result<Vec<u8>, SessionError> {
+    match fs::read("/etc/resolv.conf") {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|cause| SessionError::System { operation: "read /etc/resolv.conf", cause }),
+    }
 }
 
 /// An overlay cannot have its upper directory on another overlay.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::mpsc::Receiver;
 use std::thread;
+use std::time::Duration;
 
 use crate::base::ImagePath;
 use crate::image::ImageConfig;
@@ -10,12 +11,14 @@ use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
 use crate::probe::{self, Exit, Port, Target};
 use crate::sandbox::{ProcessSpec, Sandbox};
 use crate::session::application::Application;
-use crate::session::output::{Stream, capture};
-use crate::session::{Choice, Exercise, Script, SessionError, Settings, StopSignal, Subject};
+use crate::session::output::{EDGE, Stream, capture};
+use crate::session::{Choice, Exercise, Script, SessionError, Settings, Start, StopSignal, Subject};
 use crate::tracer::{self, Tracer, Tree};
 
 /// How much of the application's last output is kept for messages, in bytes per stream.
 const OUTPUT_KEPT: usize = 4096;
+/// How long the readers of the application's output may take to get to its end, once nobody is left who writes.
+const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 /// The name of the probe that a command is of itself.
 const OWN_PROBE: &str = "run";
 
@@ -45,8 +48,10 @@ pub struct Played {
     pub warnings: Vec<String>,
     /// What could not be as in a container, by name.
     pub gaps: Vec<String>,
-    /// The end of what the application wrote.
+    /// The end of what the application wrote; secrets are taken out.
     pub last_output: String,
+    /// Takes out all secrets of the run, those of the probes' requests included.
+    pub redactor: Redactor,
 }
 
 /// What exercising the application came to.
@@ -65,13 +70,15 @@ impl Stage<'_> {
         events: Receiver<tracer::Event>,
     ) -> Result<Played, SessionError> {
         let settings = self.settings;
-        let (stdio, captured) = capture(OUTPUT_KEPT)
+        let (stdio, captured) = capture(OUTPUT_KEPT + EDGE)
             .map_err(|cause| SessionError::System { operation: "make pipes for the application's output", cause })?;
         self.tracer.next_tree(Tree::Application);
         let spawned = self.sandbox.spawn(&process, stdio)?;
         let command = process.argv.first().cloned();
         let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid);
         thread::scope(|scope| {
+            // The scope waits for the thread, and the thread for the end of the sandbox, whatever happens here.
+            let _finish = Finish(self.sandbox);
             scope.spawn(|| application.follow(events));
             let exercised = self.exercise(&application, command.as_deref(), exercise);
             let ended_by_itself = application.exited();
@@ -79,7 +86,7 @@ impl Stage<'_> {
             // Whatever happened, everything has to end, and with it the tracer's events.
             self.sandbox.finish();
             let Exercised { mut transcript, script, notes } = exercised?;
-            let (stdout, stderr) = captured.collect(settings.stop_timeout);
+            let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
             if let Script::Own = script {
                 transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr));
             }
@@ -89,7 +96,12 @@ impl Stage<'_> {
                 warnings.push("the groups are the caller's: without subordinate ids no others can be set".into());
             }
             let gaps = spawned.no_new_privs.then(|| "no_new_privs".to_owned()).into_iter().collect();
-            Ok(Played { transcript, script, warnings, gaps, last_output: last_output(&stdout, &stderr) })
+            let redactor = match &script {
+                Script::Probes(plan) => self.redactor.with(plan.secrets()),
+                Script::Own | Script::Start(_) => self.redactor.clone(),
+            };
+            let last_output = last_output(&stdout, &stderr, &redactor);
+            Ok(Played { transcript, script, warnings, gaps, last_output, redactor })
         })
     }
 
@@ -106,9 +118,14 @@ impl Stage<'_> {
                 application.wait_end(timeout);
                 return Ok(Exercised::without_probes(Script::Own));
             }
-            Exercise::Replay(Script::Start) | Exercise::Choose(Choice::Nothing) => {
-                application.wait_serving_or_end(timeout);
-                return Ok(Exercised::without_probes(Script::Start));
+            Exercise::Replay(Script::Start(_)) | Exercise::Choose(Choice::Nothing) => {
+                let serves = application.wait_serving_or_end(timeout);
+                let start = match application.exited() {
+                    Some(exit) => Start::Ended(exit.code()),
+                    None if serves => Start::Serves,
+                    None => Start::Runs,
+                };
+                return Ok(Exercised::without_probes(Script::Start(start)));
             }
             Exercise::Choose(Choice::Probes { specs, port }) => probe::Plan {
                 patience: timeout,
@@ -166,13 +183,22 @@ fn own_probe(exit: Option<Exit>, settings: &Settings, stdout: &Stream, stderr: &
     ProbeResult { name: OWN_PROBE.into(), answer, failure, ignore: Vec::new() }
 }
 
-fn last_output(stdout: &Stream, stderr: &Stream) -> String {
-    let mut text = String::from_utf8_lossy(&stdout.tail).into_owned();
+fn last_output(stdout: &Stream, stderr: &Stream, redactor: &Redactor) -> String {
+    let mut text = stdout.ending(redactor, OUTPUT_KEPT);
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    text.push_str(&String::from_utf8_lossy(&stderr.tail));
+    text.push_str(&stderr.ending(redactor, OUTPUT_KEPT));
     text.trim_end().to_owned()
+}
+
+/// Ends what is in a sandbox when it goes out of scope; that it has ended before is no matter.
+struct Finish<'a>(&'a Sandbox);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 fn system(operation: &'static str, cause: io::Error) -> SessionError {
