@@ -13,8 +13,9 @@ use crate::probe::target::{Port, Protocol};
 /// How long one step may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Headers that differ between two equal answers by their very meaning (RFC 9110, Server-Timing).
-const VOLATILE_HEADERS: [&str; 4] = ["age", "date", "expires", "server-timing"];
+/// Headers that differ between two equal answers by their very meaning (RFC 9110, Server-Timing). An entity tag only
+/// tells versions apart, and servers make it from the inode of the file, which no copy of the file has.
+const VOLATILE_HEADERS: [&str; 5] = ["age", "date", "etag", "expires", "server-timing"];
 
 /// The longest name of a command in a transcript, in characters.
 const LONGEST_COMMAND: usize = 120;

@@ -82,7 +82,7 @@ fn steps_run_in_order_and_are_announced() {
     );
     assert_eq!(
         done.transcript.probes[0].ignore,
-        ["header:age", "header:date", "header:expires", "header:server-timing"]
+        ["header:age", "header:date", "header:etag", "header:expires", "header:server-timing"]
     );
     assert_eq!(done.plan.wait_for, [Port::tcp(address.port())]);
 }

@@ -66,9 +66,10 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
     for at in READ_ONLY {
         put(at, What::ReadOnly, true);
     }
-    put("/etc/hosts", What::File { content: hosts(choices).into() }, true);
-    put("/etc/hostname", What::File { content: format!("{}\n", choices.hostname).into() }, true);
-    put("/etc/resolv.conf", What::File { content: choices.resolv_conf.clone() }, true);
+    // A directory of another user may lack them, and then there is no place to put them: few programs mind.
+    put("/etc/hosts", What::File { content: hosts(choices).into() }, false);
+    put("/etc/hostname", What::File { content: format!("{}\n", choices.hostname).into() }, false);
+    put("/etc/resolv.conf", What::File { content: choices.resolv_conf.clone() }, false);
     for volume in &choices.volumes {
         let what = What::Bind { source: volume.source.clone(), read_only: volume.read_only };
         mounts.push(Mount { at: volume.target.clone(), what, required: true, of_base: false });
