@@ -268,7 +268,7 @@ fn the_leash_is_invisible() {
         let run = trace_with("chroot", root.path(), &["/bin/affinity"], options, &[(Tree::Application, None)]);
         assert_eq!(run.codes, [0], "leash: {leash}");
         let count = run.recording.accesses.get(&ImagePath::parse("/dir/file").unwrap()).unwrap().count;
-        assert_eq!(count, 20_000 + 4 * 2_000 + 2 * 500, "leash: {leash}");
+        assert_eq!(count, 20_000 + 4 * 2_000 + 2 * 500 + 4 * 200, "leash: {leash}");
     }
 }
 
