@@ -178,7 +178,7 @@ pub fn run(
     let (plan, scratch) = plan(store, subject, settings)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact };
+    let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
     let tracer = tracer::start(sandbox.supervisor(), options, sender)?;
     let process = process(&launch, &user, settings, options);
     let stage =

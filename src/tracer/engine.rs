@@ -11,6 +11,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::decode::{Address, address, leaves, named, of_descriptor};
 use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
+use super::leash::Leash;
 use super::memory::{read_exact, read_path, read_word, write_word};
 use super::record::{Ask, From, Recorder};
 use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompStop, Stop};
@@ -30,6 +31,7 @@ pub struct Engine {
     held: HashMap<i32, (AttachedStop, Option<i32>)>,
     index: Index,
     recorder: Recorder,
+    leash: Leash,
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
@@ -44,13 +46,13 @@ enum Next {
 
 impl Engine {
     /// For the sandbox of `supervisor`, which this thread has seized.
-    pub fn new(supervisor: i32, gaps: &[&str], shared: Arc<Shared>, events: Sender<Event>) -> Self {
+    pub fn new(supervisor: i32, gaps: &[&str], leash: Leash, shared: Arc<Shared>, events: Sender<Event>) -> Self {
         let mut recorder = Recorder::default();
         for gap in gaps {
             recorder.gap(gap);
         }
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
-        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, path: Vec::new(), shared, events }
+        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events }
     }
 
     /// Traces until the supervisor and all other tasks are gone.
@@ -68,6 +70,7 @@ impl Engine {
 
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
+        self.leash.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
         }
@@ -91,6 +94,7 @@ impl Engine {
 
     fn ended(&mut self, id: i32, end: End) -> io::Result<()> {
         self.held.remove(&id);
+        self.leash.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
         if task.origin == Origin::Spawned {
@@ -100,6 +104,7 @@ impl Engine {
         let orphan = |(&child, (_, parent)): (&i32, &(_, Option<i32>))| self.is_orphan(child, *parent).then_some(child);
         let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
         for child in orphans {
+            self.leash.orphan(child);
             self.adopt(child, task.child(false))?;
         }
         Ok(())
@@ -142,18 +147,20 @@ impl Engine {
             }
             None => Task::new(Tree::Application, Origin::Descendant),
         };
+        self.leash.child(id, child);
         self.adopt(child, task)?;
         stop.resume()
     }
 
     fn executed(&mut self, id: i32, stop: ExecStop) -> io::Result<()> {
         // A thread that executes takes the id of its process; its own id is never heard of again.
-        if let Some(former) = stop.former_task()?.filter(|&former| former != id)
-            && let Some(mut task) = self.tasks.remove(&former)
-        {
-            self.recorder.settle(&mut task);
-            task.origin = self.tasks.get(&id).map_or(task.origin, |leader| leader.origin);
-            self.tasks.insert(id, task);
+        if let Some(former) = stop.former_task()?.filter(|&former| former != id) {
+            self.leash.renamed(former, id);
+            if let Some(mut task) = self.tasks.remove(&former) {
+                self.recorder.settle(&mut task);
+                task.origin = self.tasks.get(&id).map_or(task.origin, |leader| leader.origin);
+                self.tasks.insert(id, task);
+            }
         }
         if let Some(task) = self.tasks.get_mut(&id)
             && task.origin != Origin::Supervisor
@@ -170,6 +177,7 @@ impl Engine {
 
     fn seccomp(&mut self, id: i32, mut stop: SeccompStop) -> io::Result<()> {
         let Some(entry) = stop.entry()? else { return stop.resume() };
+        self.leash.stopped(id);
         match self.call(id, &mut stop, &entry)? {
             Next::Go => stop.resume(),
             Next::Refuse => {
@@ -275,6 +283,11 @@ impl Engine {
                         effect: Effect::None,
                     };
                     self.record_at(id, &ask, arguments[3], false)?;
+                }
+            }
+            Action::Affinity | Action::SetAffinity => {
+                if self.leash.ask(id, matches!(call.action, Action::SetAffinity)) {
+                    return Ok(Next::GoToExit(Awaited::Affinity));
                 }
             }
             Action::Refuse(gap) => {
@@ -411,6 +424,7 @@ impl Engine {
                         socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
                     Event::Bound { pid: id, tree, address, datagram }
                 }
+                Awaited::Affinity => return stop.resume(),
             };
             self.send(event);
         }

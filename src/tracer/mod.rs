@@ -8,7 +8,7 @@
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
 //! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible.
+//! would be invisible. It changes where busy processes run, unseen by them.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -19,8 +19,10 @@ mod events;
 mod filter;
 mod fold;
 mod interpreter;
+mod leash;
 mod memory;
 mod names;
+mod pace;
 mod record;
 mod resolve;
 mod stop;
@@ -40,12 +42,21 @@ pub use fold::Folded;
 
 use crate::base::FileTree;
 use engine::Engine;
+use leash::Leash;
 
 /// How to trace.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// The filter was made with `exact`: nothing is left out for speed.
     pub exact: bool,
+    /// Keep busy processes on the tracer's CPU, which they cannot see.
+    pub leash: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { exact: false, leash: true }
+    }
 }
 
 /// What was seen.
@@ -143,7 +154,8 @@ pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result
             return Ok(Recording::default());
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
-        Engine::new(supervisor, gaps, engine_shared, events).run()
+        let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
+        Engine::new(supervisor, gaps, leash, engine_shared, events).run()
     };
     let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
     match result.recv() {

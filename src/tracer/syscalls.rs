@@ -51,6 +51,10 @@ pub enum Action {
     Setns,
     /// `fsconfig`: names a path for two of its commands.
     Fsconfig,
+    /// It reads the CPUs on which a task may run, or depends on them.
+    Affinity,
+    /// It changes them.
+    SetAffinity,
     /// It is answered with ENOSYS, because what follows it cannot be seen; the gap has this name.
     Refuse(&'static str),
     /// It goes on, but what it opens cannot be seen; the gap has this name.
@@ -294,6 +298,11 @@ pub static TABLE: &[Call] = &[
     other("sendmmsg", 307, 345, Action::Message).when(When::Exact),
     other("listen", 50, 363, Action::Listen),
     other("socketcall", NONE, 102, Action::SocketCall),
+    // What a busy task would see of the leash.
+    other("sched_getaffinity", 204, 242, Action::Affinity),
+    other("sched_setaffinity", 203, 241, Action::SetAffinity),
+    // For SCHED_DEADLINE a task must be allowed to run on all CPUs.
+    other("sched_setattr", 314, 351, Action::Affinity),
     // What happens behind it is invisible.
     other("io_uring_setup", 425, 425, Action::Refuse("io_uring")),
 ];

@@ -63,6 +63,8 @@ pub enum Awaited {
         /// As asked.
         address: SocketAddr,
     },
+    /// One that must not see the leash, whatever it returns.
+    Affinity,
 }
 
 /// A task.

@@ -37,14 +37,18 @@ struct Run {
 }
 
 /// Traces `argv`, once for each of `trees`.
-#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
 fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Option<&str>)]) -> Run {
+    trace_with(mode, root, argv, Options { exact, ..Options::default() }, trees)
+}
+
+#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
+fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &[(Tree, Option<&str>)]) -> Run {
     let mut command = Command::new(&*SUPERVISOR);
     command.arg(mode).arg(root).args(argv).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut supervisor = command.spawn().unwrap();
     let (sender, receiver) = channel();
-    let tracer = tracer::start(supervisor.id() as i32, Options { exact }, sender).unwrap();
-    let filter = tracer::filter(exact);
+    let tracer = tracer::start(supervisor.id() as i32, options, sender).unwrap();
+    let filter = tracer::filter(options.exact);
     let mut bytes = (filter.len() as u32).to_le_bytes().to_vec();
     for i in filter {
         bytes.extend(i.code.to_le_bytes());
@@ -251,6 +255,21 @@ fn what_cannot_be_seen_is_a_gap() {
         assert_eq!(run.recording.gaps, [gap], "{name}");
     }
     assert_eq!(run_hazard("pivot", "untraced", true).recording.gaps, Vec::<String>::new());
+}
+
+#[test]
+fn the_leash_is_invisible() {
+    // The program compares what it is told of its CPUs with what it was told at its start, busy and quiet.
+    let root = root();
+    let program = compile("affinity", &["-static"]);
+    fs::hard_link(&program, root.path().join("bin/affinity")).unwrap();
+    for leash in [true, false] {
+        let options = Options { leash, ..Options::default() };
+        let run = trace_with("chroot", root.path(), &["/bin/affinity"], options, &[(Tree::Application, None)]);
+        assert_eq!(run.codes, [0], "leash: {leash}");
+        let count = run.recording.accesses.get(&ImagePath::parse("/dir/file").unwrap()).unwrap().count;
+        assert_eq!(count, 20_000 + 4 * 2_000 + 2 * 500 + 4 * 200, "leash: {leash}");
+    }
 }
 
 #[test]
