@@ -389,6 +389,7 @@ fn the_network_of_the_host() {
     assert_eq!(sandbox.listeners(&[first]).unwrap(), []);
     let own = sandbox.listeners(&[std::process::id() as i32]).unwrap();
     assert_eq!(own.iter().map(|l| l.port).collect::<Vec<_>>(), [outside.local_addr().unwrap().port()]);
+    std::thread::scope(|scope| scope.spawn(|| sandbox.enter_network().unwrap()).join().unwrap());
     let (text, _) = run(&sandbox, &sh("ls /sys/class/net | grep -c .; mkdir /sys/x 2>/dev/null || echo ro"));
     let interfaces = std::fs::read_dir("/sys/class/net").unwrap().count();
     assert_eq!(text, format!("{interfaces}\nro\n"));
