@@ -40,6 +40,10 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let phases: Vec<String> = summary.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
     let total: f64 = summary.phases.iter().map(|p| p.seconds).sum();
     writeln!(out, "seconds  {total:.2} ({})", phases.join(", "))?;
+    let made = summary.image.as_ref().is_some_and(|image| image.diff_id.is_some());
+    if made && summary.outputs.is_empty() && verify.status != VerificationStatus::Failed {
+        writeln!(out, "wrote    nothing: no destination was given (-o DEST)")?;
+    }
     for output in &summary.outputs {
         writeln!(out, "wrote    {} ({})", output.destination, human_bytes(output.bytes))?;
     }
