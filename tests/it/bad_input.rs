@@ -105,7 +105,7 @@ fn bad_commands_of_images() {
         (
             "slim docker-archive:bare.tar -o docker-archive:out.tar",
             2,
-            &["names no command to run", "hint: give one after two dashes"][..],
+            &["names no command to run", "hint: give one at the end of the line, after two dashes"][..],
         ),
         (&format!("{WEB} -- nothing"), 2, &["command not found in the image: nothing", "hint: ", "/bin"]),
         (&format!("{WEB} -- /no/where"), 2, &["command not found in the image: /no/where"]),

@@ -101,12 +101,15 @@ fn a_trace_and_a_build_make_the_image_that_slim_makes() {
 }
 
 #[test]
-fn two_traces_of_the_same_run_are_the_same_bytes() {
+fn two_traces_of_the_same_run_are_the_same_but_for_the_date_that_was_answered() {
     let env = Env::new();
     let source = busybox(&env, "web", &web_config(), &FILES);
     let traces = ["one", "two"].map(|name| {
         env.scrimp(&["trace", &source, "--http", "/", "-o", &env.path(name)]).succeeds();
-        std::fs::read_to_string(env.path(name)).unwrap()
+        let trace = std::fs::read_to_string(env.path(name)).unwrap();
+        let (before, date) = trace.split_once("[\"date\",").expect("an answer with a date");
+        let (_, after) = date.split_once(']').unwrap();
+        format!("{before}{after}")
     });
     assert_eq!(traces[0], traces[1]);
 }

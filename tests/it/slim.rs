@@ -196,8 +196,7 @@ fn a_named_user_a_healthcheck_and_a_stop_signal_work_as_before() {
 #[test]
 fn the_config_stays_as_it_was() {
     for name in ["nonroot", "nginx-cv", "python-hello", "c-hello-musl"] {
-        let (small, mut base) = (Small::as_root(name, &[]).image.config, Image::read(&fixture(name)).config);
-        let mut small = small;
+        let (mut small, mut base) = (Small::as_root(name, &[]).image.config, Image::config_of(&fixture(name)));
         for config in [&mut small, &mut base] {
             let labels = config["Labels"].as_object().cloned().unwrap_or_default();
             let labels = labels.into_iter().filter(|(name, _)| !name.starts_with("org.opencontainers.image.base."));

@@ -42,6 +42,13 @@ impl Image {
 }
 
 impl Image {
+    /// The [`Image::config`] alone, which takes no time.
+    pub fn config_of(archive: &Path) -> Value {
+        let manifest: Value = json(&member(archive, "manifest.json"));
+        let config = manifest[0]["Config"].as_str().expect("a name in the manifest");
+        json(&member(archive, config))["config"].clone()
+    }
+
     /// The [`Image::tree`] of a plain tar file.
     pub fn tree_of(layer: &Path) -> BTreeMap<String, String> {
         let mut tree = BTreeMap::new();
