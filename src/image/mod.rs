@@ -15,6 +15,7 @@ mod layer;
 mod names;
 mod oci;
 mod open;
+mod placement;
 mod platform;
 mod rootfs;
 mod source;

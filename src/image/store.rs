@@ -20,11 +20,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use rustix::fs::{IFlags, Mode, OFlags};
-
 use crate::base::{FileTree, env_vars};
 use crate::image::Entry;
 use crate::image::error::ImageError;
+use crate::image::placement;
 use crate::image::stored_index;
 
 /// The layout of the store; another one would get a directory of its own.
@@ -89,7 +88,7 @@ impl Store {
         let dir = dir.join(VERSION);
         for part in ["roots", "scratch", "making"] {
             make_dir(&dir.join(part), true).map_err(fail("make the directory", &dir.join(part)))?;
-            spread_apart(&dir.join(part));
+            placement::spread_apart(&dir.join(part));
         }
         let store = Store { dir };
         store.sweep()?;
@@ -309,24 +308,6 @@ impl Drop for ScratchDir {
 
 fn fail<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ImageError + 'a {
     move |cause| ImageError::Store { operation, path: path.to_owned(), cause }
-}
-
-/// Tells the file system that the directories below have nothing to do with each other (`chattr(1)`, attribute `T`). Ext4
-/// then puts each into a part of the disk where there is room, instead of beside those that were removed just before: inodes
-/// that were freed within the last minutes are passed over one by one, which made unpacking ten times as slow. It is advice,
-/// and a file system that does not take it works all the same.
-fn spread_apart(dir: &Path) {
-    let advise = || -> rustix::io::Result<()> {
-        let dir = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let flags = rustix::fs::ioctl_getflags(&dir)?;
-        if !flags.contains(IFlags::TOPDIR) {
-            rustix::fs::ioctl_setflags(&dir, flags | IFlags::TOPDIR)?;
-        }
-        Ok(())
-    };
-    match advise() {
-        Ok(()) | Err(_) => {}
-    }
 }
 
 fn make_dir(path: &Path, with_parents: bool) -> io::Result<()> {
