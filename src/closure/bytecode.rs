@@ -9,6 +9,7 @@ pub(super) fn source_of(path: &ImagePath) -> Option<ImagePath> {
     let (directory, name) = (path.parent()?, path.file_name()?);
     let stem = name.strip_suffix(b".pyc").or_else(|| name.strip_suffix(b".pyo"))?;
     if directory.file_name() != Some(b"__pycache__") {
+        // A name that cannot be one has no source either.
         return directory.child(&[stem, b".py"].concat()).ok();
     }
     // The tag of the interpreter, and an optimisation level behind it, stand after the module's name.

@@ -143,13 +143,13 @@ impl<'a> Rules<'a> {
             let walk = self.rootfs.resolve(path.as_bytes(), true)?;
             // A library that is loaded through a link has its `$ORIGIN` beside the link.
             if walk.entry.is_some_and(|entry| entry.is_file()) && walk.end.parent() != path.parent() {
-                self.library(path, &walk.end)?;
+                self.shared_library(path, &walk.end)?;
             }
             return Ok(());
         }
         match self.contents.of(path)? {
             Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
-            Content::Elf(_) => self.library(path, path)?,
+            Content::Elf(_) => self.shared_library(path, path)?,
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
             }
@@ -207,7 +207,7 @@ impl<'a> Rules<'a> {
 
     /// What the library at `real`, loaded by the name `path`, needs: in each process that used it, or by itself when
     /// nobody knows who loads it.
-    fn library(&mut self, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
+    fn shared_library(&mut self, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
         let Some(elf) = self.contents.elf(real)? else { return Ok(()) };
         if elf.interpreter.is_some() || elf.needed.is_empty() && elf.dlopens.is_empty() {
             return Ok(());

@@ -88,7 +88,7 @@ impl Case {
     }
 
     /// A shared object with the soname that its file name is, which needs libraries by name.
-    fn library(self, path: &str, needs: &[&str], flags: &[&str]) -> Self {
+    fn shared_library(self, path: &str, needs: &[&str], flags: &[&str]) -> Self {
         let soname = format!("-Wl,-soname,{}", Path::new(path).file_name().unwrap().to_str().unwrap());
         elf(&self.on_host(path), needs, &[&["-shared", &soname], flags].concat());
         self
@@ -101,7 +101,7 @@ impl Case {
         if self.dir.path().join(LOADER.trim_start_matches('/')).exists() {
             return self;
         }
-        self.library(LOADER, &[], &[])
+        self.shared_library(LOADER, &[], &[])
     }
 
     fn config(mut self, execution: serde_json::Value) -> Self {

@@ -80,6 +80,7 @@ fn read_config(archive: &Archive, item: &Item, source_name: &str, limits: &Limit
     let bytes = read_bounded(reader, &what, limits.json_bytes)?;
     // The config is called by its digest, `HEX.json` or `blobs/sha256/HEX`.
     let base = item.config.rsplit('/').next().unwrap_or_default();
+    // A config under any other name promises nothing.
     let promised = format!("sha256:{}", base.strip_suffix(".json").unwrap_or(base)).parse::<Digest>().ok();
     let found = Digest::of(&bytes);
     match promised {

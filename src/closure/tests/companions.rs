@@ -54,10 +54,10 @@ fn bytecode_brings_its_source() {
 fn name_service_modules_come_when_something_was_looked_up() {
     let case = Case::new()
         .executable("/bin/app", &["libc.so.6"], &[])
-        .library("/usr/lib/libc.so.6", &[], &[])
-        .library("/usr/lib/libnss_sss.so.2", &["libextra.so"], &[])
-        .library("/usr/lib/libextra.so", &[], &[])
-        .library("/usr/lib/libnss_unused.so.2", &[], &[])
+        .shared_library("/usr/lib/libc.so.6", &[], &[])
+        .shared_library("/usr/lib/libnss_sss.so.2", &["libextra.so"], &[])
+        .shared_library("/usr/lib/libextra.so", &[], &[])
+        .shared_library("/usr/lib/libnss_unused.so.2", &[], &[])
         .file("/etc/nsswitch.conf", "passwd: files sss\n")
         .file("/etc/passwd", "")
         .used("/bin/app", &[Operation::Exec]);

@@ -12,9 +12,9 @@ fn an_executable_brings_its_loader_and_libraries() {
         .link("/lib64", "usr/lib64")
         .dir("/usr/lib64")
         .executable("/usr/bin/app", &["liba.so.1", "libgone.so"], &[])
-        .library("/usr/lib/liba.so.1.2", &["libb.so", "liba.so.1"], &["-Wl,-soname,liba.so.1"])
+        .shared_library("/usr/lib/liba.so.1.2", &["libb.so", "liba.so.1"], &["-Wl,-soname,liba.so.1"])
         .link("/usr/lib/liba.so.1", "liba.so.1.2")
-        .library("/usr/lib/x86_64-linux-gnu/libb.so", &["liba.so.1"], &[])
+        .shared_library("/usr/lib/x86_64-linux-gnu/libb.so", &["liba.so.1"], &[])
         .file("/etc/ld.so.cache", "not a cache")
         .used("/usr/bin/app", &[Operation::Exec]);
     let case = case.gives(
@@ -53,19 +53,23 @@ fn search_paths_come_in_the_loaders_order() {
             &["librpath.so", "libenv.so", "libcache.so", "libdefault.so"],
             &["-Wl,-rpath,$ORIGIN/../rpath"],
         )
-        .library("/app/rpath/librpath.so", &["libinherited.so"], &[])
-        .library("/app/rpath/libinherited.so", &[], &[])
-        .library("/env/librpath.so", &[], &[])
-        .library("/env/libenv.so", &["libin-rpath.so", "libin-runpath.so"], &[RUNPATH, "-Wl,-rpath,$ORIGIN/../run"])
-        .library("/app/rpath/libin-rpath.so", &[], &[])
-        .library("/run/libin-rpath.so", &["libnot-inherited.so"], &[])
-        .library("/run/libin-runpath.so", &[], &[])
-        .library("/run/libnot-inherited.so", &[], &[])
-        .library("/usr/lib/libin-runpath.so", &[], &[])
-        .library("/cached/libcache.so", &[], &[])
-        .library("/usr/lib/libcache.so", &[], &[])
-        .library("/usr/lib/libdefault.so", &[], &[])
-        .library("/conf/libdefault.so", &[], &[])
+        .shared_library("/app/rpath/librpath.so", &["libinherited.so"], &[])
+        .shared_library("/app/rpath/libinherited.so", &[], &[])
+        .shared_library("/env/librpath.so", &[], &[])
+        .shared_library(
+            "/env/libenv.so",
+            &["libin-rpath.so", "libin-runpath.so"],
+            &[RUNPATH, "-Wl,-rpath,$ORIGIN/../run"],
+        )
+        .shared_library("/app/rpath/libin-rpath.so", &[], &[])
+        .shared_library("/run/libin-rpath.so", &["libnot-inherited.so"], &[])
+        .shared_library("/run/libin-runpath.so", &[], &[])
+        .shared_library("/run/libnot-inherited.so", &[], &[])
+        .shared_library("/usr/lib/libin-runpath.so", &[], &[])
+        .shared_library("/cached/libcache.so", &[], &[])
+        .shared_library("/usr/lib/libcache.so", &[], &[])
+        .shared_library("/usr/lib/libdefault.so", &[], &[])
+        .shared_library("/conf/libdefault.so", &[], &[])
         .file("/etc/ld.so.conf", "/conf\n")
         .file(
             "/etc/ld.so.cache",
@@ -98,8 +102,8 @@ fn without_a_cache_the_configuration_is_read_last() {
         .file("/etc/ld.so.conf", "# comment\ninclude ld.so.conf.d/*.conf\n")
         .file("/etc/ld.so.conf.d/a.conf", "/opt/a\n")
         .file("/etc/ld.so.conf.d/a.conf.bak", "/opt/bak\n")
-        .library("/opt/a/libx.so", &[], &[])
-        .library("/opt/bak/liby.so", &[], &[])
+        .shared_library("/opt/a/libx.so", &[], &[])
+        .shared_library("/opt/bak/liby.so", &[], &[])
         .used("/bin/app", &[Operation::Exec])
         .gives_files(
             Level::Closure,
@@ -114,13 +118,13 @@ fn without_a_cache_the_configuration_is_read_last() {
 fn all_variants_for_other_processors_are_kept() {
     Case::new()
         .executable("/bin/app", &["libx.so", "liby.so"], &[])
-        .library("/usr/lib/libx.so", &[], &[])
-        .library("/usr/lib/glibc-hwcaps/x86-64-v2/libx.so", &[], &[])
-        .library("/usr/lib/glibc-hwcaps/x86-64-v4/libx.so", &["libfast.so"], &[])
-        .library("/usr/lib/haswell/libx.so", &[], &[])
-        .library("/usr/lib/libfast.so", &[], &[])
-        .library("/c/glibc-hwcaps/x86-64-v3/liby.so", &[], &[])
-        .library("/c/liby.so", &[], &[])
+        .shared_library("/usr/lib/libx.so", &[], &[])
+        .shared_library("/usr/lib/glibc-hwcaps/x86-64-v2/libx.so", &[], &[])
+        .shared_library("/usr/lib/glibc-hwcaps/x86-64-v4/libx.so", &["libfast.so"], &[])
+        .shared_library("/usr/lib/haswell/libx.so", &[], &[])
+        .shared_library("/usr/lib/libfast.so", &[], &[])
+        .shared_library("/c/glibc-hwcaps/x86-64-v3/liby.so", &[], &[])
+        .shared_library("/c/liby.so", &[], &[])
         .file(
             "/etc/ld.so.cache",
             ld_cache::tests::cache(&[
@@ -146,7 +150,7 @@ fn all_variants_for_other_processors_are_kept() {
 #[test]
 fn a_library_for_another_machine_is_passed_over() {
     let other = |case: Case, path: &str, at: usize, value: u8| {
-        let case = case.library(path, &[], &[]);
+        let case = case.shared_library(path, &[], &[]);
         let mut bytes = fs::read(case.on_host(path)).unwrap();
         bytes[at] = value;
         case.file(path, bytes)
@@ -155,7 +159,7 @@ fn a_library_for_another_machine_is_passed_over() {
     let case = other(Case::new(), "/first/libx.so", 18, 183);
     case.executable("/bin/app", &["libx.so"], &["-Wl,-rpath,/text:/first:/second"])
         .file("/text/libx.so", "INPUT(-lx)")
-        .library("/second/libx.so", &[], &[])
+        .shared_library("/second/libx.so", &[], &[])
         .used("/bin/app", &[Operation::Exec])
         .gives_files(
             Level::Closure,
@@ -169,8 +173,8 @@ fn a_library_for_another_machine_is_passed_over() {
 fn no_default_directories_means_none() {
     Case::new()
         .executable("/bin/app", &["libx.so", "liby.so"], &["-Wl,-z,nodefaultlib"])
-        .library("/usr/lib/libx.so", &[], &[])
-        .library("/opt/liby.so", &[], &[])
+        .shared_library("/usr/lib/libx.so", &[], &[])
+        .shared_library("/opt/liby.so", &[], &[])
         .file(
             "/etc/ld.so.cache",
             ld_cache::tests::cache(&[("libx.so", "/usr/lib/libx.so", 0), ("liby.so", "/opt/liby.so", 0)]),
@@ -189,12 +193,12 @@ fn no_default_directories_means_none() {
 fn a_plugin_is_loaded_as_the_process_that_used_it_would() {
     Case::new()
         .executable("/app/bin/app", &["libshared.so"], &["-Wl,-rpath,/app/lib"])
-        .library("/app/lib/libshared.so", &[], &[])
-        .library("/app/lib/libonly-here.so", &[], &[])
-        .library("/app/plugins/plugin.so", &["libshared.so", "libonly-here.so", "libbeside.so"], &[])
-        .library("/store/linked.so", &["libbeside.so"], &["-Wl,-rpath,$ORIGIN"])
+        .shared_library("/app/lib/libshared.so", &[], &[])
+        .shared_library("/app/lib/libonly-here.so", &[], &[])
+        .shared_library("/app/plugins/plugin.so", &["libshared.so", "libonly-here.so", "libbeside.so"], &[])
+        .shared_library("/store/linked.so", &["libbeside.so"], &["-Wl,-rpath,$ORIGIN"])
         .link("/app/plugins/linked.so", "/store/linked.so")
-        .library("/app/plugins/libbeside.so", &[], &[])
+        .shared_library("/app/plugins/libbeside.so", &[], &[])
         .used("/app/bin/app", &[Operation::Exec])
         .used_by("/app/plugins/plugin.so", &[Operation::Open], &["/app/bin/app"])
         .used_by("/app/plugins/linked.so", &[Operation::Open], &["/app/bin/app"])
@@ -216,9 +220,9 @@ fn a_plugin_is_loaded_as_the_process_that_used_it_would() {
 fn preloads_are_loaded_first() {
     Case::new()
         .executable("/bin/app", &["libx.so"], &[])
-        .library("/opt/preload.so", &["libx.so"], &["-Wl,-rpath,/opt"])
-        .library("/opt/libx.so", &[], &[])
-        .library("/usr/lib/libenv.so", &[], &[])
+        .shared_library("/opt/preload.so", &["libx.so"], &["-Wl,-rpath,/opt"])
+        .shared_library("/opt/libx.so", &[], &[])
+        .shared_library("/usr/lib/libenv.so", &[], &[])
         .file("/etc/ld.so.preload", "/opt/preload.so\n")
         .config(serde_json::json!({"Env": ["LD_PRELOAD=libenv.so"]}))
         .used("/bin/app", &[Operation::Exec])
@@ -247,12 +251,12 @@ fn libraries_that_are_loaded_later_are_kept_when_they_are_there() {
              unsigned a, b, c; char owner[4]; char text[{size}]; }} note = {{4, {size}, 0x407c0c0a, \"FDO\", {note:?}}};",
         size = (note.len() + 1).next_multiple_of(4),
     );
-    let case = Case::new().library(LOADER, &[], &[]).library("/usr/lib/libone.so.1", &["libtwo.so"], &[]);
+    let case = Case::new().shared_library(LOADER, &[], &[]).shared_library("/usr/lib/libone.so.1", &["libtwo.so"], &[]);
     let flags =
         ["-nostdlib", "-pie", "-e", "f", &format!("-Wl,--dynamic-linker={LOADER},--enable-new-dtags,-rpath,/opt")];
     compile("gcc", &source, &case.on_host("/bin/app"), &flags);
-    case.library("/opt/libtwo.so", &[], &[])
-        .library("/usr/lib/libthree.so", &[], &[])
+    case.shared_library("/opt/libtwo.so", &[], &[])
+        .shared_library("/usr/lib/libthree.so", &[], &[])
         .used("/bin/app", &[Operation::Exec])
         .gives_files(
             Level::Closure,
@@ -266,9 +270,9 @@ fn libraries_that_are_loaded_later_are_kept_when_they_are_there() {
 #[test]
 fn who_ends_threads_needs_the_unwinder() {
     let case = Case::new()
-        .library("/usr/lib/libc.so.6", &[], &[])
-        .library("/usr/lib/libgcc_s.so.1", &["libc.so.6"], &[])
-        .library("/usr/lib/libother.so", &["libc.so.6"], &[]);
+        .shared_library("/usr/lib/libc.so.6", &[], &[])
+        .shared_library("/usr/lib/libgcc_s.so.1", &["libc.so.6"], &[])
+        .shared_library("/usr/lib/libother.so", &["libc.so.6"], &[]);
     let stub = case.on_host("/usr/lib/libc.so.6");
     let flags = ["-shared", "-nostdlib", "-Wl,--no-as-needed", stub.to_str().unwrap()];
     compile(
@@ -296,18 +300,18 @@ fn who_ends_threads_needs_the_unwinder() {
 #[test]
 fn musl_searches_by_its_own_rules() {
     let interpreter = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    let case = Case::new().library("/lib/ld-musl-x86_64.so.1", &[], &["-Wl,-soname,libc.so"]);
+    let case = Case::new().shared_library("/lib/ld-musl-x86_64.so.1", &[], &["-Wl,-soname,libc.so"]);
     let needs = ["libc.musl-x86_64.so.1", "libx.so.1", "liby.so"];
     elf(&case.on_host("/usr/bin/app"), &needs, &["-pie", "-e", "f", interpreter, RUNPATH, "-Wl,-rpath,$ORIGIN/../x"]);
     let case = case
         .link("/lib/libc.musl-x86_64.so.1", "ld-musl-x86_64.so.1")
-        .library("/usr/x/libx.so.1.0", &["libz.so", "libc.so"], &["-Wl,-soname,libx.so.1"])
+        .shared_library("/usr/x/libx.so.1.0", &["libz.so", "libc.so"], &["-Wl,-soname,libx.so.1"])
         .link("/usr/x/libx.so.1", "libx.so.1.0")
         // A RUNPATH is inherited here.
-        .library("/usr/x/libz.so", &[], &[])
-        .library("/usr/lib/libz.so", &[], &[])
-        .library("/usr/local/lib/liby.so", &[], &[])
-        .library("/usr/lib/liby.so", &[], &[])
+        .shared_library("/usr/x/libz.so", &[], &[])
+        .shared_library("/usr/lib/libz.so", &[], &[])
+        .shared_library("/usr/local/lib/liby.so", &[], &[])
+        .shared_library("/usr/lib/liby.so", &[], &[])
         .used("/usr/bin/app", &[Operation::Exec]);
     let files = "/lib/ld-musl-x86_64.so.1 needed:/usr/bin/app needed:/usr/x/libx.so.1.0 interpreter:/usr/bin/app
          /usr/bin/app exec

@@ -27,7 +27,7 @@ impl Case {
 fn an_index_and_a_directory_give_the_same() {
     let case = Case::new()
         .executable("/usr/bin/app", &["libx.so"], &[])
-        .library("/usr/lib/libx.so.1", &[], &["-Wl,-soname,libx.so"])
+        .shared_library("/usr/lib/libx.so.1", &[], &["-Wl,-soname,libx.so"])
         .link("/usr/lib/libx.so", "libx.so.1")
         .link("/bin", "usr/bin")
         .program("/start", "#!/bin/app\n")
