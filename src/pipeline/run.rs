@@ -66,8 +66,11 @@ pub fn slim(
     verify: bool,
 ) -> Result<Ending, PipelineError> {
     order.check()?;
+    if verify {
+        environment.check_verification()?;
+    }
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let failures = traced.failures();
     if !failures.is_empty() {
@@ -87,7 +90,7 @@ pub fn trace(
     let side_files = SideFiles { trace: Some(output), lock: None };
     side_files.check()?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
@@ -124,7 +127,7 @@ pub fn verify(
     trial: &Trial,
 ) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
-    let base = open(environment, against, &mut clock)?;
+    let base = open_to_run(environment, against, &mut clock)?;
     let slim = open(environment, slim, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut failures = traced.failures();
@@ -159,7 +162,7 @@ fn hold_against(
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
-    let again = match session::run(environment.store(), &subject, &run, traced.replay()) {
+    let again = match session::run(environment.place(), &subject, &run, traced.replay()) {
         Err(cause) if cause.is_of_subject() => return Ok(vec![not_started(&cause)]),
         tried => tried?,
     };
@@ -177,13 +180,19 @@ pub(super) fn verification_of(failures: &[String], repaired: usize) -> Verificat
     Verification { status, repaired, reason }
 }
 
+/// Opens what is going to be run.
+fn open_to_run(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
+    environment.check_source(&input.source)?;
+    open(environment, input, clock)
+}
+
 fn open(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
     clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))
 }
 
 fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
     let exercise = Exercise::Choose(&trial.probes);
-    Ok(clock.time("trace", || session::run(environment.store(), &Subject::of(base), &trial.run, exercise))?)
+    Ok(clock.time("trace", || session::run(environment.place(), &Subject::of(base), &trial.run, exercise))?)
 }
 
 /// The second half of `slim`, and all of `build`.

@@ -2,15 +2,13 @@
 //!
 //! Nothing is inferred from a setting. Settings are read only afterwards, to word the hint of something that failed.
 
-use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use serde::Serialize;
 
+use crate::sandbox::attempt::attempt;
 use crate::sandbox::identity::{self, IdentityKind};
 use crate::sandbox::plan::Upper;
 use crate::sandbox::process::FilterInstruction;
@@ -162,23 +160,7 @@ fn filter_without_no_new_privs() -> Finding {
 fn tracing() -> Finding {
     let tried = attempt(|| {
         enter()?;
-        // SAFETY: this process has one thread; the child only waits to be killed.
-        let child = match Errno::result(unsafe { libc::fork() }) {
-            Ok(0) => loop {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
-            },
-            Ok(child) => child,
-            Err(errno) => return Err(format!("cannot fork: {}", errno.desc())),
-        };
-        // SAFETY: seizes our own child, without any pointer that the kernel would follow.
-        let seized = Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, child, 0usize, 0usize) });
-        // SAFETY: kills and reaps our own child.
-        unsafe {
-            libc::kill(child, libc::SIGKILL);
-            libc::waitpid(child, std::ptr::null_mut(), 0);
-        }
-        seized.map(drop).map_err(|errno| format!("cannot trace a process: {}", errno.desc()))
+        crate::sandbox::ladder::try_tracing()
     });
     finding(TRACING, tried, "scrimp sees which files the application uses", || {
         match sysctl("kernel/yama/ptrace_scope") {
@@ -196,38 +178,6 @@ fn finding(name: &'static str, tried: Result<(), String>, good: &str, hint: impl
     match tried {
         Ok(()) => Finding { name, ok: true, meaning: good.into(), hint: None },
         Err(cause) => Finding { name, ok: false, meaning: format!("not so: {good} ({cause})"), hint: Some(hint()) },
-    }
-}
-
-/// Does something in a child process and returns what it came to.
-fn attempt(action: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    let broken = |what: &str, cause: &dyn std::fmt::Display| format!("cannot {what}: {cause}");
-    let (mut reader, writer) = std::io::pipe().map_err(|e| broken("make a pipe", &e))?;
-    // SAFETY: the doctor runs before scrimp has a second thread; the child never returns from this block.
-    let child = match Errno::result(unsafe { libc::fork() }) {
-        Ok(0) => {
-            let said = match action() {
-                Ok(()) => "ok".into(),
-                Err(cause) => cause,
-            };
-            let mut writer = File::from(std::os::fd::OwnedFd::from(writer));
-            let code = i32::from(writer.write_all(said.as_bytes()).is_err());
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(code) }
-        }
-        Ok(child) => child,
-        Err(errno) => return Err(broken("fork", &errno.desc())),
-    };
-    drop(writer);
-    let mut said = String::new();
-    let read = reader.read_to_string(&mut said);
-    // SAFETY: reaps our own child, which has closed its end of the pipe or died.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-    match (read, said.as_str()) {
-        (Err(cause), _) => Err(broken("hear from the trial", &cause)),
-        (_, "ok") => Ok(()),
-        (_, "") => Err("the trial was killed".into()),
-        (_, cause) => Err(cause.into()),
     }
 }
 

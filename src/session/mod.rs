@@ -10,6 +10,6 @@ mod signal;
 mod stage;
 
 pub use launch::{Launch, LaunchError};
-pub use run::{Exercise, Run, Script, SessionError, Start, Subject, run};
+pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};
