@@ -56,7 +56,10 @@ fn build_mounts(
     let mut warnings = plan.warnings.clone();
     unshare(flags(plan)).during("make the namespaces of the sandbox", "")?;
     if plan.namespaces.contains(&Namespace::Uts) {
-        nix::unistd::sethostname(&plan.hostname).during("set the host name", &plan.hostname)?;
+        // A container around scrimp may forbid it whatever the namespace.
+        if let Err(failure) = nix::unistd::sethostname(&plan.hostname).during("set the host name to", &plan.hostname) {
+            warnings.push(failure.to_string());
+        }
     }
     if plan.network == Network::Private {
         network::set_up(&mut warnings)?;
@@ -127,7 +130,11 @@ pub fn build_inside(plan: &SandboxPlan) -> Result<(), Failure> {
             What::Proc => {
                 let fresh = mount_api::new_mount(c"proc", &[], NOSUID | NODEV | NOEXEC)
                     .map_err(|e| refused("mount a fresh proc on", "/proc", e))?;
-                umount2(&at, MntFlags::MNT_DETACH).during("unmount the host's", "/proc")?;
+                match umount2(&at, MntFlags::MNT_DETACH) {
+                    // In a container it may be locked to what lies on it; then the fresh one covers all of that.
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(errno) => return Err(Failure::new("unmount the host's", "/proc", errno)),
+                }
                 mount_api::attach(fresh.as_fd(), &at).during("mount", "/proc")?;
             }
             _ => put(mount, None, false)?,

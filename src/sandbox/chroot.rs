@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use crate::sandbox::copy::{copy_directory, copy_tree};
+use crate::sandbox::copy::{check_room, copy_directory, copy_tree};
 use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::place;
 use crate::sandbox::plan::{Mount, SandboxPlan, What};
@@ -31,6 +31,9 @@ enum Source {
 /// could not be done, each a sentence.
 pub fn build(plan: &SandboxPlan, from: &Path, to: &Path, without: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let mut warnings = plan.warnings.clone();
+    if !without.is_empty() {
+        check_room(from, to, without)?;
+    }
     warnings.extend(copy_tree(from, to, without)?);
     let sources: Vec<Option<io::Result<Source>>> = plan
         .mounts

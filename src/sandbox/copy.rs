@@ -54,6 +54,39 @@ pub fn copy_directory(
     Ok(copy.warnings)
 }
 
+/// Whether there is room for a copy of `from` in `to`, with as much left over: a machine whose disk is full serves
+/// nobody. Looks at every file, so it is for trees of unknown size.
+///
+/// # Errors
+/// When there is not, with both figures.
+pub fn check_room(from: &Path, to: &Path, without: &[PathBuf]) -> Result<(), Failure> {
+    let stat = nix::sys::statvfs::statvfs(to).during("look at the file system of", to.as_os_str().as_bytes())?;
+    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let mut bytes = 0;
+    let mut pending = vec![from.to_owned()];
+    while let Some(dir) = pending.pop() {
+        // What cannot be listed is not copied either.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() && !without.contains(&path) => pending.push(path),
+                Ok(meta) if meta.is_file() => bytes += meta.len(),
+                _ => {}
+            }
+        }
+        if bytes > free / 2 {
+            let mut failure = Failure::new("copy", from.as_os_str().as_bytes(), Errno::ENOSPC);
+            failure.detail = format!(
+                "it holds more than {} MB and {} MB are free; `--sandbox e` runs the application in place",
+                bytes >> 20,
+                free >> 20
+            );
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
 struct Copy<'a> {
     without: &'a [PathBuf],
     /// The first name in the copy of each file that has several, by device and inode.
