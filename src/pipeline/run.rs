@@ -13,6 +13,7 @@ use crate::pipeline::{Environment, PipelineError};
 use crate::report::{
     ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
 };
+use crate::sandbox::Rung;
 use crate::select::{self, Rules, Totals};
 use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
 
@@ -239,11 +240,17 @@ fn summary_of(observation: &Observation, clock: &Clock) -> Summary {
     Summary {
         schema_version: SCHEMA_VERSION,
         probes: ProbeTally { passed, failed },
-        sandbox: SandboxSummary { rung: observation.header.rung.clone() },
+        sandbox: sandbox_of(&observation.header.rung),
         phases: clock.phases(),
         warnings: observation.header.warnings.clone(),
         ..Default::default()
     }
+}
+
+/// A rung of a trace, which may have been written by another version of scrimp.
+fn sandbox_of(rung: &str) -> SandboxSummary {
+    let description = rung.parse::<Rung>().map(Rung::describe).unwrap_or("of another version of scrimp");
+    SandboxSummary { rung: rung.into(), description: description.into() }
 }
 
 /// The size of a rootfs where it is known, or when it is to be `walked` for it.

@@ -22,8 +22,9 @@ pub struct Footing {
     pub trees: Option<Rung>,
     /// Whether what the application writes can lie in the store.
     pub upper_in_store: bool,
-    /// Whose ids there are.
-    pub ids: IdentityKind,
+    /// Whether a tracer has to answer for ids: because only one exists, or because it could not follow a process that
+    /// takes another.
+    pub virtual_ids: bool,
     /// Why each better rung was not taken.
     pub refused: Vec<(Rung, String)>,
 }
@@ -78,8 +79,10 @@ const STEPS: [Step; 6] = [
 pub fn settle() -> Result<(Identity, Footing), LadderError> {
     let entered = attempt(|| identity::enter().map(drop).map_err(|cause| first_line(&cause.to_string())));
     let identity = if entered.is_ok() { identity::enter()? } else { identity::stay() };
-    let ids = identity.kind;
-    Ok((identity, Footing { host: Rung::E, trees: None, upper_in_store: false, ids, refused: Vec::new() }))
+    Ok((
+        identity,
+        Footing { host: Rung::E, trees: None, upper_in_store: false, virtual_ids: false, refused: Vec::new() },
+    ))
 }
 
 /// Finds the best rung, or tries the one that is `wanted`, and makes this process what it has to be for it. `scratch`
@@ -109,8 +112,12 @@ fn stand(step: Step, scratch: &Path, refused: Vec<(Rung, String)>) -> Result<(Id
         Rung::E => (is_root() && trial(Step { rung: Rung::D, in_store }, scratch).is_ok()).then_some(Rung::D),
         rung => Some(rung),
     };
-    let ids = identity.kind;
-    Ok((identity, Footing { host: rung, trees, upper_in_store: in_store, ids, refused }))
+    let virtual_ids = match identity.kind {
+        IdentityKind::Single => true,
+        IdentityKind::Root | IdentityKind::Subordinate => false,
+        IdentityKind::Caller => is_root() && attempt(look_into_another_user).is_err(),
+    };
+    Ok((identity, Footing { host: rung, trees, upper_in_store: in_store, virtual_ids, refused }))
 }
 
 /// Whether scrimp has to be root of a user namespace for it: real root can change its root without.
@@ -179,6 +186,38 @@ pub fn try_tracing() -> Result<(), String> {
         libc::waitpid(child, std::ptr::null_mut(), 0);
     }
     seized.map(drop).map_err(|errno| format!("cannot trace a process: {}", errno.desc()))
+}
+
+/// Looks into a process that has become another user, which root may not without CAP_SYS_PTRACE.
+fn look_into_another_user() -> Result<(), String> {
+    let (mut ready, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    // SAFETY: this process has one thread; the child does nothing but wait to be killed.
+    let child = match Errno::result(unsafe { libc::fork() }) {
+        Ok(0) => {
+            let other = nix::unistd::Uid::from_raw(65534);
+            if nix::unistd::setresuid(other, other, other).is_err() {
+                // SAFETY: ends the child without running the parent's exit handlers.
+                unsafe { libc::_exit(1) }
+            }
+            drop(writer);
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        Ok(child) => child,
+        Err(errno) => return Err(errno.desc().into()),
+    };
+    drop(writer);
+    let mut nothing = Vec::new();
+    let waited = std::io::Read::read_to_end(&mut ready, &mut nothing);
+    let looked = waited.and_then(|_| std::fs::read_link(format!("/proc/{child}/root")));
+    // SAFETY: kills and reaps our own child.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    looked.map(drop).map_err(|e| e.to_string())
 }
 
 fn first_line(text: &str) -> String {

@@ -8,7 +8,6 @@ use crate::base::{Digest, ImagePath};
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::identity::IdentityKind;
 use crate::sandbox::{
     self, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan,
     Upper,
@@ -211,7 +210,7 @@ pub fn run(
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
     let tracer = tracer::start(sandbox.supervisor(), options, sender)?;
-    let ids = if place.footing.ids == IdentityKind::Single { Ids::Virtual } else { Ids::Own };
+    let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let process = ProcessSpec { ids, ..process(&launch, &user, settings, options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
