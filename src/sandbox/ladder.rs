@@ -60,12 +60,15 @@ pub enum LadderError {
 
 /// One rung, and where what is written goes.
 #[derive(Clone, Copy)]
-struct Step {
-    rung: Rung,
-    in_store: bool,
+pub struct Step {
+    /// Which.
+    pub rung: Rung,
+    /// Whether it goes to the store; to memory otherwise.
+    pub in_store: bool,
 }
 
-const STEPS: [Step; 6] = [
+/// All, the best first.
+pub const STEPS: [Step; 6] = [
     Step { rung: Rung::A, in_store: true },
     Step { rung: Rung::B, in_store: false },
     Step { rung: Rung::C, in_store: true },
@@ -134,7 +137,7 @@ fn is_root() -> bool {
 }
 
 /// Whether a run on this step would work; `dir` is used for it and may exist.
-fn trial(step: Step, dir: &Path) -> Result<(), String> {
+pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
     attempt(|| {
         if needs_user_namespace(step.rung) {
             identity::enter().map_err(|cause| first_line(&cause.to_string()))?;
@@ -189,7 +192,7 @@ pub fn try_tracing() -> Result<(), String> {
 }
 
 /// Looks into a process that has become another user, which root may not without CAP_SYS_PTRACE.
-fn look_into_another_user() -> Result<(), String> {
+pub fn look_into_another_user() -> Result<(), String> {
     let (mut ready, writer) = std::io::pipe().map_err(|e| e.to_string())?;
     // SAFETY: this process has one thread; the child does nothing but wait to be killed.
     let child = match Errno::result(unsafe { libc::fork() }) {

@@ -34,7 +34,7 @@ mod supervisor;
 use std::process::ExitCode;
 
 pub use capability::CapabilitySet;
-pub use doctor::{Finding, can_run, doctor};
+pub use doctor::{Allowed, Finding, allowed, doctor};
 pub use failure::Failure;
 pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
 pub use idmap::{Extent, IdMap};

@@ -42,6 +42,21 @@ impl Rung {
         }
     }
 
+    /// What it keeps the application from, and what not, for people.
+    pub fn promise(self) -> &'static str {
+        match self {
+            Rung::A | Rung::B => "The application reaches nothing outside: no process, no file, no network",
+            Rung::C => {
+                "It reaches no file and no network outside, but it sees the caller's processes in /proc and may signal them"
+            }
+            Rung::D => {
+                "It does not change the caller's files, but shares processes and network, and root can leave a chroot: \
+                 for images that are trusted as much as a build step"
+            }
+            Rung::E => "Nothing is kept from it: it runs as if it had been started by hand, and changes real files",
+        }
+    }
+
     /// Whether the application is process 1 of a PID namespace.
     pub fn has_pid_namespace(self) -> bool {
         matches!(self, Rung::A | Rung::B)

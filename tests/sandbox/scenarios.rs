@@ -495,10 +495,16 @@ fn an_unmakeable_sandbox_says_why() {
 fn the_doctor_finds_what_is_there() {
     let scratch = tempfile::tempdir().unwrap();
     let findings = doctor(&scratch.path().join("not/there/yet"));
-    let failed: Vec<_> = findings.iter().filter(|f| !f.ok).map(|f| f.name).collect();
+    // What a machine may lack on which the other tests can run.
+    let optional = ["network interfaces (/dev/net/tun)", "limits for all processes together"];
+    let failed: Vec<&str> = findings.iter().filter(|f| !f.ok).map(|f| f.name.as_str()).collect();
+    let missed: Vec<&str> = failed.into_iter().filter(|name| !optional.contains(name)).collect();
     let identity = scrimp::sandbox::identity::enter().unwrap_or_else(|e| panic!("{e}"));
-    let expected: &[&str] = if identity.kind == IdentityKind::Single { &["several user ids"] } else { &[] };
-    assert_eq!(failed, expected, "{findings:#?}");
-    assert_eq!(findings.len(), 8);
+    let single = ["several user ids", "tracing of other users"];
+    let expected: &[&str] = if identity.kind == IdentityKind::Single { &single } else { &[] };
+    assert_eq!(missed, expected, "{findings:#?}");
+    let rungs: Vec<&str> = findings.iter().map(|f| f.name.as_str()).take(5).collect();
+    assert_eq!(rungs, ["sandbox a", "sandbox b", "sandbox c", "sandbox d", "sandbox e"]);
+    assert!(findings.iter().all(|f| f.ok != f.hint.is_some()), "{findings:#?}");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
