@@ -92,14 +92,6 @@ impl Surroundings {
         .into()
     }
 
-    /// What allows to trace processes of other users.
-    pub fn other_users(&self) -> String {
-        match self.is_root {
-            true => self.tracing(),
-            false => "subordinate ids, see above".into(),
-        }
-    }
-
     /// What allows `/dev/net/tun`.
     pub fn tun(&self) -> String {
         match self.container {
