@@ -15,10 +15,11 @@ use scrimp::sandbox::{
 };
 
 use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
+use crate::rungs;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 20] = [
+pub const ALL: [(&str, Scenario); 25] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("the_base_is_never_written", the_base_is_never_written),
@@ -39,6 +40,17 @@ pub const ALL: [(&str, Scenario); 20] = [
     ("a_victim_of_kill", a_victim_of_kill),
     ("an_unmakeable_sandbox_says_why", an_unmakeable_sandbox_says_why),
     ("the_doctor_finds_what_is_there", the_doctor_finds_what_is_there),
+    ("every_rung_runs_and_leaves_the_base_alone", rungs::every_rung_runs_and_leaves_the_base_alone),
+    (
+        "what_outlives_the_application_is_killed_on_every_rung",
+        rungs::what_outlives_the_application_is_killed_on_every_rung,
+    ),
+    ("a_second_process_runs_on_every_rung", rungs::a_second_process_runs_on_every_rung),
+    ("a_copy_is_closed", rungs::a_copy_is_closed),
+    (
+        "the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for",
+        rungs::the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for,
+    ),
 ];
 
 fn the_application_sees_what_a_container_sees() {
