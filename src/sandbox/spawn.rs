@@ -94,6 +94,7 @@ fn become_application(
     let executable = as_user(spec, || find_executable(spec))??;
     let path = CString::new(executable.as_os_str().as_bytes())
         .map_err(|_| SpawnError::Step(Failure::new("execute", executable.as_os_str().as_bytes(), Errno::EINVAL)))?;
+    let is_named = spec.ids == Ids::Virtual && take_name(spec)?;
     limit_capabilities(spec.capabilities).step("drop capabilities", "")?;
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
@@ -106,6 +107,9 @@ fn become_application(
         reporter.say(&Report::NoNewPrivs);
     }
     take_ids(spec)?;
+    if is_named {
+        keep_capabilities(spec.capabilities).step("keep capabilities", "")?;
+    }
     die_with_supervisor(reporter).step("ask to end with the supervisor", "")?;
     // SAFETY: marks every descriptor but the standard streams close-on-exec; takes numbers only.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
@@ -230,6 +234,37 @@ fn take_ids(spec: &ProcessSpec) -> Result<(), SpawnError> {
     set_capabilities(kept).step("set capabilities", "")
 }
 
+/// Where there is one id only, gives it the name of the application's user, in a user namespace below: then the kernel
+/// itself says so in `/proc/PID/status` and to the other end of a socket. Returns false, and nothing has changed, where
+/// the user is root anyway or there is no `/proc` to do it.
+fn take_name(spec: &ProcessSpec) -> Result<bool, SpawnError> {
+    let write = |file: &str, text: String| std::fs::write(Path::new("/proc/self").join(file), text).step("write", file);
+    if (spec.uid, spec.gid) == (0, 0) || !Path::new("/proc/self/uid_map").exists() {
+        return Ok(false);
+    }
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).is_err() {
+        return Ok(false);
+    }
+    write("setgroups", "deny".into())?;
+    write("gid_map", format!("{} 0 1", spec.gid))?;
+    write("uid_map", format!("{} 0 1", spec.uid))?;
+    Ok(true)
+}
+
+/// Lets a process that is not user 0 have `kept` across `execve`: whether it may do something its tracer decides.
+fn keep_capabilities(kept: CapabilitySet) -> nix::Result<()> {
+    change_capabilities(kept, kept)?;
+    for number in (0..64).filter(|&number| kept.contains(number)) {
+        // SAFETY: takes numbers only.
+        match check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0, 0) }.into()) {
+            // Not permitted, or not known to this kernel.
+            Ok(()) | Err(Errno::EPERM | Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 fn id_result(what: &str, id: u32, result: nix::Result<()>) -> Result<(), SpawnError> {
     match result {
         Err(Errno::EINVAL) => Err(SpawnError::NoSuchId { what: what.into(), id }),
@@ -319,6 +354,11 @@ fn limit_capabilities(kept: CapabilitySet) -> nix::Result<()> {
 
 /// Sets the permitted and effective sets to `kept`, as far as they are permitted now; the inheritable set is emptied.
 fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
+    change_capabilities(kept, CapabilitySet::EMPTY)
+}
+
+/// The same with an inheritable set.
+fn change_capabilities(kept: CapabilitySet, inheritable: CapabilitySet) -> nix::Result<()> {
     // _LINUX_CAPABILITY_VERSION_3 and this process; then effective, permitted, inheritable, low words first.
     let mut header: [u32; 2] = [0x2008_0522, 0];
     let mut data: [u32; 6] = [0; 6];
@@ -326,7 +366,8 @@ fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) })?;
     let (low, high) = (kept.bits() as u32, (kept.bits() >> 32) as u32);
     let (low, high) = (low & data[1], high & data[4]);
-    data = [low, low, 0, high, high, 0];
+    let inherited = [inheritable.bits() as u32 & low, (inheritable.bits() >> 32) as u32 & high];
+    data = [low, low, inherited[0], high, high, inherited[1]];
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), data.as_ptr()) })
 }

@@ -1,7 +1,9 @@
 //! What holds on each rung of the ladder.
 
 use scrimp::sandbox::identity::{Identity, IdentityKind};
-use scrimp::sandbox::{Choices, Exit, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan, SpawnError, Upper, climb};
+use scrimp::sandbox::{
+    Choices, Exit, Ids, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan, SpawnError, Upper, climb,
+};
 
 use crate::harness::{LONG, Place, dump, run, sh, start};
 
@@ -83,6 +85,23 @@ pub fn a_copy_is_closed() {
     assert!(text.ends_with(&format!("{}\n1\n/proc:\n\n/sys:\n", outside.display())), "{text}");
     drop(sandbox);
     assert_eq!(std::fs::read_to_string(outside).unwrap(), "of the host\n");
+}
+
+/// Where one id exists it bears the name of the image's user, and the kernel says so; it may do what root may, because
+/// the tracer decides. A second process can have another name.
+pub fn the_only_id_has_the_name_of_the_images_user() {
+    let place = &Place::enter();
+    let sandbox = start_on(place, Rung::A);
+    crate::harness::idle(&sandbox);
+    for (uid, gid) in [(1000, 50), (0, 0)] {
+        let script = "id -u; id -g; grep -E '^(Uid|Gid|CapEff)' /proc/self/status; echo x >>/etc/plain && echo written";
+        let spec = ProcessSpec { uid, gid, ids: Ids::Virtual, ..sh(script) };
+        let (text, exit) = run(&sandbox, &spec);
+        let line = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
+        let expected =
+            format!("{uid}\n{gid}\nUid:\t{}\nGid:\t{}\nCapEff:\t00000000a80425fb\nwritten\n", line(uid), line(gid));
+        assert_eq!((text, exit), (expected, Exit::Code(0)));
+    }
 }
 
 pub fn the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for() {

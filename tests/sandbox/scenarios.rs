@@ -19,7 +19,7 @@ use crate::rungs;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 25] = [
+pub const ALL: [(&str, Scenario); 26] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("the_base_is_never_written", the_base_is_never_written),
@@ -47,6 +47,7 @@ pub const ALL: [(&str, Scenario); 25] = [
     ),
     ("a_second_process_runs_on_every_rung", rungs::a_second_process_runs_on_every_rung),
     ("a_copy_is_closed", rungs::a_copy_is_closed),
+    ("the_only_id_has_the_name_of_the_images_user", rungs::the_only_id_has_the_name_of_the_images_user),
     (
         "the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for",
         rungs::the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for,
