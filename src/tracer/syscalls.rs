@@ -213,8 +213,7 @@ const SWAP: &[Place] = &[cwd(Op::Mount, 0, Follow).effect(Content)];
 const OPEN_TREE: &[Place] = &[at(Op::Mount, 0, 1, At(2))];
 const RENAMEAT: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Replace)];
 const RENAMEAT2: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Target(4))];
-const LINKAT: &[Place] =
-    &[at(Op::Link, 0, 1, AtFollow(4)).effect(Metadata), at(Op::Link, 2, 3, Keep).effect(Create)];
+const LINKAT: &[Place] = &[at(Op::Link, 0, 1, AtFollow(4)).effect(Metadata), at(Op::Link, 2, 3, Keep).effect(Create)];
 const FCHMOD: Action = Action::Descriptor { operation: Op::Chmod, effect: Metadata };
 const FCHOWN: Action = Action::Descriptor { operation: Op::Chown, effect: Metadata };
 const FSETXATTR: Action = Action::Descriptor { operation: Op::Xattr, effect: Metadata };
