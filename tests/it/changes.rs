@@ -13,6 +13,7 @@ use scrimp::session::Keeper;
 use scrimp::tracer::{self, Change, Options, Recording, TracerError, Tree, Witness};
 use tempfile::TempDir;
 
+use crate::in_place::{SCRIPT, make};
 use crate::tracer::{compile, root, supervise};
 
 static CHANGES: LazyLock<std::path::PathBuf> = LazyLock::new(|| compile("changes", &["-static"]));
@@ -43,10 +44,18 @@ fn place() -> TempDir {
 }
 
 fn run(place: &Path, name: &str, witness: Box<dyn Witness>) -> (Vec<u8>, Result<Recording, TracerError>) {
+    trace("chroot", place, &["/bin/changes", name], witness)
+}
+
+fn trace(
+    mode: &str,
+    root: &Path,
+    argv: &[&str],
+    witness: Box<dyn Witness>,
+) -> (Vec<u8>, Result<Recording, TracerError>) {
     let options = Options { witnessed: true, ..Options::default() };
     let start = |supervisor, events| tracer::start_with_witness(supervisor, options, witness, events);
-    let argv = ["/bin/changes", name];
-    let (codes, recording, _) = supervise("chroot", place, &argv, options, &[(Tree::Application, None)], start);
+    let (codes, recording, _) = supervise(mode, root, argv, options, &[(Tree::Application, None)], start);
     (codes, recording)
 }
 
@@ -95,6 +104,7 @@ const WAYS: &[(&str, &str)] = &[
     ),
     ("by_child", "/dir/file content\n/dir/other content\n"),
     ("by_handle", ""),
+    ("mounted", ""),
 ];
 
 #[test]
@@ -106,8 +116,9 @@ fn every_way_to_change_a_file_is_told() {
         let witness = Notebook { root: place.path().into(), told, refused: "" };
         let (codes, recording) = run(place.path(), name, Box::new(witness));
         assert_eq!(codes, [0], "{name} failed");
-        let gaps = recording.unwrap().gaps;
-        assert!(gaps.contains(&"ioctl".to_string()), "{gaps:?}");
+        let recording = recording.unwrap();
+        assert!(recording.gaps.contains(&"ioctl".to_string()), "{:?}", recording.gaps);
+        assert_eq!(recording.warnings.len(), usize::from(*name == "mounted"), "{name}: {:?}", recording.warnings);
         let found: String = list.iter().collect();
         if found != *expected {
             wrong.push_str(&format!("--- {name}, expected:\n{expected}--- found:\n{found}"));
@@ -133,9 +144,9 @@ fn a_change_that_cannot_be_saved_is_not_made() {
     }
 }
 
-/// All that a rootfs has, one line per path.
-fn tree(rootfs: &Rootfs) -> Vec<String> {
-    let (mut out, mut pending) = (Vec::new(), vec![ImagePath::root()]);
+/// All that a rootfs has from `top` on, one line per path.
+fn tree(rootfs: &Rootfs, top: &ImagePath) -> Vec<String> {
+    let (mut out, mut pending) = (Vec::new(), vec![top.clone()]);
     while let Some(path) = pending.pop() {
         let entry = rootfs.lookup(&path).unwrap().unwrap_or_else(|| panic!("{path} is listed and not there"));
         let content = entry.is_file().then(|| rootfs.read(&path).unwrap().len());
@@ -156,9 +167,26 @@ fn the_rootfs_stays_what_it_was() {
         let (place, store) = (place(), tempfile::tempdir().unwrap());
         let rootfs = Rootfs::lazy(place.path(), Arc::new(OwnersAsSeen)).unwrap();
         let saved = rootfs.keep(&Store::open(store.path()).unwrap()).unwrap().unwrap();
-        let before = tree(&rootfs);
+        let before = tree(&rootfs, &ImagePath::root());
         let (codes, recording) = run(place.path(), name, Box::new(Keeper(saved)));
         assert_eq!(codes, [0], "{name} failed: {:?}", recording.err().map(|e| e.to_string()));
-        assert_eq!(before, tree(&rootfs), "{name}");
+        assert_eq!(before, tree(&rootfs, &ImagePath::root()), "{name}");
     }
+}
+
+#[test]
+fn what_a_script_does_to_this_machine_is_not_seen() {
+    let (place, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = place.path().canonicalize().unwrap().join("files");
+    make(&files);
+    let rootfs = Rootfs::lazy(Path::new("/"), Arc::new(OwnersAsSeen)).unwrap();
+    let saved = rootfs.keep(&Store::open(store.path()).unwrap()).unwrap().unwrap();
+    let top = ImagePath::parse(files.as_os_str().as_encoded_bytes()).unwrap();
+    let before = tree(&rootfs, &top);
+    let argv = ["/bin/sh", "-c", SCRIPT, "sh", files.to_str().unwrap()];
+    let (codes, recording) = trace("host", Path::new("/"), &argv, Box::new(Keeper(saved.clone())));
+    assert_eq!(codes, [0], "{:?}", recording.err().map(|e| e.to_string()));
+    assert_eq!(fs::read_to_string(files.join("rewritten")).unwrap(), "rewritten\n");
+    assert_eq!(before, tree(&rootfs, &top));
+    assert_eq!(saved.notes(), Vec::<String>::new());
 }

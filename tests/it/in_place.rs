@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::Env;
 
 /// What the command does with the files beside it: each is used, so that each ships.
-const SCRIPT: &str = r#"set -e
+pub const SCRIPT: &str = r#"set -e
 cd "$1"
 echo rewritten > rewritten
 echo more >> appended
@@ -42,7 +42,7 @@ const FILES: [&str; 13] = [
 ];
 
 /// A directory of files with times that nothing made now can have.
-fn make(dir: &Path) {
+pub fn make(dir: &Path) {
     fs::create_dir_all(dir.join("tree")).unwrap();
     for name in FILES {
         fs::write(dir.join(name), format!("the base's {name}\n")).unwrap();
@@ -55,8 +55,8 @@ fn make(dir: &Path) {
     assert!(touch.status().expect("find is missing: install findutils").success());
 }
 
-/// One line per path below `dir`, of those that are asked for.
-fn lines(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+/// One line per path below `dir`.
+fn lines(dir: &Path) -> Vec<String> {
     let (mut out, mut pending) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(path) = pending.pop() {
         let meta = path.symlink_metadata().unwrap();
@@ -68,9 +68,7 @@ fn lines(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
             true => fs::read_to_string(&path).unwrap(),
             false => fs::read_link(&path).map(|target| target.display().to_string()).unwrap_or_default(),
         };
-        if wanted(&name) {
-            out.push(format!("{name} {:o} {} {content:?}", meta.mode(), meta.mtime()));
-        }
+        out.push(format!("{name} {:o} {} {content:?}", meta.mode(), meta.mtime()));
     }
     out.sort();
     out
@@ -81,8 +79,7 @@ fn what_is_changed_in_place_ships_as_it_was() {
     let env = Env::new();
     let files = env.dir().join("files");
     make(&files);
-    // What is used as it is: the file that the link leads to never is.
-    let before = lines(&files, |name| name != "target");
+    let before = lines(&files);
     let script = env.path("script");
     fs::write(&script, SCRIPT).unwrap();
     let directory = files.to_str().unwrap();
@@ -92,13 +89,15 @@ fn what_is_changed_in_place_ships_as_it_was() {
     assert_eq!(fs::read_to_string(files.join("rewritten")).unwrap(), "rewritten\n");
     assert!(files.join("created.dir/file").exists());
     let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
-    // In a directory that was renamed nothing was asked for by name but what was written.
-    let is_used = |name: &str| !matches!(name, "target" | "tree/other");
-    let expected: Vec<String> = before.into_iter().filter(|line| !line.starts_with("tree/other ")).collect();
-    assert_eq!(lines(&shipped, is_used), expected);
-    assert!(
-        fs::read_dir(&shipped).unwrap().all(|entry| !entry.unwrap().file_name().to_str().unwrap().contains("created"))
-    );
+    let after = lines(&shipped);
+    let foreign: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(foreign.is_empty(), "the base has another or none: {foreign:?}\nit has {before:?}");
+    for name in FILES.into_iter().filter(|name| !matches!(*name, "target" | "tree/leaf" | "tree/other")) {
+        assert!(
+            after.iter().any(|line| line.split(' ').next() == Some(name)),
+            "{name} was used and is missing: {after:?}"
+        );
+    }
     assert_eq!(env.leftovers(), Vec::<String>::new());
 }
 
@@ -107,11 +106,11 @@ fn at_the_level_of_the_application_nothing_that_was_made_ships() {
     let env = Env::new();
     let files = env.dir().join("files");
     make(&files);
-    let before = lines(&files, |_| true);
+    let before = lines(&files);
     let script = env.path("script");
     fs::write(&script, SCRIPT).unwrap();
     let arguments = ["slim", "host", "--sandbox", "e", "--no-verify", "-o", "rootfs:root", "--"];
     env.scrimp(&[&arguments[..], &["/bin/sh", &script, files.to_str().unwrap()]].concat()).succeeds();
     let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
-    assert_eq!(lines(&shipped, |_| true), before);
+    assert_eq!(lines(&shipped), before);
 }
