@@ -54,6 +54,9 @@ pub fn change(ask: &Ask, end: &End) -> Option<Change> {
         // The target of an exchange has to exist.
         (Effect::Content | Effect::Metadata | Effect::Move, false) => None,
         (Effect::Content | Effect::CreateOrWrite, true) => is_file.then_some(Change::Content),
+        // What is written under the new name is written to the old one, and on an overlay nobody may be able to tell
+        // later that both are one file.
+        (Effect::Metadata, true) if ask.operation == Operation::Link => Some(Change::Content),
         (Effect::Metadata, true) => Some(Change::Metadata),
         (Effect::Create, true) => None,
         (Effect::Replace | Effect::Target(_), true) => Some(Change::Name),

@@ -94,7 +94,7 @@ const WAYS: &[(&str, &str)] = &[
     ("i386", "/dir/file metadata\n"),
     (
         "named",
-        "/dir/file metadata\n/dir/hard created\n/dir/hard content\n/dir/file name\n/dir/other metadata\n\
+        "/dir/file content\n/dir/hard created\n/dir/hard content\n/dir/file name\n/dir/other content\n\
          /dir/twin created\n/jail/etc name\n/dir/sub name\n/dir/mark name\n",
     ),
     (

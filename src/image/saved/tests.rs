@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::image::EntryKind;
+use crate::image::saved::saving::with_hint;
 use crate::image::{OwnersAsSeen, Rootfs, Store};
 
 /// A directory with an application that changes it, and a rootfs that is to notice nothing. Each change is told first,
