@@ -63,7 +63,7 @@ pub fn supervise(
     let mut supervisor = command.spawn().unwrap();
     let (sender, receiver) = channel();
     let tracer = start(supervisor.id() as i32, sender).unwrap();
-    let filter = tracer::filter(options);
+    let filter = tracer::filter(&options);
     let mut bytes = (filter.len() as u32).to_le_bytes().to_vec();
     for i in filter {
         bytes.extend(i.code.to_le_bytes());
