@@ -5,11 +5,13 @@
 mod architecture;
 mod assemble;
 mod bad_input;
+mod changes;
 mod cli;
 mod determinism;
 mod formats;
 mod host;
 mod image;
+mod in_place;
 mod kill;
 mod layers;
 mod secrets;
