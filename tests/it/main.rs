@@ -6,6 +6,7 @@ mod architecture;
 mod assemble;
 mod bad_input;
 mod cli;
+mod containment;
 mod determinism;
 mod formats;
 mod host;
