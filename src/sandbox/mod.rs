@@ -24,6 +24,7 @@ mod place;
 mod plan;
 mod process;
 mod protocol;
+mod refusals;
 mod spawn;
 mod supervisor;
 

@@ -128,7 +128,8 @@ impl Target {
     fn attack(&self, rung: Option<&str>, program: &str, options: &[&str]) -> (Run, String) {
         let report = self.env.path(&format!("out/{program}"));
         let facts = self.facts();
-        let (out, shown) = (format!("{}:/out", self.env.path("out")), format!("{}:/read-only:ro", self.env.path("shown")));
+        let (out, shown) =
+            (format!("{}:/out", self.env.path("out")), format!("{}:/read-only:ro", self.env.path("shown")));
         let (inside, reported) = (format!("/containment/{program}"), format!("/out/{program}"));
         let hidden = self.env.path("hidden");
         let binary = self.env.scrimp_command(&[]);
