@@ -7,16 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::LazyLock;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +30,9 @@ const RUNGS: [Option<&str>; 1] = [None];
 /// The programs that end by themselves.
 const PROGRAMS: [&str; 9] =
     ["base", "descriptors", "devices", "kernel", "mounts", "network", "outlive", "processes", "root"];
+
+/// Those of them that have nothing to say where the machine itself is what runs: its files are all in sight there.
+const NOT_ON_HOST: [&str; 2] = ["base", "root"];
 
 /// Of the file that must not be found.
 const SECRET: &str = "a file of the machine";
@@ -51,24 +56,27 @@ static COMPILED: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
 
 /// A machine to attack: an image with the programs, and what they are after.
 struct Target {
+    who: &'static str,
     env: Env,
     image: String,
     caller: PathBuf,
     tcp: TcpListener,
     udp: UdpSocket,
-    unix: UnixListener,
+    unix: [UnixListener; 2],
+    /// Held open, or nobody could write to it.
+    _fifo: File,
     stranger: Child,
 }
 
 impl Target {
-    fn new(env: Env) -> Self {
+    fn new(who: &'static str, env: Env) -> Self {
         let programs: Vec<(String, &Vec<u8>)> =
             COMPILED.iter().map(|(name, content)| (format!("/containment/{name}"), content)).collect();
         let files: Vec<(&str, &[u8])> = programs.iter().map(|(path, content)| (&path[..], &content[..])).collect();
         let image = busybox_with(&env, "harm", &json!({"Env": ["PATH=/bin"]}), &files);
         let caller = PathBuf::from(env.path("caller"));
         fs::write(&caller, &COMPILED["caller"]).unwrap();
-        fs::set_permissions(&caller, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(&caller, PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(env.path("hidden"), SECRET).unwrap();
         for directory in ["out", "shown"] {
             fs::create_dir(env.path(directory)).unwrap();
@@ -81,13 +89,20 @@ impl Target {
         let tcp = TcpListener::bind("[::]:0").unwrap();
         let udp = UdpSocket::bind(("::", tcp.local_addr().unwrap().port())).unwrap();
         let abstract_name = SocketAddr::from_abstract_name(Self::abstract_name(&env)).unwrap();
-        let unix = UnixListener::bind_addr(&abstract_name).unwrap();
+        let unix = [UnixListener::bind_addr(&abstract_name).unwrap(), UnixListener::bind(env.path("socket")).unwrap()];
         tcp.set_nonblocking(true).unwrap();
         udp.set_nonblocking(true).unwrap();
-        unix.set_nonblocking(true).unwrap();
+        for listener in &unix {
+            listener.set_nonblocking(true).unwrap();
+        }
+        nix::unistd::mkfifo(Path::new(&env.path("fifo")), Mode::S_IRWXU).unwrap();
+        for file in ["fifo", "socket"] {
+            env.give(Path::new(&env.path(file)));
+        }
+        let fifo = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(env.path("fifo")).unwrap();
         // Of the same user, so that nothing but the sandbox is between them.
         let stranger = env.command("sleep", &["1000"]).spawn().unwrap();
-        Self { env, image, caller, tcp, udp, unix, stranger }
+        Self { who, env, image, caller, tcp, udp, unix, _fifo: fifo, stranger }
     }
 
     fn abstract_name(env: &Env) -> String {
@@ -119,6 +134,8 @@ impl Target {
             format!("ABSTRACT={}", Self::abstract_name(&self.env)),
             format!("HOST_NAME={}", host_name()),
             format!("STRANGER_PID={}", self.stranger.id()),
+            format!("SOCKET_FILE={}", self.env.path("socket")),
+            format!("FIFO={}", self.env.path("fifo")),
             "SCRIMP_PID=@PID@".to_owned(),
             "CALLERS_KEY=@KEY@".to_owned(),
         ]
@@ -126,19 +143,38 @@ impl Target {
 
     /// Runs a program under `scrimp trace`, and returns what it reports.
     fn attack(&self, rung: Option<&str>, program: &str, options: &[&str]) -> (Run, String) {
+        self.attack_in(&self.image, &format!("/containment/{program}"), rung, program, options)
+    }
+
+    /// The same with the machine itself as what runs.
+    fn attack_on_host(&self, rung: Option<&str>, program: &str) -> (Run, String) {
+        let file = self.env.path(program);
+        fs::write(&file, &COMPILED[program]).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        self.attack_in("host", &file, rung, program, &[])
+    }
+
+    fn attack_in(
+        &self,
+        source: &str,
+        inside: &str,
+        rung: Option<&str>,
+        program: &str,
+        options: &[&str],
+    ) -> (Run, String) {
         let report = self.env.path(&format!("out/{program}"));
         let facts = self.facts();
         let (out, shown) =
             (format!("{}:/out", self.env.path("out")), format!("{}:/read-only:ro", self.env.path("shown")));
-        let (inside, reported) = (format!("/containment/{program}"), format!("/out/{program}"));
+        let reported = format!("/out/{program}");
         let hidden = self.env.path("hidden");
         let binary = self.env.scrimp_command(&[]);
-        let mut arguments = vec![hidden.as_str(), binary.get_program().to_str().unwrap(), "trace", &self.image];
+        let mut arguments = vec![hidden.as_str(), binary.get_program().to_str().unwrap(), "trace", source];
         arguments.extend(["-o", "harm.trace", "--timeout", "120s", "-v", &out, "-v", &shown]);
         arguments.extend(facts.iter().flat_map(|fact| ["-e", fact]));
         arguments.extend(rung.iter().flat_map(|rung| ["--sandbox", rung]));
         arguments.extend(options);
-        arguments.extend(["--", &inside, &reported]);
+        arguments.extend(["--", inside, &reported]);
         let run = self.env.run(&self.caller, &arguments);
         let text = fs::read_to_string(&report).unwrap_or_else(|cause| panic!("no report of {program}: {cause}\n{run}"));
         fs::remove_file(report).unwrap();
@@ -154,7 +190,9 @@ impl Target {
         };
         nobody(self.tcp.accept().map(|(_, from)| from.to_string()), "tcp");
         nobody(self.udp.recv_from(&mut [0; 8]).map(|(_, from)| from.to_string()), "udp");
-        nobody(self.unix.accept().map(|(_, from)| format!("{from:?}")), "the abstract socket");
+        for listener in &self.unix {
+            nobody(listener.accept().map(|(_, from)| format!("{from:?}")), "a unix socket");
+        }
         assert_eq!(self.stranger.try_wait().unwrap(), None, "a process outside has ended");
     }
 
@@ -209,8 +247,12 @@ fn devices() -> Vec<String> {
     ["full", "zero"].map(about).to_vec()
 }
 
-fn users() -> [Env; 3] {
-    [Env::new(), Env::as_user(User::Subordinate), Env::as_user(User::Single)]
+fn users() -> [(&'static str, Env); 3] {
+    [
+        ("root", Env::new()),
+        ("a user with subordinate ids", Env::as_user(User::Subordinate)),
+        ("a user without", Env::as_user(User::Single)),
+    ]
 }
 
 /// The lines that are not as they should be.
@@ -221,21 +263,24 @@ fn bad(report: &str) -> Vec<&str> {
 #[test]
 fn programs_that_try_to_do_harm_do_none() {
     let mut harm = String::new();
-    for env in users() {
-        let mut target = Target::new(env);
+    for (who, env) in users() {
+        let mut target = Target::new(who, env);
         // The first run unpacks.
         target.env.scrimp(&["trace", &target.image, "-o", "first.trace", "--", "/bin/true"]).succeeds();
         let (base, devices_before, name) = (target.base(), devices(), host_name());
         for rung in RUNGS {
             for program in PROGRAMS {
-                let (run, report) = target.attack(rung, program, &[]);
-                for line in bad(&report) {
-                    writeln!(harm, "{} on {rung:?}, {program}: {line}", target.caller.display()).unwrap();
+                let on_host = (!NOT_ON_HOST.contains(&program)).then(|| target.attack_on_host(rung, program));
+                let runs = [("image", Some(target.attack(rung, program, &[]))), ("host", on_host)];
+                for (source, (run, report)) in runs.into_iter().filter_map(|(source, run)| Some((source, run?))) {
+                    assert!(report.lines().count() > 1, "{program} says nothing: {report}");
+                    for line in bad(&report) {
+                        writeln!(harm, "{} in {source} on {rung:?}, {program}: {line}", target.who).unwrap();
+                    }
+                    if bad(&report).is_empty() {
+                        run.succeeds();
+                    }
                 }
-                if bad(&report).is_empty() {
-                    run.succeeds();
-                }
-                assert!(report.lines().count() > 1 && report.contains(": "), "{program} says nothing: {report}");
                 target.assert_unharmed();
             }
         }
@@ -256,11 +301,11 @@ fn programs_that_try_to_do_harm_do_none() {
 /// Each process that a probe starts in the sandbox is scrimp itself at first, in sight of the application.
 #[test]
 fn the_binary_of_scrimp_is_out_of_reach_while_probes_start() {
-    for env in users() {
-        let target = Target::new(env);
+    for (who, env) in users() {
+        let target = Target::new(who, env);
         let probes = ["--exec", "/bin/true"].repeat(30);
         let (run, report) = target.attack(None, "binary", &probes);
-        assert_eq!(bad(&report), Vec::<&str>::new(), "{run}");
+        assert_eq!(bad(&report), Vec::<&str>::new(), "{}: {run}", target.who);
         run.succeeds();
         assert!(!report.contains("(0 looks"), "the test has seen nothing: {report}");
     }
