@@ -25,6 +25,7 @@ mod plan;
 mod process;
 mod protocol;
 mod refusals;
+mod scope;
 mod spawn;
 mod supervisor;
 

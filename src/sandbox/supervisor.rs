@@ -20,7 +20,7 @@ use crate::sandbox::plan::{Namespace, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
 use crate::sandbox::spawn::{self, Report};
-use crate::sandbox::{build, channel};
+use crate::sandbox::{build, channel, scope};
 
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
@@ -43,7 +43,16 @@ pub fn main() -> io::Result<()> {
         keep_apart()?;
     }
     match build::build(&plan) {
-        Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,
+        Ok(mut warnings) => {
+            if !plan.namespaces.contains(&Namespace::Pid)
+                && let Err(errno) = scope::keep_signals_inside()
+            {
+                warnings.push(format!(
+                    "cannot keep the signals of the application inside ({errno}): it can end processes of its caller"
+                ));
+            }
+            channel::send(&control, &Message::Ready(warnings), &[])?;
+        }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
     let mut supervisor =
