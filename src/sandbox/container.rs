@@ -4,7 +4,8 @@
 use crate::base::ImagePath;
 use crate::sandbox::plan::{Choices, Mount, Network, Rung, What};
 
-/// Devices that are bound from the host: in a user namespace none can be made.
+/// Devices that are bound from the host: in a user namespace none can be made. Read-only, which they can be written to
+/// all the same, because their modes, owners and times are the host's, and real root's to change.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 const LINKS: [(&str, &str); 6] = [
@@ -50,7 +51,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
     put("/dev", What::Tmpfs { mode: 0o755, size: Some(64 << 20), exec: true }, true);
     for device in DEVICES {
         let at = format!("/dev/{device}");
-        put(&at, What::Bind { source: (&at).into(), read_only: false }, device == "null");
+        put(&at, What::Bind { source: (&at).into(), read_only: true }, device == "null");
     }
     for (at, target) in LINKS {
         put(at, What::Symlink { target: target.into() }, true);

@@ -28,6 +28,8 @@ mod place;
 mod plan;
 mod process;
 mod protocol;
+mod refusals;
+mod scope;
 mod spawn;
 mod supervisor;
 

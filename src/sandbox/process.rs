@@ -72,6 +72,8 @@ pub struct ProcessSpec {
     /// A seccomp filter, in force from just before the ids are dropped: of what it sees of the preparation, only the
     /// `execve` takes a path.
     pub filter: Option<Vec<FilterInstruction>>,
+    /// Whether the system calls that a container is refused are refused (`refusals`).
+    pub refusals: bool,
 }
 
 impl ProcessSpec {
@@ -89,6 +91,7 @@ impl ProcessSpec {
             limits: vec![Limit::open_files()],
             umask: 0o022,
             filter: None,
+            refusals: true,
         }
     }
 

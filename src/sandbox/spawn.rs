@@ -21,6 +21,7 @@ use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::place;
 use crate::sandbox::plan::SandboxPlan;
 use crate::sandbox::process::{FilterInstruction, Ids, Limit, ProcessSpec, SpawnError};
+use crate::sandbox::refusals;
 
 /// What the child tells the supervisor before it becomes the application, one line of JSON each; no more lines and the
 /// end of the pipe mean that `execve` has worked.
@@ -101,9 +102,12 @@ fn become_application(
     };
     let (argv_pointers, env_pointers) = (pointers(&argv), pointers(&env));
 
-    if let Some(filter) = &spec.filter
-        && install_filter(filter).step("install the seccomp filter", "")?
-    {
+    let refusals = spec.refusals.then(|| refusals::program(spec.capabilities));
+    let mut no_new_privs = false;
+    for filter in [refusals.as_deref(), spec.filter.as_deref()].into_iter().flatten() {
+        no_new_privs |= install_filter(filter).step("install the seccomp filter", "")?;
+    }
+    if no_new_privs {
         reporter.say(&Report::NoNewPrivs);
     }
     take_ids(spec)?;

@@ -20,11 +20,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 
 use crate::sandbox::failure::Failure;
-use crate::sandbox::plan::{Namespace, SandboxPlan};
+use crate::sandbox::plan::{Namespace, Rung, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
 use crate::sandbox::spawn::{self, Report};
-use crate::sandbox::{build, channel};
+use crate::sandbox::{build, channel, scope};
 
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
@@ -47,8 +47,21 @@ pub fn main() -> io::Result<()> {
         true => None,
         false => Some(Orphans::inherit()?),
     };
+    if plan.namespaces.contains(&Namespace::Mount) {
+        keep_apart()?;
+    }
     match build::build(&plan) {
-        Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,
+        Ok(mut warnings) => {
+            if !plan.namespaces.contains(&Namespace::Pid)
+                && plan.rung != Rung::E
+                && let Err(errno) = scope::keep_signals_inside()
+            {
+                warnings.push(format!(
+                    "cannot keep the signals of the application inside ({errno}): it can end processes of its caller"
+                ));
+            }
+            channel::send(&control, &Message::Ready(warnings), &[])?;
+        }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
     let mut supervisor =
@@ -67,6 +80,23 @@ fn take_control_socket() -> io::Result<UnixStream> {
     }
     // SAFETY: the descriptor was made two lines above and belongs to nobody else.
     Ok(unsafe { UnixStream::from_raw_fd(control) })
+}
+
+/// Nothing of this process is the application's to look at, and nothing of whoever started scrimp is its children's. Each
+/// child is this program until it executes, in sight of the application and with the same ids: without this its
+/// descriptors, its memory and, by `/proc/PID/exe`, the binary of scrimp could be opened. `execve` takes it back.
+fn keep_apart() -> nix::Result<()> {
+    // SAFETY: takes numbers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    // Keys are in no namespace: a new session keyring leads to none of the caller's.
+    // SAFETY: takes a number and a null pointer, for a keyring without a name.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    match Errno::result(joined) {
+        // There are no keys in this kernel, a container around scrimp refuses, or the quota is used up: then it is the
+        // filter alone that keeps the application from them.
+        Ok(_) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EDQUOT | Errno::ENOMEM) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A plan for the host can have a mount, and so for a while a descriptor, for each file of a directory.

@@ -14,7 +14,7 @@ use crate::sandbox::{
 };
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::stage::Stage;
-use crate::session::{Choice, Settings, StopSignal, UnknownSignal, record};
+use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
 
 /// The host name inside the sandbox.
@@ -209,9 +209,18 @@ pub fn run(
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
-    let tracer = tracer::start(sandbox.supervisor(), options, sender)?;
+    // In place the application changes the very files that are read afterwards.
+    let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
+    let options = tracer::Options { witnessed: saved.is_some(), ..options };
+    let tracer = match &saved {
+        Some(saved) => {
+            tracer::start_with_witness(sandbox.supervisor(), options, Box::new(Keeper(saved.clone())), sender)?
+        }
+        None => tracer::start(sandbox.supervisor(), options, sender)?,
+    };
     let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
-    let process = ProcessSpec { ids, ..process(&launch, &user, settings, options) };
+    let refusals = rung != Rung::E;
+    let process = ProcessSpec { ids, refusals, ..process(&launch, &user, settings, options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -221,7 +230,8 @@ pub fn run(
     let recording = tracer.join()?;
     let played = played?;
     let plan = sandbox.plan();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];
+    let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
+    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,

@@ -7,6 +7,7 @@ mod assemble;
 mod bad_input;
 mod changes;
 mod cli;
+mod containment;
 mod determinism;
 mod formats;
 mod host;

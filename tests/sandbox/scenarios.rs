@@ -10,8 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scrimp::base::ImagePath;
 use scrimp::sandbox::identity::IdentityKind;
 use scrimp::sandbox::{
-    CapabilitySet, Choices, Exit, FilterInstruction, Network, Protocol, Sandbox, SandboxError, SandboxPlan, SpawnError,
-    Stdio, Upper, Volume, doctor, handles_signal, list,
+    CapabilitySet, Choices, Exit, FilterInstruction, Namespace, Network, Protocol, Sandbox, SandboxError, SandboxPlan,
+    SpawnError, Stdio, Upper, Volume, doctor, handles_signal, list,
 };
 
 use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
@@ -19,7 +19,7 @@ use crate::rungs;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 26] = [
+pub const ALL: [(&str, Scenario); 27] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("the_base_is_never_written", the_base_is_never_written),
@@ -31,6 +31,7 @@ pub const ALL: [(&str, Scenario); 26] = [
     ("an_ordinary_user_of_the_image", an_ordinary_user_of_the_image),
     ("a_filter_takes_no_rights_away", a_filter_takes_no_rights_away),
     ("a_tracer_sees_one_execve_before_the_application", a_tracer_sees_one_execve_before_the_application),
+    ("signals_stay_inside_without_a_pid_namespace", signals_stay_inside_without_a_pid_namespace),
     ("volumes_tmpfs_and_working_directory", volumes_tmpfs_and_working_directory),
     ("the_network_is_its_own", the_network_is_its_own),
     ("the_network_of_the_host", the_network_of_the_host),
@@ -329,6 +330,26 @@ fn trace(supervisor: i32, seized: &std::sync::mpsc::Sender<()>) -> Vec<String> {
             libc::ptrace(libc::PTRACE_CONT, pid, 0usize, signal as usize);
         }
     }
+}
+
+fn signals_stay_inside_without_a_pid_namespace() {
+    let place = &Place::enter();
+    let mut plan = SandboxPlan::for_tree(&place.base(), &place.choices());
+    plan.namespaces.remove(&Namespace::Pid);
+    let sandbox = Sandbox::start(plan).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(sandbox.warnings(), Vec::<String>::new());
+    let (outside, supervisor) = (std::process::id(), sandbox.supervisor());
+    let script = format!(
+        "kill -0 {outside} 2>/dev/null || echo outside refused; kill -0 {supervisor} && echo inside; \
+         sleep 1000 & kill $!; wait $! 2>/dev/null; echo $?"
+    );
+    let (text, exit) = run(&sandbox, &sh(&script));
+    assert_eq!((text.as_str(), exit), ("outside refused\ninside\n143\n", Exit::Code(0)));
+    // A process that is started later is in the same domain, and what comes from outside goes on.
+    let first = idle(&sandbox);
+    assert_eq!(run(&sandbox, &sh(&format!("kill -0 {first} && echo reached"))).0, "reached\n");
+    sandbox.signal(first, libc::SIGKILL).unwrap();
+    assert_eq!(sandbox.wait_exit(first, LONG), Some(Exit::Signal(9)));
 }
 
 fn volumes_tmpfs_and_working_directory() {
