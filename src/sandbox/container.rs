@@ -41,7 +41,8 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let mut put = |at: &str, what: What, required: bool| mounts.push(fixed(at, what, required));
     put("/proc", What::Proc, true);
-    put("/dev", What::Tmpfs { mode: 0o755, size: Some(64 << 20), exec: true }, true);
+    let bounds = &choices.bounds;
+    put("/dev", What::Tmpfs { mode: 0o755, size: bounds.tmpfs(Some(64 << 20)), exec: true }, true);
     for device in DEVICES {
         let at = format!("/dev/{device}");
         put(&at, What::Bind { source: (&at).into(), read_only: false }, device == "null");
@@ -50,7 +51,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         put(at, What::Symlink { target: target.into() }, true);
     }
     put("/dev/pts", What::Devpts, false);
-    put("/dev/shm", What::Tmpfs { mode: 0o1777, size: Some(SHM_SIZE), exec: false }, true);
+    put("/dev/shm", What::Tmpfs { mode: 0o1777, size: bounds.tmpfs(Some(SHM_SIZE)), exec: false }, true);
     put("/dev/mqueue", What::Mqueue, false);
     match choices.network {
         Network::Private => {
@@ -75,7 +76,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         mounts.push(Mount { at: volume.target.clone(), what, required: true, of_base: false });
     }
     for at in &choices.tmpfs {
-        let what = What::Tmpfs { mode: 0o1777, size: None, exec: false };
+        let what = What::Tmpfs { mode: 0o1777, size: bounds.disk(), exec: false };
         mounts.push(Mount { at: at.clone(), what, required: true, of_base: false });
     }
     mounts

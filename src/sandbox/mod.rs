@@ -9,6 +9,7 @@
 
 mod build;
 pub mod capability;
+pub mod cgroup;
 mod channel;
 mod container;
 mod doctor;
@@ -17,6 +18,7 @@ mod handle;
 pub mod identity;
 mod idmap;
 mod lazy;
+mod limits;
 mod mount_api;
 mod network;
 mod outside;
@@ -35,6 +37,7 @@ pub use failure::Failure;
 pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
 pub use idmap::{Extent, IdMap};
 pub use lazy::{Listed, ListedKind, list, replaced};
+pub use limits::{BadLimit, Bounds};
 pub use network::{Listener, Protocol};
 pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, Upper, Volume, What};
 pub use process::{Exit, FilterInstruction, Limit, ProcessSpec, SpawnError, Spawned};

@@ -9,12 +9,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::sandbox::cgroup::Seat;
 use crate::sandbox::failure::Failure;
 use crate::sandbox::plan::{Namespace, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
@@ -39,12 +41,24 @@ pub fn main() -> io::Result<()> {
     raise_open_files()?;
 
     let Some((Request::Start(plan), _)) = channel::receive(&control)? else { return Ok(()) };
+    let group = plan.bounds.group.as_deref();
+    let seat = match group.map(|dir| Seat::take(Path::new("/"), Path::new(dir))).transpose() {
+        Ok(seat) => seat,
+        Err(cause) => {
+            let errno = cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            let failure = Failure::new("enter the control group", group.unwrap_or_default(), errno);
+            return channel::send(&control, &Message::Failed(failure), &[]);
+        }
+    };
     match build::build(&plan) {
         Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
+    if let Some(seat) = &seat {
+        seat.leave();
+    }
     let mut supervisor =
-        Supervisor { control, plan, started: false, running: BTreeSet::new(), failed: BTreeSet::new() };
+        Supervisor { control, plan, seat, started: false, running: BTreeSet::new(), failed: BTreeSet::new() };
     let result = supervisor.serve(&ended);
     supervisor.kill_all();
     result
@@ -71,6 +85,8 @@ fn raise_open_files() -> nix::Result<()> {
 struct Supervisor {
     control: UnixStream,
     plan: SandboxPlan,
+    /// The way into the control group, where there is one.
+    seat: Option<Seat>,
     /// Whether there has been a first child: process 1, where there is a PID namespace.
     started: bool,
     running: BTreeSet<i32>,
@@ -117,7 +133,7 @@ impl Supervisor {
             Ok(0) => {
                 drop(read);
                 let is_init = !self.started && self.plan.namespaces.contains(&Namespace::Pid);
-                spawn::run(spec, stdio, is_init.then_some(&self.plan), File::from(write))
+                spawn::run(spec, stdio, self.seat.as_ref(), is_init.then_some(&self.plan), File::from(write))
             }
             Ok(pid) => pid,
             // The kernel's answer to a fork into a PID namespace whose process 1 is gone.
