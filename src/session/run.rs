@@ -308,7 +308,7 @@ fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: tr
         gid: user.gid,
         groups: user.groups.clone(),
         capabilities: settings.capabilities,
-        filter: Some(tracer::filter(options.exact).into_iter().map(instruction).collect()),
+        filter: Some(tracer::filter(&options).into_iter().map(instruction).collect()),
         ..ProcessSpec::new(bytes(&launch.argv))
     }
 }

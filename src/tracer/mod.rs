@@ -7,8 +7,8 @@
 //! The tracer attaches to one process, the supervisor of the sandbox, and thereby to everything that process starts
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
-//! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible. It changes where busy processes run, unseen by them.
+//! these: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
+//! would be invisible; and calls that would make more tasks than there may be fail with EAGAIN. It changes where busy processes run, unseen by them.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -23,6 +23,7 @@ mod leash;
 mod memory;
 mod names;
 mod pace;
+mod population;
 mod record;
 mod resolve;
 mod stop;
@@ -51,11 +52,13 @@ pub struct Options {
     pub exact: bool,
     /// Keep busy processes on the tracer's CPU, which they cannot see.
     pub leash: bool,
+    /// How many processes and threads there may be; a call that would make one more fails with EAGAIN.
+    pub tasks: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true }
+        Options { exact: false, leash: true, tasks: None }
     }
 }
 
@@ -155,7 +158,7 @@ pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        Engine::new(supervisor, gaps, leash, engine_shared, events).run()
+        Engine::new(supervisor, gaps, options.tasks, leash, engine_shared, events).run()
     };
     let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
     match result.recv() {
