@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::sandbox::cgroup::Seat;
-use crate::sandbox::failure::Failure;
+use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::plan::{Namespace, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
@@ -42,13 +42,10 @@ pub fn main() -> io::Result<()> {
 
     let Some((Request::Start(plan), _)) = channel::receive(&control)? else { return Ok(()) };
     let group = plan.bounds.group.as_deref();
-    let seat = match group.map(|dir| Seat::take(Path::new("/"), Path::new(dir))).transpose() {
+    let seat = group.map(|dir| Seat::take(Path::new("/"), Path::new(dir)).during("enter the control group", dir));
+    let seat = match seat.transpose() {
         Ok(seat) => seat,
-        Err(cause) => {
-            let errno = cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            let failure = Failure::new("enter the control group", group.unwrap_or_default(), errno);
-            return channel::send(&control, &Message::Failed(failure), &[]);
-        }
+        Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     };
     match build::build(&plan) {
         Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,

@@ -2,6 +2,7 @@
 
 mod application;
 mod launch;
+mod limits;
 mod output;
 mod record;
 mod run;
@@ -10,6 +11,7 @@ mod signal;
 mod stage;
 
 pub use launch::{Launch, LaunchError};
+pub use limits::Limits;
 pub use run::{Exercise, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

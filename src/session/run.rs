@@ -11,9 +11,10 @@ use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, Sc
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{
-    self, Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
+    self, Bounds, Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
 };
 use crate::session::launch::{Launch, LaunchError};
+use crate::session::limits::Hold;
 use crate::session::stage::Stage;
 use crate::session::{Choice, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
@@ -83,6 +84,8 @@ pub struct Run {
     pub script: Script,
     /// The end of what the application wrote, for messages; secrets are taken out.
     pub last_output: String,
+    /// The limit for whose sake it was killed, a sentence.
+    pub exceeded: Option<String>,
 }
 
 /// Why there was no run.
@@ -142,6 +145,9 @@ impl Run {
         let failed = self.observation.header.transcript.probes.iter().filter(|p| !p.passed());
         let mut out: Vec<String> =
             failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
+        if !out.is_empty() {
+            out.extend(self.exceeded.clone());
+        }
         if !out.is_empty() && !self.last_output.is_empty() {
             out.push(format!("the last output of the application:\n{}", self.last_output));
         }
@@ -175,12 +181,13 @@ pub fn run(
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
-    let (plan, scratch) = plan(store, subject, settings)?;
+    let hold = Hold::new(&settings.limits);
+    let (plan, scratch) = plan(store, subject, settings, hold.bounds())?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
+    let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
     let tracer = tracer::start(sandbox.supervisor(), options, sender)?;
-    let process = process(&launch, &user, settings, options);
+    let process = ProcessSpec { limits: hold.resources(), ..process(&launch, &user, settings, options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -190,7 +197,8 @@ pub fn run(
     let recording = tracer.join()?;
     let played = played?;
     let plan = sandbox.plan();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];
+    let held = hold.warnings(plan);
+    let warnings = [&plan.warnings, sandbox.warnings(), &held, &recording.warnings, &played.warnings];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -213,9 +221,11 @@ pub fn run(
         // base, and there a name that happens to hold the value of a variable has to be found.
         Exercise::Replay(_) => played.redactor.transcript(&mut observation.header.transcript),
     }
+    let exceeded = hold.exceeded();
+    observation.header.warnings.extend(exceeded.clone());
     drop(sandbox);
     scratch.remove()?;
-    Ok(Run { observation, script: played.script, last_output: played.last_output })
+    Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
 }
 
 /// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
@@ -253,9 +263,16 @@ fn prepare(
     Ok((launch, user))
 }
 
-fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(SandboxPlan, ScratchDir), SessionError> {
+fn plan(
+    store: &Store,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    bounds: Bounds,
+) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = store.scratch_dir()?;
     let upper = match is_on_overlay(scratch.path()) {
+        // No quota of the store's filesystem is ours to set.
+        _ if bounds.disk.is_some() => Upper::Tmpfs,
         Ok(true) => Upper::Tmpfs,
         Ok(false) => Upper::Dir(scratch.path().to_owned()),
         Err(cause) => return Err(SessionError::System { operation: "look at the store's filesystem", cause }),
@@ -271,6 +288,7 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
+        bounds,
         ..defaults
     };
     let location = subject.rootfs.location();

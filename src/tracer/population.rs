@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn calls_under_way_count() {
         let mut population = Population::new(Some(4));
-        let mut admit = |population: &mut Population, id, alive| population.admit(id, alive, |_| false);
+        let admit = |population: &mut Population, id, alive| population.admit(id, alive, |_| false);
         assert!(admit(&mut population, 1, 2));
         assert!(admit(&mut population, 2, 2));
         assert!(!admit(&mut population, 3, 2), "two and two under way");

@@ -12,6 +12,7 @@ mod host;
 mod image;
 mod kill;
 mod layers;
+mod limits;
 mod secrets;
 mod select;
 mod slim;
