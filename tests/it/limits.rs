@@ -96,6 +96,8 @@ fn a_fork_too_many_is_refused_whoever_makes_it() {
         let small = Small::new(env, "forks");
         for (what, expected) in [
             ("forks", "forks: EAGAIN after 39"),
+            ("int80", "int80: EAGAIN after 39"),
+            ("vforks", "vforks: EAGAIN after 39"),
             ("threads", "threads: EAGAIN after 39"),
             ("zombies", "zombies: EAGAIN after 39"),
             // The first process and the four that race are there already.
