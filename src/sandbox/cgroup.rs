@@ -58,8 +58,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group with these limits, in the nearest place where that is possible, and removes what processes that
-    /// died have left there.
+    /// Makes a group with these limits, in the nearest place where that is possible.
     pub fn make(base: &Path, limits: GroupLimits) -> Result<Self, NoGroup> {
         let mut problem = NoGroup::NotDelegated;
         for parent in ancestors(base)? {
@@ -70,7 +69,6 @@ impl Group {
             {
                 continue;
             }
-            sweep(base, &parent);
             match make_below(base, &parent).and_then(|group| group.limit(limits).map(|()| group)) {
                 Ok(group) => return Ok(group),
                 Err(cause) => problem = cause,
@@ -218,8 +216,15 @@ fn identity(stat: &str) -> Option<(u32, u64)> {
     Some((pid, start))
 }
 
+/// Removes the groups of processes that died, wherever this process would make one.
+pub fn sweep(base: &Path) {
+    for parent in ancestors(base).unwrap_or_default() {
+        sweep_in(base, &parent);
+    }
+}
+
 /// Removes the groups in `parent` whose maker is gone. The kernel refuses it for one that holds processes.
-fn sweep(base: &Path, parent: &Path) {
+fn sweep_in(base: &Path, parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -277,6 +282,7 @@ mod tests {
             ("sys/fs/cgroup/user.slice/scrimp-x/", ""),
             ("proc/7/stat", STAT),
         ]);
+        sweep(dir.path());
         let group = Group::make(dir.path(), GroupLimits { memory: 64 << 20, tasks: Some(99) }).unwrap();
         let at = dir.path().join("sys/fs/cgroup/user.slice");
         assert_eq!(group.dir(), at.join("scrimp-7-4711-1"));
@@ -289,6 +295,21 @@ mod tests {
         names.retain(|name| name.starts_with(PREFIX));
         names.sort();
         assert_eq!(names, ["scrimp-7-4711-0", "scrimp-7-4711-1", "scrimp-x"]);
+    }
+
+    #[test]
+    fn what_the_dead_left_is_removed_without_a_group_of_ones_own() {
+        let dir = tree(&[
+            ("proc/self/cgroup", "0::/a\n"),
+            ("proc/self/mountinfo", MOUNTS),
+            ("proc/7/stat", STAT),
+            ("sys/fs/cgroup/scrimp-9-1-0/", ""),
+            ("sys/fs/cgroup/scrimp-7-4711-0/", ""),
+            ("sys/fs/cgroup/a/scrimp-7-1-3/", ""),
+        ]);
+        sweep(dir.path());
+        let left = ["scrimp-9-1-0", "scrimp-7-4711-0", "a/scrimp-7-1-3"];
+        assert_eq!(left.map(|name| dir.path().join("sys/fs/cgroup").join(name).exists()), [false, true, false]);
     }
 
     #[test]

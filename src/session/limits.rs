@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::sandbox::cgroup::{Group, GroupLimits};
+use crate::sandbox::cgroup::{self, Group, GroupLimits};
 use crate::sandbox::{Bounds, Limit, Namespace, SandboxPlan};
 
 /// What the application, with all its processes and those of probes, may use at most.
@@ -32,8 +32,9 @@ pub struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Makes ready what holds `limits`.
+    /// Makes ready what holds `limits`, and removes what runs that were killed have left of theirs.
     pub fn new(limits: &'a Limits) -> Self {
+        cgroup::sweep(Path::new("/"));
         let mut hold = Hold { limits, group: None, resources: vec![Limit::open_files()], warnings: Vec::new() };
         for limit in &limits.resources {
             hold.limit_resource(*limit);
