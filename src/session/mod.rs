@@ -3,6 +3,7 @@
 mod application;
 mod keeper;
 mod launch;
+mod limits;
 mod output;
 mod record;
 mod run;
@@ -12,6 +13,7 @@ mod stage;
 
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
+pub use limits::Limits;
 pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

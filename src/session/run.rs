@@ -9,10 +9,11 @@ use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, Sc
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{
-    self, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan,
-    Upper,
+    self, Bounds, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError,
+    SandboxPlan, Upper,
 };
 use crate::session::launch::{Launch, LaunchError};
+use crate::session::limits::Hold;
 use crate::session::stage::Stage;
 use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
@@ -82,6 +83,8 @@ pub struct Run {
     pub script: Script,
     /// The end of what the application wrote, for messages; secrets are taken out.
     pub last_output: String,
+    /// The limit for whose sake it was killed, a sentence.
+    pub exceeded: Option<String>,
 }
 
 /// Why there was no run.
@@ -147,6 +150,9 @@ impl Run {
         let failed = self.observation.header.transcript.probes.iter().filter(|p| !p.passed());
         let mut out: Vec<String> =
             failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
+        if !out.is_empty() {
+            out.extend(self.exceeded.clone());
+        }
         if !out.is_empty() && !self.last_output.is_empty() {
             out.push(format!("the last output of the application:\n{}", self.last_output));
         }
@@ -205,10 +211,11 @@ pub fn run(
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
-    let (plan, scratch) = plan(place, rung, subject, settings)?;
+    let hold = Hold::new(&settings.limits);
+    let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds())?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
+    let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
     let options = tracer::Options { witnessed: saved.is_some(), ..options };
@@ -220,7 +227,7 @@ pub fn run(
     };
     let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let refusals = rung != Rung::E;
-    let process = ProcessSpec { ids, refusals, ..process(&launch, &user, settings, options) };
+    let process = ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -230,8 +237,9 @@ pub fn run(
     let recording = tracer.join()?;
     let played = played?;
     let plan = sandbox.plan();
+    let held = hold.warnings(plan);
     let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings, &notes];
+    let warnings = [&plan.warnings, sandbox.warnings(), &held, &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -254,9 +262,11 @@ pub fn run(
         // base, and there a name that happens to hold the value of a variable has to be found.
         Exercise::Replay(_) => played.redactor.transcript(&mut observation.header.transcript),
     }
+    let exceeded = hold.exceeded();
+    observation.header.warnings.extend(exceeded.clone());
     drop(sandbox);
     scratch.remove()?;
-    Ok(Run { observation, script: played.script, last_output: played.last_output })
+    Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
 }
 
 /// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
@@ -306,9 +316,12 @@ fn plan(
     rung: Rung,
     subject: &Subject<'_>,
     settings: &Settings,
+    bounds: Bounds,
 ) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = place.store.scratch_dir()?;
-    let upper = match place.footing.upper_in_store && rung != Rung::B {
+    // No quota of the store's filesystem is ours to set.
+    let rung = if rung == Rung::A && bounds.disk.is_some() { Rung::B } else { rung };
+    let upper = match place.footing.upper_in_store && rung != Rung::B && bounds.disk.is_none() {
         true => Upper::Dir(scratch.path().to_owned()),
         false => Upper::Tmpfs,
     };
@@ -325,6 +338,7 @@ fn plan(
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
+        bounds,
         ..defaults
     };
     let location = subject.rootfs.location();

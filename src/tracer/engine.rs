@@ -13,6 +13,7 @@ use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
 use super::leash::Leash;
 use super::memory::{read_exact, read_path, read_word, write_word};
+use super::population::Population;
 use super::record::{Ask, From, Recorder};
 use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompStop, Stop};
 use super::syscalls::{Action, Architecture, CLONE_UNTRACED, Call, Effect, Index, Place};
@@ -32,6 +33,7 @@ pub struct Engine {
     index: Index,
     recorder: Recorder,
     leash: Leash,
+    population: Population,
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
@@ -42,17 +44,37 @@ enum Next {
     Go,
     GoToExit(Awaited),
     Refuse,
+    /// It is not made and returns this.
+    Answer(i64),
 }
 
 impl Engine {
     /// For the sandbox of `supervisor`, which this thread has seized.
-    pub fn new(supervisor: i32, gaps: &[&str], leash: Leash, shared: Arc<Shared>, events: Sender<Event>) -> Self {
+    pub fn new(
+        supervisor: i32,
+        gaps: &[&str],
+        tasks: Option<u32>,
+        leash: Leash,
+        shared: Arc<Shared>,
+        events: Sender<Event>,
+    ) -> Self {
         let mut recorder = Recorder::default();
         for gap in gaps {
             recorder.gap(gap);
         }
+        let population = Population::new(tasks);
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
-        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events }
+        Engine {
+            tasks,
+            held: HashMap::new(),
+            index: Index::new(),
+            recorder,
+            leash,
+            population,
+            path: Vec::new(),
+            shared,
+            events,
+        }
     }
 
     /// From now on `witness` is told of changes before they are made.
@@ -81,6 +103,7 @@ impl Engine {
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
         self.leash.settle(id);
+        self.population.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
         }
@@ -105,6 +128,7 @@ impl Engine {
     fn ended(&mut self, id: i32, end: End) -> io::Result<()> {
         self.held.remove(&id);
         self.leash.ended(id);
+        self.population.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
         if task.origin == Origin::Spawned {
@@ -194,6 +218,10 @@ impl Engine {
                 stop.refuse()?;
                 stop.resume()
             }
+            Next::Answer(result) => {
+                stop.answer(result)?;
+                stop.resume()
+            }
             Next::GoToExit(awaited) => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.awaited = Some(awaited);
@@ -252,10 +280,16 @@ impl Engine {
             Action::Listen => return Ok(Next::GoToExit(Awaited::Listen { socket: arguments[0] as i32 })),
             Action::Message => self.messages(id, call, arguments, architecture)?,
             Action::SocketCall => return self.socketcall(id, arguments),
-            Action::Clone if architecture == Architecture::X86_64 => {
-                stop.set_first_argument(arguments[0] & !CLONE_UNTRACED)?;
+            Action::Fork => return Ok(self.one_more(id)),
+            Action::Clone => {
+                let flags = arguments[0] & !CLONE_UNTRACED;
+                match architecture {
+                    _ if flags == arguments[0] => {}
+                    Architecture::X86_64 => stop.set_first_argument(flags)?,
+                    Architecture::I386 => stop.set_first_argument_i386(flags)?,
+                }
+                return Ok(self.one_more(id));
             }
-            Action::Clone => stop.set_first_argument_i386(arguments[0] & !CLONE_UNTRACED)?,
             Action::Clone3 => {
                 if let Some(flags) = read_word(id, arguments[0]).filter(|flags| flags & CLONE_UNTRACED != 0)
                     && write_word(id, arguments[0], flags & !CLONE_UNTRACED).is_none()
@@ -263,6 +297,7 @@ impl Engine {
                     self.recorder.gap("clone_untraced");
                     return Ok(Next::Refuse);
                 }
+                return Ok(self.one_more(id));
             }
             Action::Unshare => {
                 if arguments[0] & CLONE_NEWNS != 0 {
@@ -315,6 +350,20 @@ impl Engine {
             }
         }
         Ok(Next::Go)
+    }
+
+    /// How a call goes on that makes a task.
+    fn one_more(&mut self, id: i32) -> Next {
+        // The supervisor is none of the application's.
+        let alive = self.tasks.len().saturating_sub(1);
+        if self.population.admit(id, alive, is_zombie) {
+            return Next::Go;
+        }
+        let limit = self.population.limit();
+        self.recorder.warn(format!(
+            "the application was refused processes or threads: it had the {limit} that --pids-limit allows"
+        ));
+        Next::Answer(-i64::from(libc::EAGAIN))
     }
 
     fn path(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
@@ -461,6 +510,13 @@ fn parent_of(task: i32) -> Option<i32> {
         process if process != task => Some(process),
         _ => status_field(task, "PPid:"),
     }
+}
+
+/// Whether a process has ended that its parent has not waited for.
+fn is_zombie(task: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).unwrap_or_default();
+    // The name before the state may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 fn status_field(task: i32, field: &str) -> Option<i32> {

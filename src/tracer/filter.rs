@@ -64,9 +64,9 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 
 /// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
 /// and frequent (`gaps` of a recording names them); with [`Options::witnessed`], also those that change the file of a
-/// descriptor.
+/// descriptor; with [`Options::tasks`], also those that make a task.
 pub fn filter(options: &Options) -> Vec<Instruction> {
-    let stops = Stops { exact: options.exact, witnessed: options.witnessed };
+    let stops = Stops { exact: options.exact, witnessed: options.witnessed, counted: options.tasks.is_some() };
     let main = search(Architecture::X86_64, stops);
     let mut program = vec![
         statement(LOAD, ARCHITECTURE),
@@ -88,6 +88,7 @@ pub fn filter(options: &Options) -> Vec<Instruction> {
 struct Stops {
     exact: bool,
     witnessed: bool,
+    counted: bool,
 }
 
 /// From this number on, up to the next range.
@@ -141,14 +142,15 @@ fn tree(ranges: &[Range]) -> Vec<Instruction> {
 }
 
 /// What happens once the number is known.
-fn decide(when: When, Stops { exact, witnessed }: Stops) -> Vec<Instruction> {
+fn decide(when: When, Stops { exact, witnessed, counted }: Stops) -> Vec<Instruction> {
     let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
     match when {
         When::Always => vec![trace],
         When::Exact if exact => vec![trace],
         When::Witnessed if witnessed => vec![trace],
-        When::Exact | When::Witnessed => vec![allow],
-        When::Bit { argument, bit } => {
+        When::Counted | When::CountedOrBit { .. } if counted => vec![trace],
+        When::Exact | When::Witnessed | When::Counted => vec![allow],
+        When::CountedOrBit { argument, bit } => {
             vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
         }
         When::NotNull { argument } => vec![
@@ -295,6 +297,22 @@ mod tests {
                 let data = Data { number: fchmod, architecture: architecture.audit(), arguments: [0; 6] };
                 let expected = if witnessed { RET_TRACE } else { RET_ALLOW };
                 assert_eq!(run(&program, &data), expected, "{architecture:?} {witnessed}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_tasks_are_counted_each_call_that_makes_one_is_stopped() {
+        let stopped = |tasks, architecture: Architecture, number| {
+            let data = Data { number, architecture: architecture.audit(), arguments: [0x0120_0011, 0, 0, 0, 0, 0] };
+            run(&filter(&Options { tasks, ..Options::default() }), &data) == RET_TRACE
+        };
+        for name in ["fork", "vfork", "clone", "clone3"] {
+            let call = TABLE.iter().find(|c| c.name == name).unwrap();
+            for architecture in [Architecture::X86_64, Architecture::I386] {
+                let number = architecture.number(call).unwrap();
+                assert!(stopped(Some(1), architecture, number), "{name}");
+                assert_eq!(stopped(None, architecture, number), name == "clone3", "{name}");
             }
         }
     }

@@ -7,8 +7,8 @@
 //! The tracer attaches to one process, the supervisor of the sandbox, and thereby to everything that process starts
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
-//! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible. It changes where busy processes run, unseen by them.
+//! these: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
+//! would be invisible; and calls that would make more tasks than there may be fail with EAGAIN. It changes where busy processes run, unseen by them.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -23,6 +23,7 @@ mod leash;
 mod memory;
 mod names;
 mod pace;
+mod population;
 mod record;
 mod resolve;
 mod stop;
@@ -57,11 +58,13 @@ pub struct Options {
     /// The filter also stops what changes a file through a descriptor that was not opened for writing. A [`Witness`]
     /// needs it.
     pub witnessed: bool,
+    /// How many processes and threads there may be; a call that would make one more fails with EAGAIN.
+    pub tasks: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true, witnessed: false }
+        Options { exact: false, leash: true, witnessed: false, tasks: None }
     }
 }
 
@@ -193,7 +196,7 @@ fn start_thread(
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        let mut engine = Engine::new(supervisor, gaps, leash, engine_shared, events);
+        let mut engine = Engine::new(supervisor, gaps, options.tasks, leash, engine_shared, events);
         if let Some(witness) = witness {
             engine.tell(witness);
         }

@@ -17,6 +17,7 @@ const PTRACE_SYSCALL_INFO_EXIT: u8 = 2;
 const PTRACE_SYSCALL_INFO_SECCOMP: u8 = 3;
 // Where registers are in `struct user` (`sys/user.h`).
 const OFFSET_RBX: usize = 5 * 8;
+const OFFSET_RAX: usize = 10 * 8;
 const OFFSET_RDI: usize = 14 * 8;
 const OFFSET_ORIG_RAX: usize = 15 * 8;
 const OFFSET_CS: usize = 17 * 8;
@@ -131,6 +132,12 @@ impl SeccompStop {
     /// Makes the call return ENOSYS instead, which is what the result is until something replaces it.
     pub fn refuse(&mut self) -> io::Result<()> {
         self.0.poke_user(OFFSET_ORIG_RAX, u64::MAX)
+    }
+
+    /// Makes the call return `result` instead: a value, or an error number below 0.
+    pub fn answer(&mut self, result: i64) -> io::Result<()> {
+        self.0.poke_user(OFFSET_ORIG_RAX, u64::MAX)?;
+        self.0.poke_user(OFFSET_RAX, result as u64)
     }
 
     /// Replaces the first argument of an x86_64 call.

@@ -15,6 +15,7 @@ mod image;
 mod in_place;
 mod kill;
 mod layers;
+mod limits;
 mod secrets;
 mod select;
 mod slim;
