@@ -360,7 +360,7 @@ impl SandboxPlan {
     }
 
     /// No sandbox at all: the host as it is.
-    pub fn in_place() -> Self {
+    pub fn in_place(bounds: Bounds) -> Self {
         SandboxPlan {
             rung: Rung::E,
             namespaces: BTreeSet::new(),
@@ -368,7 +368,7 @@ impl SandboxPlan {
             mounts: Vec::new(),
             network: Network::Host,
             hostname: String::new(),
-            bounds: Bounds::default(),
+            bounds,
             warnings: Vec::new(),
         }
     }

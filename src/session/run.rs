@@ -343,7 +343,7 @@ fn plan(
     };
     let location = subject.rootfs.location();
     let mut plan = match (rung, subject.rootfs.entries()) {
-        (Rung::E, _) => SandboxPlan::in_place(),
+        (Rung::E, _) => SandboxPlan::in_place(choices.bounds),
         (Rung::D, entries) => {
             let without = match entries {
                 Some(_) => Vec::new(),
