@@ -9,13 +9,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, RenameFlags, renameat2};
 use nix::unistd::linkat;
 
 use crate::assemble::{AssembleError, DestinationError};
+
+/// How often what was just made may be swept away before that is an error.
+const MAX_SWEPT: u32 = 100;
 
 /// A file that has no name yet.
 pub struct StagedFile {
@@ -66,11 +70,10 @@ impl StagedFile {
     }
 
     fn named(target: &Path, parent: &Path) -> Result<Self, AssembleError> {
-        let (path, file) = under_hidden_name(parent, target.file_name(), |path| {
+        let (hidden, file) = Hidden::make(parent, target.file_name(), |path| {
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(path)
         })?;
-        let lock = file.try_clone().map_err(AssembleError::file("open", &path))?;
-        Ok(StagedFile { file, target: target.to_owned(), hidden: Some(Hidden::lock(path, lock)?) })
+        Ok(StagedFile { file, target: target.to_owned(), hidden: Some(hidden) })
     }
 
     /// The file, to be written.
@@ -80,14 +83,37 @@ impl StagedFile {
 
     /// Gives the file its name, unless something has it.
     pub fn publish(self) -> Result<(), AssembleError> {
-        let result = match &self.hidden {
+        self.appear().map_err(|errno| cannot_appear(&self.target, errno))
+    }
+
+    /// Gives the file its name; a file that has it is replaced in one step.
+    pub fn publish_over(self) -> Result<(), AssembleError> {
+        match self.appear() {
+            Err(Errno::EEXIST) => {}
+            other => return other.map_err(|errno| cannot_appear(&self.target, errno)),
+        }
+        // A link replaces nothing, and what has no name cannot be renamed: for a moment the file needs another one. It is
+        // locked before that, because once it had a name and lost it to somebody who sweeps, it could get no other.
+        let again = || self.file.try_clone().map_err(AssembleError::file("open", &self.target));
+        let _locked = Flock::lock(again()?, FlockArg::LockExclusiveNonblock).ok();
+        let hidden = match self.hidden {
+            Some(hidden) => hidden,
             None => {
-                let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                linkat(AT_FDCWD, Path::new(&itself), AT_FDCWD, &self.target, AtFlags::AT_SYMLINK_FOLLOW)
+                let link = |path: &Path| {
+                    link_unnamed(&self.file, path)?;
+                    self.file.try_clone()
+                };
+                Hidden::make(&parent_of(&self.target), self.target.file_name(), link)?.0
             }
-            Some(hidden) => rename_new(&hidden.path, &self.target),
         };
-        result.map_err(|errno| cannot_appear(&self.target, errno))
+        fs::rename(&hidden.path, &self.target).map_err(AssembleError::file("replace", &self.target))
+    }
+
+    fn appear(&self) -> nix::Result<()> {
+        match &self.hidden {
+            None => link_unnamed(&self.file, &self.target),
+            Some(hidden) => rename_new(&hidden.path, &self.target),
+        }
     }
 }
 
@@ -99,9 +125,11 @@ impl StagedDir {
         let parent = if inside { target.to_owned() } else { parent_of(target) };
         sweep(&parent);
         let name = if inside { None } else { target.file_name() };
-        let (path, ()) = under_hidden_name(&parent, name, |path| DirBuilder::new().mode(0o700).create(path))?;
-        let lock = File::open(&path).map_err(AssembleError::file("open", &path))?;
-        Ok(StagedDir { hidden: Hidden::lock(path, lock)?, target: target.to_owned(), inside })
+        let (hidden, _) = Hidden::make(&parent, name, |path| {
+            DirBuilder::new().mode(0o700).create(path)?;
+            File::open(path)
+        })?;
+        Ok(StagedDir { hidden, target: target.to_owned(), inside })
     }
 
     /// Where the directory is now.
@@ -138,16 +166,43 @@ impl StagedDir {
 }
 
 impl Hidden {
-    /// Locks what has just been made at `path`.
-    fn lock(path: PathBuf, file: File) -> Result<Self, AssembleError> {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Hidden { path, lock: Some(lock) }),
-            Err((_, errno)) => {
-                let error = AssembleError::file("lock", &path)(errno.into());
-                drop(Hidden { path, lock: None });
-                Err(error)
+    /// Calls `make` with hidden names until one is free, and locks what it made. Returns that open, too.
+    fn make(
+        parent: &Path,
+        name: Option<&OsStr>,
+        make: impl Fn(&Path) -> io::Result<File>,
+    ) -> Result<(Self, File), AssembleError> {
+        let mut swept = 0;
+        for number in 0.. {
+            let path = parent.join(hidden_name(name, number));
+            let file = match make(&path) {
+                Ok(file) => file,
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => continue,
+                // Between making and opening, or between opening and locking, whoever sweeps may have come first: what
+                // nobody holds a lock on looks like a dead one's. That happens now and then, not time and again.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound && swept < MAX_SWEPT => {
+                    swept += 1;
+                    continue;
+                }
+                Err(cause) => return Err(AssembleError::file("create", &path)(cause)),
+            };
+            let lock = file.try_clone().map_err(AssembleError::file("open", &path))?;
+            match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) if is_at(&lock, &path) => return Ok((Hidden { path, lock: Some(lock) }, file)),
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) if swept < MAX_SWEPT => swept += 1,
+                // Where files cannot be locked nobody sweeps either.
+                Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
+                    return Ok((Hidden { path, lock: None }, file));
+                }
+                Ok(_) => return Err(AssembleError::file("keep", &path)(io::ErrorKind::NotFound.into())),
+                Err((_, errno)) => {
+                    let error = AssembleError::file("lock", &path)(errno.into());
+                    drop(Hidden { path, lock: None });
+                    return Err(error);
+                }
             }
         }
+        unreachable!("the numbers do not end")
     }
 }
 
@@ -159,37 +214,33 @@ impl Drop for Hidden {
     }
 }
 
-/// Calls `make` with hidden names until one is free.
-fn under_hidden_name<T>(
-    parent: &Path,
-    name: Option<&OsStr>,
-    make: impl Fn(&Path) -> io::Result<T>,
-) -> Result<(PathBuf, T), AssembleError> {
-    let mut number = 0;
-    loop {
-        let mut hidden = OsString::from(".");
-        if let Some(name) = name {
-            // A name may have 255 bytes; what is added here must fit too.
-            hidden.push(OsString::from_vec(name.as_bytes()[..name.len().min(200)].to_vec()));
-            hidden.push(".");
-        }
-        hidden.push(format!("scrimp-{}-{number}", std::process::id()));
-        let path = parent.join(hidden);
-        match make(&path) {
-            Ok(made) => return Ok((path, made)),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(cause) => return Err(AssembleError::file("create", &path)(cause)),
-        }
+/// The `number`th hidden name of this process for what is to be called `name`.
+fn hidden_name(name: Option<&OsStr>, number: u32) -> OsString {
+    let mut hidden = OsString::from(".");
+    if let Some(name) = name {
+        // A name may have 255 bytes; what is added here must fit too.
+        hidden.push(OsString::from_vec(name.as_bytes()[..name.len().min(200)].to_vec()));
+        hidden.push(".");
     }
+    hidden.push(format!("scrimp-{}-{number}", std::process::id()));
+    hidden
 }
 
-/// Whether `name` is one that [`under_hidden_name`] makes.
+/// Whether `name` is one that [`hidden_name`] makes.
 pub fn is_hidden_name(name: &OsStr) -> bool {
     let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let mut parts = name.as_bytes().rsplitn(3, |&b| b == b'-');
     let (count, pid, head) = (parts.next(), parts.next(), parts.next());
     let head_is_ours = |head: &[u8]| head == b".scrimp" || (head.starts_with(b".") && head.ends_with(b".scrimp"));
     count.is_some_and(number) && pid.is_some_and(number) && head.is_some_and(head_is_ours)
+}
+
+/// Removes what runs that ended before their time left beside `target`, and in it.
+pub fn sweep_around(target: &Path) {
+    sweep(&parent_of(target));
+    if target.is_dir() {
+        sweep(target);
+    }
 }
 
 /// Removes what runs that ended before their time left in `parent`.
@@ -200,6 +251,7 @@ fn sweep(parent: &Path) {
             && let Ok(file) =
                 OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path)
             && let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            && is_at(&lock, &path)
         {
             remove(&path);
             drop(lock);
@@ -226,6 +278,18 @@ fn remove(path: &Path) {
     }
 }
 
+/// Whether `path` is a name of the open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    file.metadata().is_ok_and(|open| fs::symlink_metadata(path).is_ok_and(|there| id(there) == id(open)))
+}
+
+/// Gives a file without a name one, unless something has it.
+fn link_unnamed(file: &File, path: &Path) -> nix::Result<()> {
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(AT_FDCWD, Path::new(&itself), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+}
+
 fn list(dir: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {
     fs::read_dir(dir)?.map(|entry| entry.map(|e| (e.file_name(), e.path()))).collect()
 }
@@ -234,16 +298,16 @@ fn list(dir: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {
 fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // A filesystem that does not know the flag: the check of the destination has to do.
-        Err(nix::errno::Errno::EINVAL) if fs::symlink_metadata(to).is_err() => {
-            fs::rename(from, to).map_err(|cause| nix::errno::Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EIO)))
+        Err(Errno::EINVAL) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to).map_err(|cause| Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EIO)))
         }
         other => other,
     }
 }
 
-fn cannot_appear(target: &Path, errno: nix::errno::Errno) -> AssembleError {
+fn cannot_appear(target: &Path, errno: Errno) -> AssembleError {
     match errno {
-        nix::errno::Errno::EEXIST => DestinationError::Exists { path: target.display().to_string() }.into(),
+        Errno::EEXIST => DestinationError::Exists { path: target.display().to_string() }.into(),
         errno => AssembleError::file("publish", target)(errno.into()),
     }
 }

@@ -65,7 +65,7 @@ pub fn slim(
     order: &Order,
     verify: bool,
 ) -> Result<Ending, PipelineError> {
-    order.check()?;
+    order.check(input)?;
     let mut clock = Clock::default();
     let base = open(environment, input, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
@@ -84,7 +84,8 @@ pub fn trace(
     trial: &Trial,
     output: PathBuf,
 ) -> Result<Ending, PipelineError> {
-    let side_files = SideFiles { trace: Some(output), lock: None };
+    let others = input.source.path().map(PathBuf::from).into_iter().collect();
+    let side_files = SideFiles { trace: Some(output), lock: None, others };
     side_files.check()?;
     let mut clock = Clock::default();
     let base = open(environment, input, &mut clock)?;
@@ -104,7 +105,7 @@ pub fn build(
     observation: &Observation,
     order: &Order,
 ) -> Result<Ending, PipelineError> {
-    order.check()?;
+    order.check(input)?;
     let mut clock = Clock::default();
     let base = open(environment, input, &mut clock)?;
     if observation.header.source_digest != base.digest {
@@ -219,9 +220,11 @@ fn make(
 
 impl Order {
     /// Whether everything can be written, as far as that can be known beforehand.
-    fn check(&self) -> Result<(), PipelineError> {
+    fn check(&self, input: &Input) -> Result<(), PipelineError> {
         self.outputs.check()?;
-        self.side_files.check()
+        let mut side_files = self.side_files.clone();
+        side_files.others.extend(self.outputs.paths().chain(input.source.path()).map(PathBuf::from));
+        side_files.check()
     }
 }
 

@@ -188,6 +188,9 @@ pub fn run(
     // The tracer ends with the sandbox. When it fails everything in there is killed, so that comes first: what fails on
     // the stage then follows from it.
     let recording = tracer.join()?;
+    if let Some(tracer::End::Killed(signal)) = recording.supervisor {
+        return Err(SandboxError::Killed { signal }.into());
+    }
     let played = played?;
     let plan = sandbox.plan();
     let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];

@@ -35,6 +35,8 @@ pub struct Engine {
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
+    /// How the supervisor ended, once it has.
+    supervisor: Option<End>,
 }
 
 /// How a stopped call goes on.
@@ -52,7 +54,7 @@ impl Engine {
             recorder.gap(gap);
         }
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
-        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events }
+        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events, supervisor: None }
     }
 
     /// Traces until the supervisor and all other tasks are gone.
@@ -65,11 +67,16 @@ impl Engine {
             result.map_err(|source| TracerError::Follow { task, source })?;
         }
         let Recorder { fold, gaps, warnings, .. } = self.recorder;
-        Ok(Recording { accesses: fold.finish(&self.shared.labels()), gaps: gaps.into_iter().collect(), warnings })
+        let accesses = fold.finish(&self.shared.labels());
+        Ok(Recording { accesses, gaps: gaps.into_iter().collect(), warnings, supervisor: self.supervisor })
     }
 
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
+        if self.supervisor.is_some() {
+            // Born too late to be among those that were killed.
+            wait::kill(id);
+        }
         self.leash.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
@@ -97,6 +104,11 @@ impl Engine {
         self.leash.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
+        if task.origin == Origin::Supervisor {
+            self.supervisor = Some(end);
+            // Nobody is left who could end them. Each is still ours to reap, so the ids are theirs.
+            self.tasks.keys().chain(self.held.keys()).for_each(|&task| wait::kill(task));
+        }
         if task.origin == Origin::Spawned {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
