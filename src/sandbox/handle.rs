@@ -50,7 +50,9 @@ pub enum SandboxError {
     #[error("the supervisor of the sandbox has ended before its time")]
     Gone,
     /// Somebody killed the supervisor.
-    #[error("the supervisor of the sandbox, {NAME}, was killed by signal {signal}\nhint: when nobody did that, memory was short: see `dmesg`")]
+    #[error(
+        "the supervisor of the sandbox, {NAME}, was killed by signal {signal}\nhint: when nobody did that, memory was short: see `dmesg`"
+    )]
     Killed {
         /// By what.
         signal: i32,

@@ -54,7 +54,17 @@ impl Engine {
             recorder.gap(gap);
         }
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
-        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events, supervisor: None }
+        Engine {
+            tasks,
+            held: HashMap::new(),
+            index: Index::new(),
+            recorder,
+            leash,
+            path: Vec::new(),
+            shared,
+            events,
+            supervisor: None,
+        }
     }
 
     /// Traces until the supervisor and all other tasks are gone.

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod assemble;
+mod at_once;
 mod bad_input;
 mod cli;
 mod determinism;
@@ -12,6 +13,9 @@ mod host;
 mod image;
 mod kill;
 mod layers;
+mod no_room;
+mod no_terminal;
+mod random_kills;
 mod secrets;
 mod select;
 mod slim;
