@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use crate::base::{FileTree, ImagePath};
+use crate::image::concealed::{Concealed, OwnFiles};
 use crate::image::{Entry, EntryKind, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
@@ -27,6 +28,7 @@ pub struct Rootfs {
     location: PathBuf,
     root: OwnedFd,
     content: Content,
+    concealed: Concealed,
 }
 
 enum Content {
@@ -102,7 +104,24 @@ impl Rootfs {
     fn new(location: &Path, content: Content) -> Result<Self, RootfsError> {
         let root =
             File::open(location).map_err(|cause| RootfsError::Root { root: location.display().to_string(), cause })?;
-        Ok(Rootfs { location: location.to_owned(), root: root.into(), content })
+        Ok(Rootfs { location: location.to_owned(), root: root.into(), content, concealed: Concealed::default() })
+    }
+
+    /// Leaves files of the host out of a lazy rootfs. An image has none of them.
+    pub fn conceal(&mut self, files: &OwnFiles) {
+        if self.entries().is_none() {
+            self.concealed = Concealed::below(&self.location, files);
+        }
+    }
+
+    /// Whether `path` is, or lies in, a file that is no part of this rootfs wherever it is met.
+    pub fn is_concealed(&self, path: &ImagePath) -> bool {
+        self.concealed.hides(path)
+    }
+
+    /// Whether `path` is part of this rootfs only where it is executed or read.
+    pub fn is_unlisted(&self, path: &ImagePath) -> bool {
+        self.concealed.leaves_out(path)
     }
 
     /// Where the tree is on the host.
@@ -123,6 +142,7 @@ impl Rootfs {
     pub fn lookup(&self, path: &ImagePath) -> Result<Option<Entry>, RootfsError> {
         match &self.content {
             Content::Full(entries) => Ok(entries.get(path).cloned()),
+            Content::Lazy(_) if self.is_concealed(path) => Ok(None),
             Content::Lazy(owners) => match self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
                 Ok(file) => read_entry(file, owners.as_ref()).map(Some).map_err(|e| self.error("look at", path, e)),
                 Err(cause) if leads_nowhere(&cause) => Ok(None),
@@ -172,6 +192,9 @@ impl Rootfs {
                     names.push(name);
                 }
             }
+            names.retain(|name| {
+                path.child(name).is_ok_and(|child| !self.is_concealed(&child) && !self.is_unlisted(&child))
+            });
             names.sort();
             Ok(names)
         };

@@ -123,8 +123,13 @@ impl SideFiles {
         Ok(())
     }
 
+    /// What is written, on the host.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.named().map(|(_, path)| path.to_owned()).collect()
+    }
+
     /// What is written, each with what it is.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let trace = self.trace.iter().map(|file| ("trace", file.as_path()));
         trace.chain(self.lock.iter().map(|file| ("lock", file.as_path())))
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::Epoch;
 use crate::closure::Level;
-use crate::image::{Base, Platform, Rootfs, Source};
+use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
@@ -67,7 +67,7 @@ pub fn slim(
 ) -> Result<Ending, PipelineError> {
     order.check(input)?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open(environment, input, order.paths(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let failures = traced.failures();
     if !failures.is_empty() {
@@ -88,7 +88,7 @@ pub fn trace(
     let side_files = SideFiles { trace: Some(output), lock: None, others };
     side_files.check()?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open(environment, input, side_files.paths(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
@@ -107,7 +107,7 @@ pub fn build(
 ) -> Result<Ending, PipelineError> {
     order.check(input)?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open(environment, input, order.paths(), &mut clock)?;
     if observation.header.source_digest != base.digest {
         return Err(PipelineError::OtherSource {
             trace: observation.header.source.clone(),
@@ -125,8 +125,8 @@ pub fn verify(
     trial: &Trial,
 ) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
-    let base = open(environment, against, &mut clock)?;
-    let slim = open(environment, slim, &mut clock)?;
+    let base = open(environment, against, Vec::new(), &mut clock)?;
+    let slim = open(environment, slim, Vec::new(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut failures = traced.failures();
     let mut verification = Verification::default();
@@ -178,8 +178,18 @@ pub(super) fn verification_of(failures: &[String], repaired: usize) -> Verificat
     Verification { status, repaired, reason }
 }
 
-fn open(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
-    clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))
+/// Opens a source. The store, scrimp itself and what this run writes to `outputs` are no part of it.
+fn open(
+    environment: &Environment,
+    input: &Input,
+    outputs: Vec<PathBuf>,
+    clock: &mut Clock,
+) -> Result<Base, PipelineError> {
+    let mut base = clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))?;
+    let mut absent = outputs;
+    absent.push(environment.store().dir().to_owned());
+    base.rootfs.conceal(&OwnFiles { absent, unlisted: std::env::current_exe().into_iter().collect() });
+    Ok(base)
 }
 
 fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
@@ -225,6 +235,11 @@ impl Order {
         let mut side_files = self.side_files.clone();
         side_files.others.extend(self.outputs.paths().chain(input.source.path()).map(PathBuf::from));
         side_files.check()
+    }
+
+    /// What is written, on the host.
+    fn paths(&self) -> Vec<PathBuf> {
+        self.outputs.paths().map(PathBuf::from).chain(self.side_files.paths()).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
-use crate::sandbox::failure::{During, Failure};
+use crate::sandbox::failure::{self, During, Failure};
 use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::network;
 use crate::sandbox::place;
@@ -60,14 +60,14 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
         RootPlan::Overlay { lower, upper } => stage.overlay(lower, upper)?,
         RootPlan::Tmpfs => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e))?,
     };
-    let mut prepared = Vec::new();
+    let (mut prepared, mut refused) = (Vec::new(), Vec::new());
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
             Ok((source, is_dir, warning)) => {
                 warnings.extend(warning);
                 prepared.push(Prepared { mount, source, is_dir });
             }
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             Err(failure) => return Err(failure),
         }
     }
@@ -83,10 +83,11 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
     }
     for Prepared { mount, source, is_dir } in prepared {
         match put(mount, source, is_dir) {
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             other => other?,
         }
     }
+    warnings.extend(failure::sentences(refused));
     Ok(warnings)
 }
 

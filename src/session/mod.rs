@@ -8,6 +8,7 @@ mod run;
 mod settings;
 mod signal;
 mod stage;
+mod unseen;
 
 pub use launch::{Launch, LaunchError};
 pub use run::{Exercise, Run, Script, SessionError, Start, Subject, run};

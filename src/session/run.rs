@@ -11,10 +11,11 @@ use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, Sc
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{
-    self, Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
+    Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
 };
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::stage::Stage;
+use crate::session::unseen::Unseen;
 use crate::session::{Choice, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
 
@@ -175,7 +176,8 @@ pub fn run(
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
-    let (plan, scratch) = plan(store, subject, settings)?;
+    let unseen = Unseen::default();
+    let (plan, scratch) = plan(store, subject, settings, &unseen)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
@@ -193,7 +195,9 @@ pub fn run(
     }
     let played = played?;
     let plan = sandbox.plan();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];
+    // Among those of the sandbox are those of its plan.
+    let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    let warnings = [sandbox.warnings(), &unseen, &recording.warnings, &played.warnings];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -256,7 +260,12 @@ fn prepare(
     Ok((launch, user))
 }
 
-fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(SandboxPlan, ScratchDir), SessionError> {
+fn plan(
+    store: &Store,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    unseen: &Unseen,
+) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = store.scratch_dir()?;
     let upper = match is_on_overlay(scratch.path()) {
         Ok(true) => Upper::Tmpfs,
@@ -282,7 +291,7 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         None => {
             let mountinfo = fs::read("/proc/self/mountinfo")
                 .map_err(|cause| SessionError::System { operation: "read the mount table", cause })?;
-            SandboxPlan::for_lazy(location, &mountinfo, &sandbox::list, &choices)
+            SandboxPlan::for_lazy(location, &mountinfo, &|dir| unseen.list(dir), &choices)
         }
     };
     Ok((plan, scratch))
