@@ -320,3 +320,82 @@ pub fn parent_of(path: &Path) -> PathBuf {
         None => PathBuf::from("/"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// The names in a directory, and the content of files.
+    fn dump(dir: &Path) -> Vec<String> {
+        let mut lines: Vec<String> = list(dir)
+            .unwrap()
+            .into_iter()
+            .map(|(name, path)| format!("{}: {}", name.display(), fs::read_to_string(path).unwrap_or("dir".into())))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Both ways to make a file: without a name, and, where that is not possible, under a hidden one.
+    fn both(target: &Path) -> [StagedFile; 2] {
+        [StagedFile::new(target).unwrap(), StagedFile::named(target, &parent_of(target)).unwrap()]
+    }
+
+    #[test]
+    fn a_file_that_exists_is_replaced_only_on_request() {
+        for way in [0, 1] {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("x");
+            let make = |content: &str| {
+                let [unnamed, named] = both(&target);
+                let mut staged = if way == 0 { unnamed } else { named };
+                staged.file().write_all(content.as_bytes()).unwrap();
+                staged
+            };
+            make("one").publish_over().unwrap();
+            assert_eq!(dump(dir.path()), ["x: one"]);
+            assert!(make("two").publish().is_err());
+            make("three").publish_over().unwrap();
+            assert_eq!(dump(dir.path()), ["x: three"]);
+            drop(make("four"));
+            assert_eq!(dump(dir.path()), ["x: three"]);
+        }
+    }
+
+    #[test]
+    fn what_lives_is_not_swept_and_what_is_dead_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("x");
+        let living = StagedFile::named(&target, dir.path()).unwrap();
+        fs::write(dir.path().join(".x.scrimp-1-0"), "dead").unwrap();
+        fs::create_dir_all(dir.path().join(".y.scrimp-1-0/locked")).unwrap();
+        fs::set_permissions(dir.path().join(".y.scrimp-1-0/locked"), fs::Permissions::from_mode(0)).unwrap();
+        sweep_around(&target);
+        assert_eq!(dump(dir.path()).len(), 1);
+        living.publish().unwrap();
+        assert_eq!(dump(dir.path()), ["x: "]);
+    }
+
+    #[test]
+    fn whoever_sweeps_meanwhile_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    sweep(dir.path());
+                }
+            });
+            for number in 0..200 {
+                let target = dir.path().join(format!("file-{number}"));
+                StagedFile::named(&target, dir.path()).unwrap().publish_over().unwrap();
+                StagedFile::new(&target).unwrap().publish_over().unwrap();
+                StagedDir::new(&dir.path().join(format!("dir-{number}"))).unwrap().publish().unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(dump(dir.path()).len(), 400);
+    }
+}

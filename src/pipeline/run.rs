@@ -187,7 +187,7 @@ fn open(
 ) -> Result<Base, PipelineError> {
     let mut base = clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))?;
     let mut absent = outputs;
-    absent.push(environment.store().dir().to_owned());
+    absent.push(environment.store().outermost().to_owned());
     base.rootfs.conceal(&OwnFiles { absent, unlisted: std::env::current_exe().into_iter().collect() });
     Ok(base)
 }

@@ -105,10 +105,7 @@ mod tests {
         let all: Vec<Failure> = failures.into_iter().chain([failure("/d", Errno::ENOENT)]).collect();
         assert_eq!(
             sentences(all),
-            [
-                "cannot mount on /a, /b and /c: Permission denied",
-                "cannot mount on /d: No such file or directory"
-            ]
+            ["cannot mount on /a, /b and /c: Permission denied", "cannot mount on /d: No such file or directory"]
         );
     }
 }

@@ -10,9 +10,7 @@ use crate::base::{Digest, ImagePath};
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::{
-    Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
-};
+use crate::sandbox::{Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper};
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;

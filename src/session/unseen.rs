@@ -32,7 +32,8 @@ impl Unseen {
     pub fn warnings(&self, root: &Path, accesses: &FileTree<Folded>) -> Vec<String> {
         let shown = |path: &Path| escape_bytes(path.as_os_str().as_bytes()).into_owned();
         let directories = self.0.borrow();
-        let missed: Vec<String> = directories.iter().filter(|dir| looked_into(dir, root, accesses)).map(|d| shown(d)).collect();
+        let missed: Vec<String> =
+            directories.iter().filter(|dir| looked_into(dir, root, accesses)).map(|d| shown(d)).collect();
         match missed.is_empty() {
             true => Vec::new(),
             false => vec![format!(

@@ -15,6 +15,7 @@ mod kill;
 mod layers;
 mod no_room;
 mod no_terminal;
+mod own_files;
 mod random_kills;
 mod secrets;
 mod select;
