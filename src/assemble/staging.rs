@@ -21,6 +21,9 @@ use crate::assemble::{AssembleError, DestinationError};
 /// How often what was just made may be swept away before that is an error.
 const MAX_SWEPT: u32 = 100;
 
+/// In a hidden directory, the list of what is being moved out of it.
+const MOVES: &str = "moves";
+
 /// A file that has no name yet.
 pub struct StagedFile {
     file: File,
@@ -32,6 +35,8 @@ pub struct StagedFile {
 /// A directory under a hidden name.
 pub struct StagedDir {
     hidden: Hidden,
+    /// The directory itself: that of the hidden name, or one in it.
+    root: PathBuf,
     target: PathBuf,
     /// Whether the hidden name lies in the target, which exists and is empty, rather than beside it.
     inside: bool,
@@ -120,48 +125,59 @@ impl StagedFile {
 impl StagedDir {
     /// Makes a directory that is to become `target`, which does not exist or is an empty directory.
     pub fn new(target: &Path) -> Result<Self, AssembleError> {
-        let inside = target.is_dir();
         // An existing directory may be a mount point or the only place where the caller may write.
+        let inside = target.is_dir();
         let parent = if inside { target.to_owned() } else { parent_of(target) };
-        sweep(&parent);
+        sweep_around(target);
         let name = if inside { None } else { target.file_name() };
         let (hidden, _) = Hidden::make(&parent, name, |path| {
             DirBuilder::new().mode(0o700).create(path)?;
             File::open(path)
         })?;
-        Ok(StagedDir { hidden, target: target.to_owned(), inside })
+        let mut root = hidden.path.clone();
+        if inside {
+            root.push("tree");
+            DirBuilder::new().mode(0o700).create(&root).map_err(AssembleError::file("create", &root))?;
+        }
+        Ok(StagedDir { hidden, root, target: target.to_owned(), inside })
     }
 
     /// Where the directory is now.
     pub fn path(&self) -> &Path {
-        &self.hidden.path
+        &self.root
     }
 
     /// Gives the directory, which is private while it grows, the mode that the caller's umask asks for.
     pub fn open_to_others(&self) -> Result<(), AssembleError> {
         // The only way to ask for a umask without changing it is to make something.
-        let sample = self.hidden.path.join("umask");
+        let sample = self.root.join("umask");
         let mode = fs::create_dir(&sample)
             .and_then(|()| fs::metadata(&sample))
             .and_then(|meta| fs::remove_dir(&sample).map(|()| meta.permissions().mode() & 0o777));
         let mode = mode.map_err(AssembleError::file("create", &sample))?;
-        fs::set_permissions(&self.hidden.path, fs::Permissions::from_mode(mode))
-            .map_err(AssembleError::file("set the mode of", &self.hidden.path))
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(mode))
+            .map_err(AssembleError::file("set the mode of", &self.root))
     }
 
     /// Gives the directory its name, or moves its content into the one that exists, in the order of the names; that
-    /// one keeps its own mode and owner.
+    /// one keeps its own mode and owner. What has been moved when this process is killed is taken back by the next sweep.
     pub fn publish(self) -> Result<(), AssembleError> {
         if !self.inside {
-            return rename_new(&self.hidden.path, &self.target).map_err(|errno| cannot_appear(&self.target, errno));
+            return rename_new(&self.root, &self.target).map_err(|errno| cannot_appear(&self.target, errno));
         }
-        let mut members = list(&self.hidden.path).map_err(AssembleError::file("list", &self.hidden.path))?;
+        let mut members = list(&self.root).map_err(AssembleError::file("list", &self.root))?;
         members.sort();
+        let moves = self.hidden.path.join(MOVES);
+        write_moves(&moves, &members).map_err(AssembleError::file("write", &moves))?;
         for (name, path) in members {
             let target = self.target.join(name);
-            rename_new(&path, &target).map_err(|errno| cannot_appear(&target, errno))?;
+            if let Err(errno) = rename_new(&path, &target) {
+                take_back(&self.target, &moves);
+                return Err(cannot_appear(&target, errno));
+            }
         }
-        Ok(())
+        // From here on it is published, whatever happens.
+        fs::remove_file(&moves).map_err(AssembleError::file("remove", &moves))
     }
 }
 
@@ -245,6 +261,7 @@ pub fn sweep_around(target: &Path) {
 
 /// Removes what runs that ended before their time left in `parent`.
 fn sweep(parent: &Path) {
+    let anybody_writes = fs::metadata(parent).is_ok_and(|meta| meta.mode() & 0o002 != 0);
     // A directory that cannot be listed can still be written to, and has nothing that this run needs gone.
     for (name, path) in list(parent).unwrap_or_default() {
         if is_hidden_name(&name)
@@ -253,8 +270,43 @@ fn sweep(parent: &Path) {
             && let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             && is_at(&lock, &path)
         {
+            // Others could put there what looks like ours, to have something of ours removed.
+            let is_own = lock.metadata().is_ok_and(|meta| meta.uid() == nix::unistd::geteuid().as_raw());
+            if is_own {
+                take_back(parent, &path.join(MOVES));
+            } else if anybody_writes {
+                continue;
+            }
             remove(&path);
             drop(lock);
+        }
+    }
+}
+
+/// Writes down what is about to be moved, each with its inode number, by which it is known again under its new name.
+fn write_moves(file: &Path, members: &[(OsString, PathBuf)]) -> io::Result<()> {
+    let mut text = Vec::new();
+    for (name, path) in members {
+        text.extend_from_slice(format!("{} ", fs::symlink_metadata(path)?.ino()).as_bytes());
+        text.extend_from_slice(name.as_bytes());
+        // No name has this byte in it.
+        text.push(0);
+    }
+    fs::write(file, text)
+}
+
+/// Removes from `parent` what a run that ended before its time had moved there, by the list in `moves`, if there is one.
+fn take_back(parent: &Path, moves: &Path) {
+    for line in fs::read(moves).unwrap_or_default().split(|&b| b == 0) {
+        let mut parts = line.splitn(2, |&b| b == b' ');
+        let inode = parts.next().and_then(|number| std::str::from_utf8(number).ok()?.parse::<u64>().ok());
+        let name =
+            parts.next().filter(|name| !name.contains(&b'/') && *name != b".." && *name != b"." && !name.is_empty());
+        if let (Some(inode), Some(name)) = (inode, name) {
+            let path = parent.join(OsStr::from_bytes(name));
+            if fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == inode) {
+                remove(&path);
+            }
         }
     }
 }
@@ -371,11 +423,39 @@ mod tests {
         let living = StagedFile::named(&target, dir.path()).unwrap();
         fs::write(dir.path().join(".x.scrimp-1-0"), "dead").unwrap();
         fs::create_dir_all(dir.path().join(".y.scrimp-1-0/locked")).unwrap();
-        fs::set_permissions(dir.path().join(".y.scrimp-1-0/locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path().join(".y.scrimp-1-0/locked"), fs::Permissions::from_mode(0o000)).unwrap();
         sweep_around(&target);
         assert_eq!(dump(dir.path()).len(), 1);
         living.publish().unwrap();
         assert_eq!(dump(dir.path()), ["x: "]);
+    }
+
+    #[test]
+    fn half_a_directory_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let staged = StagedDir::new(dir.path()).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(staged.path().join(name), name).unwrap();
+        }
+        let members = list(staged.path()).unwrap();
+        write_moves(&staged.hidden.path.join(MOVES), &members).unwrap();
+        fs::rename(staged.path().join("a"), dir.path().join("a")).unwrap();
+        fs::rename(staged.path().join("b"), dir.path().join("b")).unwrap();
+        // Somebody has made room and put something else there since.
+        fs::write(dir.path().join("other"), "b").unwrap();
+        fs::rename(dir.path().join("other"), dir.path().join("b")).unwrap();
+        sweep_around(dir.path());
+        assert_eq!(dump(dir.path()).len(), 3, "it lives");
+        // As when it is killed.
+        let Hidden { path, lock } = &mut { staged }.hidden;
+        drop(lock.take());
+        sweep_around(dir.path());
+        assert_eq!(dump(dir.path()), ["b: b"]);
+        assert!(!path.exists());
+        let staged = StagedDir::new(dir.path()).unwrap();
+        fs::write(staged.path().join("d"), "d").unwrap();
+        staged.publish().unwrap();
+        assert_eq!(dump(dir.path()), ["b: b", "d: d"]);
     }
 
     #[test]

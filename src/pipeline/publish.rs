@@ -35,9 +35,8 @@ impl Outputs {
     /// Whether all destinations can be written, as far as that can be known beforehand. Removes what runs that ended
     /// before their time left there.
     pub fn check(&self) -> Result<(), PipelineError> {
-        assemble::check_all(&self.destinations, &self.tags)?;
         self.paths().for_each(assemble::sweep_around);
-        Ok(())
+        Ok(assemble::check_all(&self.destinations, &self.tags)?)
     }
 
     /// What is written, on the host.
