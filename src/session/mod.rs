@@ -1,6 +1,7 @@
 //! The one place where sandbox, tracer and probes meet: an image and probes in, an [`Observation`] out.
 
 mod application;
+mod keeper;
 mod launch;
 mod output;
 mod record;
@@ -10,7 +11,8 @@ mod signal;
 mod stage;
 mod unseen;
 
+pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
-pub use run::{Exercise, Run, Script, SessionError, Start, Subject, run};
+pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

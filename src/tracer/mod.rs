@@ -29,6 +29,7 @@ mod stop;
 mod syscalls;
 mod tasks;
 mod wait;
+mod witness;
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -39,8 +40,10 @@ use std::thread::{self, JoinHandle};
 pub use events::{End, Event, Tree};
 pub use filter::{Instruction, TRACE_DATA, filter};
 pub use fold::Folded;
+pub use witness::{Change, Witness};
 
-use crate::base::FileTree;
+use crate::base::{FileTree, ImagePath};
+use crate::observation::Operation;
 use engine::Engine;
 use leash::Leash;
 
@@ -51,11 +54,14 @@ pub struct Options {
     pub exact: bool,
     /// Keep busy processes on the tracer's CPU, which they cannot see.
     pub leash: bool,
+    /// The filter also stops what changes a file through a descriptor that was not opened for writing. A [`Witness`]
+    /// needs it.
+    pub witnessed: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true }
+        Options { exact: false, leash: true, witnessed: false }
     }
 }
 
@@ -66,7 +72,7 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `open_by_handle_at`, ...
+    /// `mount_namespace`, `open_by_handle_at`, and with a witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,
@@ -100,6 +106,16 @@ pub enum TracerError {
         /// The task.
         task: i32,
         /// Of the operation that failed.
+        source: io::Error,
+    },
+    /// A file is about to be changed, and the witness cannot let it be.
+    #[error("save {path} before the application changes it ({operation:?}): {source}")]
+    Unsaved {
+        /// The file.
+        path: ImagePath,
+        /// What was to be done to it.
+        operation: Operation,
+        /// As the witness has it.
         source: io::Error,
     },
     /// The thread ended by a panic.
@@ -144,6 +160,28 @@ pub struct Tracer {
 /// # Errors
 /// When the process cannot be traced.
 pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result<Tracer, TracerError> {
+    start_thread(supervisor, options, None, events)
+}
+
+/// The same; `witness` is told of each change before it is made. The filter must have been made with `witnessed`.
+///
+/// # Errors
+/// When the process cannot be traced.
+pub fn start_with_witness(
+    supervisor: i32,
+    options: Options,
+    witness: Box<dyn Witness>,
+    events: Sender<Event>,
+) -> Result<Tracer, TracerError> {
+    start_thread(supervisor, options, Some(witness), events)
+}
+
+fn start_thread(
+    supervisor: i32,
+    options: Options,
+    witness: Option<Box<dyn Witness>>,
+    events: Sender<Event>,
+) -> Result<Tracer, TracerError> {
     let shared = Arc::new(Shared::default());
     let (attached, result) = channel();
     let engine_shared = Arc::clone(&shared);
@@ -157,7 +195,11 @@ pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        Engine::new(supervisor, gaps, leash, engine_shared, events).run()
+        let mut engine = Engine::new(supervisor, gaps, leash, engine_shared, events);
+        if let Some(witness) = witness {
+            engine.tell(witness);
+        }
+        engine.run()
     };
     let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
     match result.recv() {

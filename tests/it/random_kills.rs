@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::support::{Env, Run, User, busybox, children, web_config};
 
 /// Each way to run the application, as further arguments.
-const RUNGS: &[&[&str]] = &[&[]];
+const RUNGS: &[&[&str]] = &[&[], &["--sandbox", "b"], &["--sandbox", "c"], &["--sandbox", "d"]];
 /// How often something is killed, for each rung and user.
 const KILLS: usize = 50;
 /// Each how manieth kill comes while the outputs are written.
