@@ -221,10 +221,11 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
     let expected_names = env.names();
     let mounts_before = mounts();
     let mut random = Random(seed);
-    let mut too_late = 0;
+    // The machine may have had more to do during the first run than it has later.
+    let (mut too_late, mut took) = (0, reference.took);
     for number in 0..KILLS {
         let victim = victims[number % victims.len()];
-        let moment = Duration::from_micros(random.below(u64::try_from(reference.took.as_micros()).unwrap()));
+        let moment = Duration::from_micros(random.below(u64::try_from(took.as_micros()).unwrap()));
         remove_outputs(env);
         fs::write(env.path("run.lock"), "old\n").unwrap();
         env.give(env.path("run.lock").as_ref());
@@ -232,10 +233,11 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
         if random.below(3) == 0 {
             fs::remove_dir_all(env.path("store/v1/roots")).unwrap();
         }
-        let what = format!("seed {seed}, kill {number}: {victim:?} after {moment:?} of {:?}", reference.took);
+        let what = format!("seed {seed}, kill {number}: {victim:?} after {moment:?} of {took:?}");
         let words = arguments(&source, rung);
         let mut command = env.scrimp_command(&words.iter().map(String::as_str).collect::<Vec<_>>());
         command.env("TMPDIR", env.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
+        let start = Instant::now();
         let mut scrimp = command.spawn().unwrap();
         // That is over so soon that hardly any moment would be in it.
         if number % LATE == 0 {
@@ -247,6 +249,9 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
             strike(pid, victim);
         }
         let (status, said) = wait(scrimp, &what);
+        if status.code() == Some(0) {
+            took = took.min(start.elapsed());
+        }
         check_end(victim, status, &said, &what);
         let processes: Vec<_> = env.leftovers().into_iter().filter(|left| !left.starts_with("scratch ")).collect();
         assert!(processes.is_empty(), "{what}: {processes:?}");
@@ -255,7 +260,7 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
             too_late += 1;
         }
     }
-    assert!(too_late < KILLS / 2, "{too_late} of {KILLS} runs had ended before something of them was killed");
+    assert!(too_late < KILLS * 2 / 3, "{too_late} of {KILLS} runs had ended before something of them was killed");
     assert_eq!(mounts(), mounts_before);
     remove_outputs(env);
     run(env, &source, rung).succeeds();
