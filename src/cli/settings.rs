@@ -68,7 +68,7 @@ pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
             destinations: output.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?,
             tags: output.tag.clone(),
         },
-        side_files: SideFiles { trace: None, lock: output.lock.clone() },
+        side_files: SideFiles { lock: output.lock.clone(), ..SideFiles::default() },
         epoch: epoch()?,
         measure_source: false,
     })

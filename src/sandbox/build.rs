@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use crate::sandbox::chroot;
-use crate::sandbox::failure::{During, Failure};
+use crate::sandbox::failure::{self, During, Failure};
 use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::network;
 use crate::sandbox::place;
@@ -81,14 +81,14 @@ fn build_mounts(
     }
     let stage = Stage::new(plan.bounds.disk())?;
     let root = make_root(&stage)?;
-    let mut prepared = Vec::new();
+    let (mut prepared, mut refused) = (Vec::new(), Vec::new());
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
             Ok((source, is_dir, warning)) => {
                 warnings.extend(warning);
                 prepared.push(Prepared { mount, source, is_dir });
             }
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             Err(failure) => return Err(failure),
         }
     }
@@ -104,10 +104,11 @@ fn build_mounts(
     }
     for Prepared { mount, source, is_dir } in prepared {
         match put(mount, source, is_dir) {
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             other => other?,
         }
     }
+    warnings.extend(failure::sentences(refused));
     Ok(warnings)
 }
 

@@ -154,6 +154,9 @@ impl Supervisor {
                         };
                         channel::send(&self.control, &answer, &[])?;
                     }
+                    Some((Request::Signal(pid, signal), _)) => {
+                        channel::send(&self.control, &Message::Signalled(self.signal(pid, signal)), &[])?;
+                    }
                     Some((Request::Start(_), _)) => return Err(io::Error::other("a second plan")),
                     None => return Ok(()),
                 }
@@ -198,6 +201,15 @@ impl Supervisor {
             }
         }
         Ok(spawned)
+    }
+
+    /// Sends a signal. A child that has not been reaped here still has its id, so nobody else is hit.
+    fn signal(&self, pid: i32, signal: i32) -> i32 {
+        if !self.running.contains(&pid.abs()) {
+            return libc::ESRCH;
+        }
+        // SAFETY: takes numbers only.
+        Errno::result(unsafe { libc::kill(pid, signal) }).map_or_else(|errno| errno as i32, |_| 0)
     }
 
     /// All that the child has to say, until it executes or ends. Scrimp's end is watched too: the child could be

@@ -10,6 +10,7 @@ mod run;
 mod settings;
 mod signal;
 mod stage;
+mod unseen;
 
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};

@@ -15,6 +15,7 @@ use crate::sandbox::{
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::limits::Hold;
 use crate::session::stage::Stage;
+use crate::session::unseen::Unseen;
 use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
 
@@ -211,8 +212,9 @@ pub fn run(
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
+    let unseen = Unseen::default();
     let hold = Hold::new(&settings.limits);
-    let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds())?;
+    let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
@@ -235,11 +237,16 @@ pub fn run(
     // The tracer ends with the sandbox. When it fails everything in there is killed, so that comes first: what fails on
     // the stage then follows from it.
     let recording = tracer.join()?;
+    if let Some(tracer::End::Killed(signal)) = recording.supervisor {
+        return Err(SandboxError::Killed { signal }.into());
+    }
     let played = played?;
     let plan = sandbox.plan();
     let held = hold.warnings(plan);
     let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
-    let warnings = [&plan.warnings, sandbox.warnings(), &held, &recording.warnings, &played.warnings, &notes];
+    let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    // Among those of the sandbox are those of its plan.
+    let warnings = [sandbox.warnings(), &held, &unseen, &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -317,6 +324,7 @@ fn plan(
     subject: &Subject<'_>,
     settings: &Settings,
     bounds: Bounds,
+    unseen: &Unseen,
 ) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = place.store.scratch_dir()?;
     // No quota of the store's filesystem is ours to set.
@@ -352,7 +360,7 @@ fn plan(
             SandboxPlan::for_copy(location, scratch.path(), without, &choices)
         }
         (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
-        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &sandbox::list, &choices),
+        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &|dir| unseen.list(dir), &choices),
     };
     if settings.network == Network::Private && network == Network::Host {
         plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));

@@ -37,6 +37,8 @@ pub struct Engine {
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
+    /// How the supervisor ended, once it has.
+    supervisor: Option<End>,
 }
 
 /// How a stopped call goes on.
@@ -74,6 +76,7 @@ impl Engine {
             path: Vec::new(),
             shared,
             events,
+            supervisor: None,
         }
     }
 
@@ -97,11 +100,16 @@ impl Engine {
             })?;
         }
         let Recorder { fold, gaps, warnings, .. } = self.recorder;
-        Ok(Recording { accesses: fold.finish(&self.shared.labels()), gaps: gaps.into_iter().collect(), warnings })
+        let accesses = fold.finish(&self.shared.labels());
+        Ok(Recording { accesses, gaps: gaps.into_iter().collect(), warnings, supervisor: self.supervisor })
     }
 
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
+        if self.supervisor.is_some() {
+            // Born too late to be among those that were killed.
+            wait::kill(id);
+        }
         self.leash.settle(id);
         self.population.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -131,6 +139,11 @@ impl Engine {
         self.population.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
+        if task.origin == Origin::Supervisor {
+            self.supervisor = Some(end);
+            // Nobody is left who could end them. Each is still ours to reap, so the ids are theirs.
+            self.tasks.keys().chain(self.held.keys()).for_each(|&task| wait::kill(task));
+        }
         if task.origin == Origin::Spawned {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }

@@ -79,6 +79,8 @@ pub struct Recording {
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,
+    /// How the supervisor ended.
+    pub supervisor: Option<End>,
 }
 
 /// Why a run could not be traced.
