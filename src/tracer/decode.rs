@@ -11,9 +11,12 @@ const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const AT_EMPTY_PATH: u32 = 0x1000;
+const O_ACCMODE: u32 = 0o3;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
+const O_TRUNC: u32 = 0o1000;
 const O_NOFOLLOW: u32 = 0o400_000;
+const O_PATH: u32 = 0o10_000_000;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// A path in a call: how it is used, and where its bytes are.
@@ -75,6 +78,8 @@ fn open(ask: &mut Ask, flags: u32) {
         ask.follow &= flags & O_EXCL == 0;
         ask.effect = Effect::Create;
         ask.operation = Operation::Create;
+    } else if flags & O_PATH == 0 && flags & (O_ACCMODE | O_TRUNC) != 0 {
+        ask.operation = Operation::Write;
     }
 }
 
@@ -161,6 +166,9 @@ mod tests {
         for (name, arguments, expected) in [
             ("open", [7, 0, 0, 0, 0, 0], "Open Current @7"),
             ("open", [7, 0o400_000, 0, 0, 0, 0], "Open Current @7 keep"),
+            ("open", [7, 0o1, 0, 0, 0, 0], "Write Current @7"),
+            ("open", [7, 0o1000, 0, 0, 0, 0], "Write Current @7"),
+            ("open", [7, 0o10_000_002, 0, 0, 0, 0], "Open Current @7"),
             ("open", [7, 0o101, 0, 0, 0, 0], "Create Current @7 changes"),
             ("open", [7, 0o301, 0, 0, 0, 0], "Create Current @7 keep changes"),
             ("openat", [CWD, 7, 0, 0, 0, 0], "Open Current @7"),

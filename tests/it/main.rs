@@ -12,6 +12,8 @@ mod host;
 mod image;
 mod kill;
 mod layers;
+mod nested;
+mod postgres;
 mod secrets;
 mod select;
 mod slim;
