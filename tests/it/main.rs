@@ -16,6 +16,8 @@ mod in_place;
 mod kill;
 mod layers;
 mod limits;
+mod nested;
+mod postgres;
 mod secrets;
 mod select;
 mod slim;

@@ -124,6 +124,21 @@ impl Container<'_> {
         answer.unwrap_or_else(|problem| panic!("GET {path} on port {port}: {problem}\n{}", self.logs()))
     }
 
+    /// What a command in the container prints, as soon as it succeeds: a service may listen before it can answer.
+    #[track_caller]
+    pub fn says(&self, command: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let run = self.podman.podman(&[&["exec", &self.id], command].concat());
+            if run.status.success() {
+                return run.stdout;
+            }
+            let is_over = !Path::new(&format!("/proc/{}", self.pid)).exists() || Instant::now() > deadline;
+            assert!(!is_over, "{run}\n{}", self.logs());
+            thread::sleep(INTERVAL);
+        }
+    }
+
     /// Whether the image's HEALTHCHECK is content.
     pub fn is_healthy(&self) -> bool {
         self.podman.podman(&["healthcheck", "run", &self.id]).status.success()

@@ -1,0 +1,1 @@
+//! scrimp inside containers.
