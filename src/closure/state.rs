@@ -89,8 +89,7 @@ const SYSTEM: [&str; 13] = [
 ];
 
 /// What is written in a directory of one of these names, or below it, is no sign of state.
-const PASSING: [&[u8]; 9] =
-    [b".cache", b".git", b"__pycache__", b"cache", b"caches", b"log", b"logs", b"temp", b"tmp"];
+const PASSING: [&[u8]; 9] = [b".cache", b".git", b"__pycache__", b"cache", b"caches", b"log", b"logs", b"temp", b"tmp"];
 
 /// Directories of these names are left out of a unit. The other names above can be an application's own: a database
 /// `logs` has a directory `logs`.

@@ -103,9 +103,28 @@ fn volumes_are_state_whoever_writes_in_them() {
 #[test]
 fn directories_that_many_share_are_never_whole() {
     for directory in [
-        "/", "/etc", "/etc/app", "/opt", "/run", "/run/app", "/srv", "/tmp", "/usr", "/usr/lib", "/usr/share",
-        "/var", "/var/cache/apt", "/var/cache/app", "/var/lib", "/var/log", "/var/log/app", "/var/log/app/old",
-        "/var/tmp", "/srv/app/logs", "/srv/app/tmp/x", "/dev/shm",
+        "/",
+        "/etc",
+        "/etc/app",
+        "/opt",
+        "/run",
+        "/run/app",
+        "/srv",
+        "/tmp",
+        "/usr",
+        "/usr/lib",
+        "/usr/share",
+        "/var",
+        "/var/cache/apt",
+        "/var/cache/app",
+        "/var/lib",
+        "/var/log",
+        "/var/log/app",
+        "/var/log/app/old",
+        "/var/tmp",
+        "/srv/app/logs",
+        "/srv/app/tmp/x",
+        "/dev/shm",
     ] {
         for owner in [0, APP] {
             let (there, made) = (format!("{directory}/there"), format!("{directory}/made"));
