@@ -35,7 +35,7 @@ fn inside(options: &[&str], name: &str, probes: &[&str]) -> Value {
     let image = podman.load(&fixture(HOST));
     let volumes = [scrimp(), format!("{}:/in.tar:ro", fixture(name).display()), format!("{}:/out", env.path("out"))];
     let volumes: Vec<&str> = volumes.iter().flat_map(|volume| ["--volume", volume]).collect();
-    let options = [&volumes, &["--env", "SCRIMP_STORE=/tmp/store"], options].concat();
+    let options = [&volumes[..], &["--env", "SCRIMP_STORE=/tmp/store"], options].concat();
     let slim = ["scrimp", "slim", "docker-archive:/in.tar", "-o", "docker-archive:/out/small.tar", "--format", "json"];
     let summary = podman.run_with(&options, &image, &[&slim, probes].concat()).succeeds().json();
     assert_eq!(summary["verify"]["status"], "passed", "{summary}");
