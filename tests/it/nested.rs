@@ -83,12 +83,17 @@ fn a_container_with_all_privileges_is_a_machine() {
     assert_eq!(inside(&["--privileged"], "c-hello-glibc", &[])["sandbox"]["rung"], "b");
 }
 
+const NO_RIGHTS: [&str; 4] = ["--user", "1000", "--cap-drop=all", "--security-opt=no-new-privileges"];
+
 #[test]
 fn a_user_without_rights_in_a_container_makes_the_image_that_is_made_outside() {
-    let bare = ["--user", "1000", "--cap-drop=all", "--security-opt=no-new-privileges"];
-    for (name, probes) in [("c-hello-glibc", &[][..]), ("nginx-cv", &NGINX)] {
-        assert_eq!(inside(&bare, name, probes)["sandbox"]["rung"], "c", "{name}");
-    }
+    assert_eq!(inside(&NO_RIGHTS, "c-hello-glibc", &[])["sandbox"]["rung"], "c");
+}
+
+/// The one id that there is stands for root's, for that of the workers, and for the owners of all files.
+#[test]
+fn a_user_without_rights_in_a_container_runs_what_changes_its_user() {
+    assert_eq!(inside(&NO_RIGHTS, "nginx-cv", &NGINX)["sandbox"]["rung"], "c");
 }
 
 #[test]
