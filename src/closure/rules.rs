@@ -95,6 +95,9 @@ impl<'a> Rules<'a> {
             for &operation in &record.operations {
                 self.kept.require(path.as_bytes(), Reason::Access(operation))?;
             }
+            if record.operations.contains(&Operation::Rename) {
+                self.moved(path)?;
+            }
         }
         if let Some(program) = self.execution.command.first() {
             match self.execution.find_program(self.rootfs, program)? {
@@ -103,6 +106,19 @@ impl<'a> Rules<'a> {
                 }
                 None => {
                     self.warnings.insert(format!("the command {} is not in the base", escape_bytes(program)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What lay in a directory that got another name was used under that one, which the base does not have.
+    fn moved(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
+        self.kept.require(path.as_bytes(), Reason::Access(Operation::Rename))?;
+        if self.rootfs.lookup(path)?.is_some_and(|entry| entry.is_dir()) {
+            for name in self.rootfs.list(path)? {
+                if let Ok(child) = path.child(&name) {
+                    self.moved(&child)?;
                 }
             }
         }

@@ -254,6 +254,25 @@ fn what_was_used_is_kept_with_its_parents_and_what_was_absent_is_not() {
 }
 
 #[test]
+fn what_lies_in_a_directory_that_gets_another_name_goes_with_it() {
+    Case::new()
+        .file("/srv/tree/leaf", "")
+        .dir("/srv/tree/deep/empty")
+        .file("/srv/other", "")
+        .used("/srv/tree", &[Operation::Rename])
+        .used("/srv/tree.away", &[Operation::Rename])
+        .used("/srv/tree.away/leaf", &[Operation::Open])
+        .gives_files(
+            Level::Observed,
+            "/srv parent written:/srv/tree.away
+             /srv/tree rename parent
+             /srv/tree/deep rename parent
+             /srv/tree/deep/empty rename
+             /srv/tree/leaf rename",
+        );
+}
+
+#[test]
 fn links_are_followed_link_by_link() {
     Case::new()
         .file("/usr/lib/x/real", "")
