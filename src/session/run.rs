@@ -179,8 +179,8 @@ pub fn run(
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
-    let tracer = tracer::start(sandbox.supervisor(), options, sender)?;
-    let process = process(&launch, &user, settings, options);
+    let tracer = tracer::start(sandbox.supervisor(), options.clone(), sender)?;
+    let process = process(&launch, &user, settings, &options);
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -298,7 +298,7 @@ fn is_on_overlay(dir: &Path) -> io::Result<bool> {
     Ok(statfs(dir)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
-fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: tracer::Options) -> ProcessSpec {
+fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: &tracer::Options) -> ProcessSpec {
     let bytes = |items: &[String]| -> Vec<Vec<u8>> { items.iter().map(|s| s.clone().into_bytes()).collect() };
     let instruction = |i: tracer::Instruction| FilterInstruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
     ProcessSpec {
@@ -308,7 +308,7 @@ fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: tr
         gid: user.gid,
         groups: user.groups.clone(),
         capabilities: settings.capabilities,
-        filter: Some(tracer::filter(options.exact).into_iter().map(instruction).collect()),
+        filter: Some(tracer::filter(options).into_iter().map(instruction).collect()),
         ..ProcessSpec::new(bytes(&launch.argv))
     }
 }

@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Options;
 use super::syscalls::{Architecture, TABLE, When};
 
 /// One instruction of classic BPF, the `struct sock_filter` of `linux/filter.h`.
@@ -61,10 +62,11 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
-/// The program that stops every call of the table. With `exact`, also those that are nearly always harmless and
-/// frequent (`gaps` of a recording names them).
-pub fn filter(exact: bool) -> Vec<Instruction> {
-    let main = search(Architecture::X86_64, exact);
+/// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
+/// and frequent (`gaps` of a recording names them); with [`Options::identity`], also those that show or change ids.
+pub fn filter(options: &Options) -> Vec<Instruction> {
+    let stops = Stops { exact: options.exact, identity: options.identity.is_some() };
+    let main = search(Architecture::X86_64, stops);
     let mut program = vec![
         statement(LOAD, ARCHITECTURE),
         branch(JUMP_EQUAL, Architecture::X86_64.audit(), 1, 0),
@@ -76,8 +78,15 @@ pub fn filter(exact: bool) -> Vec<Instruction> {
     program.push(branch(JUMP_EQUAL, Architecture::I386.audit(), 1, 0));
     program.push(statement(RETURN, RET_TRACE));
     program.push(statement(LOAD, NUMBER));
-    program.extend(search(Architecture::I386, exact));
+    program.extend(search(Architecture::I386, stops));
     program
+}
+
+/// What of the table is stopped.
+#[derive(Clone, Copy)]
+struct Stops {
+    exact: bool,
+    identity: bool,
 }
 
 /// From this number on, up to the next range.
@@ -87,10 +96,10 @@ struct Range {
 }
 
 /// Expects the number in the accumulator; always returns.
-fn search(architecture: Architecture, exact: bool) -> Vec<Instruction> {
+fn search(architecture: Architecture, stops: Stops) -> Vec<Instruction> {
     let allow = || vec![statement(RETURN, RET_ALLOW)];
     let mut calls: Vec<(u32, Vec<Instruction>)> =
-        TABLE.iter().filter_map(|call| Some((architecture.number(call)?, decide(call.when, exact)))).collect();
+        TABLE.iter().filter_map(|call| Some((architecture.number(call)?, decide(call.when, stops)))).collect();
     if architecture == Architecture::X86_64 {
         calls.extend([(X32_BIT, vec![statement(RETURN, RET_TRACE)])]);
     }
@@ -131,10 +140,20 @@ fn tree(ranges: &[Range]) -> Vec<Instruction> {
 }
 
 /// What happens once the number is known.
-fn decide(when: When, exact: bool) -> Vec<Instruction> {
+fn decide(when: When, Stops { exact, identity }: Stops) -> Vec<Instruction> {
     let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
     match when {
         When::Always => vec![trace],
+        When::Identity | When::NotFstat { .. } if identity => vec![trace],
+        When::Identity => vec![allow],
+        When::IdentityEither { argument, values: [one, other] } if identity => vec![
+            statement(LOAD, low(argument)),
+            branch(JUMP_EQUAL, one, 1, 0),
+            branch(JUMP_EQUAL, other, 0, 1),
+            trace,
+            allow,
+        ],
+        When::IdentityEither { .. } => vec![allow],
         When::Exact if exact => vec![trace],
         When::Exact => vec![allow],
         When::Bit { argument, bit } => {
@@ -213,7 +232,7 @@ mod tests {
 
     fn traced(exact: bool, architecture: Architecture, number: u32, arguments: [u64; 6]) -> bool {
         let data = Data { number, architecture: architecture.audit(), arguments };
-        match run(&filter(exact), &data) {
+        match run(&filter(&Options { exact, ..Options::default() }), &data) {
             RET_TRACE => true,
             RET_ALLOW => false,
             other => panic!("unexpected verdict {other:#x}"),
@@ -223,7 +242,7 @@ mod tests {
     #[test]
     fn every_number_gets_what_the_table_says() {
         for architecture in [Architecture::X86_64, Architecture::I386] {
-            let program = filter(false);
+            let program = filter(&Options::default());
             for number in 0..600 {
                 let call: Option<&Call> = TABLE.iter().find(|c| architecture.number(c) == Some(number));
                 let data = Data { number, architecture: architecture.audit(), arguments: [0; 6] };
@@ -275,13 +294,13 @@ mod tests {
     #[test]
     fn an_unknown_architecture_is_stopped() {
         let data = Data { number: 0, architecture: 0xc000_00b7, arguments: [0; 6] };
-        assert_eq!(run(&filter(false), &data), RET_TRACE);
+        assert_eq!(run(&filter(&Options::default()), &data), RET_TRACE);
     }
 
     #[test]
     fn it_fits_and_every_jump_lands() {
         for exact in [false, true] {
-            let program = filter(exact);
+            let program = filter(&Options { exact, ..Options::default() });
             assert!(program.len() < 4096, "BPF_MAXINSNS");
             for (at, i) in program.iter().enumerate() {
                 let furthest = match i.code {

@@ -33,6 +33,8 @@ pub struct Asker {
 pub struct Chain {
     /// Links that were followed, and a file that was in the way of a directory.
     pub passed: Vec<Name>,
+    /// Directories in which a name was looked up, in this order, which takes the right to search them.
+    pub searched: Vec<Name>,
     /// The end; `None` when it has no name: a deleted file, a pipe.
     pub end: Option<End>,
     /// Whether the same walk has the same result until names change.
@@ -118,6 +120,9 @@ impl Resolver {
             };
             let name = rest[start..end].to_vec();
             at = end;
+            if chain.searched.last() != Some(&here) {
+                chain.searched.push(here);
+            }
             if name == b"." {
                 continue;
             }

@@ -17,9 +17,11 @@ const PTRACE_SYSCALL_INFO_EXIT: u8 = 2;
 const PTRACE_SYSCALL_INFO_SECCOMP: u8 = 3;
 // Where registers are in `struct user` (`sys/user.h`).
 const OFFSET_RBX: usize = 5 * 8;
+const OFFSET_RAX: usize = 10 * 8;
 const OFFSET_RDI: usize = 14 * 8;
 const OFFSET_ORIG_RAX: usize = 15 * 8;
 const OFFSET_CS: usize = 17 * 8;
+const OFFSET_RSP: usize = 19 * 8;
 /// The code segment of 32-bit programs (`__USER32_CS`).
 const CS_32: u64 = 0x23;
 
@@ -133,6 +135,12 @@ impl SeccompStop {
         self.0.poke_user(OFFSET_ORIG_RAX, u64::MAX)
     }
 
+    /// Makes the call return `result` instead: a value, or an error number below 0.
+    pub fn answer(&mut self, result: i64) -> io::Result<()> {
+        self.0.poke_user(OFFSET_ORIG_RAX, u64::MAX)?;
+        self.0.poke_user(OFFSET_RAX, result as u64)
+    }
+
     /// Replaces the first argument of an x86_64 call.
     pub fn set_first_argument(&mut self, value: u64) -> io::Result<()> {
         self.0.poke_user(OFFSET_RDI, value)
@@ -193,6 +201,12 @@ impl ExecStop {
     /// The id that the task had before: another than now when it was not the leader of its process.
     pub fn former_task(&self) -> io::Result<Option<i32>> {
         self.0.message()
+    }
+
+    /// Where the stack of the new program begins, and whether its words are those of a 32-bit program.
+    pub fn stack(&self) -> io::Result<Option<(u64, bool)>> {
+        let Some(segment) = self.0.peek_user(OFFSET_CS)? else { return Ok(None) };
+        Ok(self.0.peek_user(OFFSET_RSP)?.map(|pointer| (pointer, segment == CS_32)))
     }
 
     /// Goes on.

@@ -55,6 +55,9 @@ pub enum Action {
     Affinity,
     /// It changes them.
     SetAffinity,
+    /// It asks for or changes ids, or is about a file or process whose owner counts; stopped only for the sake of
+    /// virtual identities, which know it by its name.
+    Identity,
     /// It is answered with ENOSYS, because what follows it cannot be seen; the gap has this name.
     Refuse(&'static str),
     /// It goes on, but what it opens cannot be seen; the gap has this name.
@@ -130,6 +133,10 @@ pub enum When {
     NotNull { argument: u8 },
     /// All in exact mode, otherwise none.
     Exact,
+    /// All with virtual identities, otherwise none.
+    Identity,
+    /// With virtual identities those with one of these two values in the low half of the argument.
+    IdentityEither { argument: u8, values: [u32; 2] },
 }
 
 const fn at(operation: Operation, dir: u8, path: u8, last: Last) -> Place {
@@ -153,6 +160,10 @@ const fn paths(name: &'static str, x86_64: u32, i386: u32, places: &'static [Pla
 
 const fn other(name: &'static str, x86_64: u32, i386: u32, action: Action) -> Call {
     Call { name, x86_64, i386, action, when: When::Always }
+}
+
+const fn identity(name: &'static str, x86_64: u32, i386: u32) -> Call {
+    Call { name, x86_64, i386, action: Action::Identity, when: When::Identity }
 }
 
 impl Call {
@@ -303,6 +314,56 @@ pub static TABLE: &[Call] = &[
     other("sched_setaffinity", 203, 241, Action::SetAffinity),
     // For SCHED_DEADLINE a task must be allowed to run on all CPUs.
     other("sched_setattr", 314, 351, Action::Affinity),
+    // Who a process is. Without a number in the name, i386 has 16-bit ids.
+    identity("getuid", 102, 24),
+    identity("getgid", 104, 47),
+    identity("geteuid", 107, 49),
+    identity("getegid", 108, 50),
+    identity("getresuid", 118, 165),
+    identity("getresgid", 120, 171),
+    identity("getgroups", 115, 80),
+    identity("setuid", 105, 23),
+    identity("setgid", 106, 46),
+    identity("setreuid", 113, 70),
+    identity("setregid", 114, 71),
+    identity("setresuid", 117, 164),
+    identity("setresgid", 119, 170),
+    identity("setfsuid", 122, 138),
+    identity("setfsgid", 123, 139),
+    identity("setgroups", 116, 81),
+    identity("getuid32", NONE, 199),
+    identity("getgid32", NONE, 200),
+    identity("geteuid32", NONE, 201),
+    identity("getegid32", NONE, 202),
+    identity("getresuid32", NONE, 209),
+    identity("getresgid32", NONE, 211),
+    identity("getgroups32", NONE, 205),
+    identity("setuid32", NONE, 213),
+    identity("setgid32", NONE, 214),
+    identity("setreuid32", NONE, 203),
+    identity("setregid32", NONE, 204),
+    identity("setresuid32", NONE, 208),
+    identity("setresgid32", NONE, 210),
+    identity("setfsuid32", NONE, 215),
+    identity("setfsgid32", NONE, 216),
+    identity("setgroups32", NONE, 206),
+    identity("capget", 125, 184),
+    identity("capset", 126, 185),
+    identity("prctl", 157, 172),
+    // Whose a file is, by a descriptor.
+    identity("fstat", 5, 108),
+    identity("oldfstat", NONE, 28),
+    identity("fstat64", NONE, 197),
+    identity("fchmod", 91, 94),
+    identity("fchown", 93, 95),
+    identity("fchown32", NONE, 207),
+    // Whose a process is. SO_PEERCRED and SO_PEERGROUPS.
+    identity("kill", 62, 37),
+    identity("tkill", 200, 238),
+    identity("tgkill", 234, 270),
+    identity("rt_sigqueueinfo", 129, 178),
+    identity("rt_tgsigqueueinfo", 297, 335),
+    identity("getsockopt", 55, 365).when(When::IdentityEither { argument: 2, values: [17, 59] }),
     // What happens behind it is invisible.
     other("io_uring_setup", 425, 425, Action::Refuse("io_uring")),
 ];

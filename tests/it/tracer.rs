@@ -47,8 +47,8 @@ fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &
     command.arg(mode).arg(root).args(argv).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut supervisor = command.spawn().unwrap();
     let (sender, receiver) = channel();
-    let tracer = tracer::start(supervisor.id() as i32, options, sender).unwrap();
-    let filter = tracer::filter(options.exact);
+    let tracer = tracer::start(supervisor.id() as i32, options.clone(), sender).unwrap();
+    let filter = tracer::filter(&options);
     let mut bytes = (filter.len() as u32).to_le_bytes().to_vec();
     for i in filter {
         bytes.extend(i.code.to_le_bytes());
