@@ -18,6 +18,8 @@ mod engine;
 mod events;
 mod filter;
 mod fold;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the engine does not ask it yet"))]
+mod identity;
 mod interpreter;
 mod leash;
 mod memory;

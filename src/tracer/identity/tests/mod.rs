@@ -1,0 +1,1 @@
+//! The model by tables, and against the kernel.
