@@ -11,6 +11,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::decode::{Address, address, leaves, named, of_descriptor};
 use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
+use super::identity::{Caller, Identity, Verdict, Virtual};
 use super::leash::Leash;
 use super::memory::{read_exact, read_path, read_word, write_word};
 use super::record::{Ask, From, Recorder};
@@ -32,6 +33,8 @@ pub struct Engine {
     index: Index,
     recorder: Recorder,
     leash: Leash,
+    /// Who everybody is, where that is not real.
+    identity: Option<Virtual>,
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
@@ -42,17 +45,39 @@ enum Next {
     Go,
     GoToExit(Awaited),
     Refuse,
+    Answer(i64),
 }
 
 impl Engine {
     /// For the sandbox of `supervisor`, which this thread has seized.
-    pub fn new(supervisor: i32, gaps: &[&str], leash: Leash, shared: Arc<Shared>, events: Sender<Event>) -> Self {
+    pub fn new(
+        supervisor: i32,
+        gaps: &[&str],
+        leash: Leash,
+        identity: Option<&Identity>,
+        shared: Arc<Shared>,
+        events: Sender<Event>,
+    ) -> Self {
         let mut recorder = Recorder::default();
         for gap in gaps {
             recorder.gap(gap);
         }
+        if identity.is_some() {
+            recorder.gap("virtual_identity");
+        }
+        let identity = identity.map(Virtual::new);
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
-        Engine { tasks, held: HashMap::new(), index: Index::new(), recorder, leash, path: Vec::new(), shared, events }
+        Engine {
+            tasks,
+            held: HashMap::new(),
+            index: Index::new(),
+            recorder,
+            leash,
+            identity,
+            path: Vec::new(),
+            shared,
+            events,
+        }
     }
 
     /// Traces until the supervisor and all other tasks are gone.
@@ -71,6 +96,9 @@ impl Engine {
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
         self.leash.settle(id);
+        if let Some(identity) = &mut self.identity {
+            identity.settle(id);
+        }
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
         }
@@ -95,6 +123,9 @@ impl Engine {
     fn ended(&mut self, id: i32, end: End) -> io::Result<()> {
         self.held.remove(&id);
         self.leash.ended(id);
+        if let Some(identity) = &mut self.identity {
+            identity.settle(id);
+        }
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
         if task.origin == Origin::Spawned {
@@ -105,7 +136,13 @@ impl Engine {
         let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
         for child in orphans {
             self.leash.orphan(child);
+            if let Some(identity) = &mut self.identity {
+                identity.people.forked(id, child);
+            }
             self.adopt(child, task.child(false))?;
+        }
+        if let Some(identity) = &mut self.identity {
+            identity.people.ended(id);
         }
         Ok(())
     }
@@ -148,6 +185,12 @@ impl Engine {
             None => Task::new(Tree::Application, Origin::Descendant),
         };
         self.leash.child(id, child);
+        if let Some(identity) = &mut self.identity {
+            match task.origin {
+                Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
+                _ => identity.people.forked(id, child),
+            }
+        }
         self.adopt(child, task)?;
         stop.resume()
     }
@@ -156,6 +199,9 @@ impl Engine {
         // A thread that executes takes the id of its process; its own id is never heard of again.
         if let Some(former) = stop.former_task()?.filter(|&former| former != id) {
             self.leash.renamed(former, id);
+            if let Some(identity) = &mut self.identity {
+                identity.people.renamed(former, id);
+            }
             if let Some(mut task) = self.tasks.remove(&former) {
                 self.recorder.settle(&mut task);
                 task.origin = self.tasks.get(&id).map_or(task.origin, |leader| leader.origin);
@@ -168,7 +214,13 @@ impl Engine {
             self.recorder.probe = self.shared.probe();
             task.awaited = None;
             let tree = task.tree;
-            if let Some(executable) = self.recorder.executed(id, task)? {
+            let executable = self.recorder.executed(id, task)?;
+            if let Some(identity) = &mut self.identity
+                && let Some(stack) = stop.stack()?
+            {
+                identity.executed(&mut Caller { id, task, recorder: &mut self.recorder }, stack)?;
+            }
+            if let Some(executable) = executable {
                 self.send(Event::Exec { pid: id, tree, executable });
             }
         }
@@ -182,6 +234,10 @@ impl Engine {
             Next::Go => stop.resume(),
             Next::Refuse => {
                 stop.refuse()?;
+                stop.resume()
+            }
+            Next::Answer(result) => {
+                stop.answer(result)?;
                 stop.resume()
             }
             Next::GoToExit(awaited) => {
@@ -209,7 +265,21 @@ impl Engine {
         }
         let Some(call) = self.index.get(architecture, entry.number) else { return Ok(Next::Go) };
         self.recorder.probe = self.shared.probe();
-        self.act(id, call, stop, entry, architecture)
+        let verdict = self.verdict(id, call, entry, architecture)?;
+        // What is refused to the user is recorded all the same: a look-up says that the file has to be there.
+        let next = self.act(id, call, stop, entry, architecture)?;
+        Ok(match (verdict, next) {
+            (Verdict::Pass, next) | (_, next @ Next::Refuse) => next,
+            (Verdict::Answer(result), _) => Next::Answer(result),
+            (Verdict::Await(at_exit), _) => Next::GoToExit(Awaited::Identity(at_exit)),
+        })
+    }
+
+    /// What the virtual identity makes of a call.
+    fn verdict(&mut self, id: i32, call: &Call, entry: &Entry, architecture: Architecture) -> io::Result<Verdict> {
+        let (Some(identity), Some(task)) = (&mut self.identity, self.tasks.get(&id)) else { return Ok(Verdict::Pass) };
+        let mut caller = Caller { id, task, recorder: &mut self.recorder };
+        identity.call(&mut caller, call, &entry.arguments, architecture)
     }
 
     fn act(
@@ -295,6 +365,7 @@ impl Engine {
                 return Ok(Next::Refuse);
             }
             Action::Blind(gap) => self.recorder.gap(gap),
+            Action::Identity => {}
         }
         Ok(Next::Go)
     }
@@ -405,8 +476,17 @@ impl Engine {
     }
 
     fn exit(&mut self, id: i32, stop: ExitStop) -> io::Result<()> {
-        if let Some(task) = self.tasks.get_mut(&id)
-            && let Some(awaited) = task.awaited.take()
+        let mut awaited = self.tasks.get_mut(&id).and_then(|task| task.awaited.take());
+        if let Some(Awaited::Identity(at_exit)) = &awaited {
+            if let Some(result) = stop.result()?
+                && let (Some(identity), Some(task)) = (&mut self.identity, self.tasks.get(&id))
+            {
+                identity.returned(&mut Caller { id, task, recorder: &mut self.recorder }, at_exit, result)?;
+            }
+            awaited = None;
+        }
+        if let Some(task) = self.tasks.get(&id)
+            && let Some(awaited) = awaited
             && stop.result()? == Some(0)
         {
             let tree = task.tree;
@@ -424,7 +504,7 @@ impl Engine {
                         socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
                     Event::Bound { pid: id, tree, address, datagram }
                 }
-                Awaited::Affinity => return stop.resume(),
+                Awaited::Affinity | Awaited::Identity(_) => return stop.resume(),
             };
             self.send(event);
         }

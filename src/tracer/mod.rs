@@ -18,7 +18,6 @@ mod engine;
 mod events;
 mod filter;
 mod fold;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the engine does not ask it yet"))]
 mod identity;
 mod interpreter;
 mod leash;
@@ -41,23 +40,27 @@ use std::thread::{self, JoinHandle};
 pub use events::{End, Event, Tree};
 pub use filter::{Instruction, TRACE_DATA, filter};
 pub use fold::Folded;
+pub use identity::{Credentials, FileCapabilities, FileIdentity, Identity, Ids, VirtualOwners};
 
 use crate::base::FileTree;
 use engine::Engine;
 use leash::Leash;
 
 /// How to trace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The filter was made with `exact`: nothing is left out for speed.
     pub exact: bool,
     /// Keep busy processes on the tracer's CPU, which they cannot see.
     pub leash: bool,
+    /// Only one id really exists in the sandbox: the tracer answers what shows or changes ids, and what another user
+    /// could not do fails.
+    pub identity: Option<Identity>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true }
+        Options { exact: false, leash: true, identity: None }
     }
 }
 
@@ -113,6 +116,7 @@ struct Shared {
     probe: AtomicU32,
     labels: Mutex<Vec<String>>,
     next_tree: AtomicU8,
+    next_credentials: Mutex<Option<Credentials>>,
 }
 
 impl Shared {
@@ -122,6 +126,11 @@ impl Shared {
 
     fn labels(&self) -> Vec<String> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn credentials(&self) -> Credentials {
+        let next = self.next_credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        next.clone().unwrap_or_else(|| Credentials::new(0, 0, vec![0], u64::MAX))
     }
 
     fn tree(&self) -> Tree {
@@ -157,7 +166,7 @@ pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        Engine::new(supervisor, gaps, leash, engine_shared, events).run()
+        Engine::new(supervisor, gaps, leash, options.identity.as_ref(), engine_shared, events).run()
     };
     let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
     match result.recv() {
@@ -193,6 +202,12 @@ impl Tracer {
             Tree::Observer => 2,
         };
         self.shared.next_tree.store(number, Ordering::Release);
+    }
+
+    /// Processes that the supervisor starts from now on are these virtual users, with [`Options::identity`]. They are so
+    /// from their first exec on, which is made as them; what is done before is done really.
+    pub fn next_credentials(&self, credentials: Credentials) {
+        *self.shared.next_credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
     }
 
     /// Waits until the supervisor and all tracees are gone and returns what was seen.

@@ -1,0 +1,235 @@
+//! Whose each file is, as far as the application knows: bound to the file itself when the application made it or changed
+//! that, else as the base has it.
+//!
+//! A file is its device and inode number, as the sandbox sees them. On an overlay those of a file of the base may change
+//! when it is copied up; so whoever binds a file of the base copies it up first ([`Spot::copy_up`]). A file that a call
+//! is about to make is bound as soon as it is there: when its maker stops again, and before anything is answered.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
+
+use super::super::names::{Name, Names};
+use super::credentials::Credentials;
+use super::file::FileIdentity;
+use super::VirtualOwners;
+use crate::base::ImagePath;
+
+/// What the kernel shows for an id that does not exist in its user namespace.
+const OVERFLOW: u32 = 65534;
+
+/// Where a file is to be had.
+#[derive(Debug)]
+pub enum Spot {
+    /// At a name.
+    Named(Rc<OwnedFd>, Box<[u8]>, Name),
+    /// Behind a link in `/proc`, of a descriptor; with its name, as far as it has one.
+    Open(String, Option<Name>),
+}
+
+impl Spot {
+    /// The file at `name` itself.
+    pub fn at(names: &mut Names, name: Name) -> Result<Spot, Errno> {
+        let (dir, component) = names.place(name)?;
+        Ok(Spot::Named(dir, component, name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Option<Name> {
+        match self {
+            Spot::Named(_, _, name) => Some(*name),
+            Spot::Open(_, name) => *name,
+        }
+    }
+
+    /// Its metadata as they really are.
+    pub fn stat(&self) -> Result<FileStat, Errno> {
+        match self {
+            Spot::Named(dir, component, _) => status(dir, component),
+            Spot::Open(link, _) => stat(link.as_str()),
+        }
+    }
+
+    /// The same by `statx`, with the flags and the mask that the application gave.
+    pub fn statx(&self, flags: u32, mask: u32) -> Result<libc::statx, Errno> {
+        // AT_STATX_SYNC_TYPE is all of the flags that does not say where to look.
+        let flags = flags & 0x6000;
+        let (dir, path, flags) = match self {
+            Spot::Named(dir, component, _) => (dir.as_raw_fd(), &**component, flags | libc::AT_SYMLINK_NOFOLLOW as u32),
+            Spot::Open(link, _) => (libc::AT_FDCWD, link.as_bytes(), flags),
+        };
+        let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut out: libc::statx = unsafe { std::mem::zeroed() };
+        let flags = flags | libc::AT_NO_AUTOMOUNT as u32;
+        // SAFETY: the path ends in NUL, the kernel writes one structure to `out`, and both outlive the call.
+        Errno::result(unsafe { libc::statx(dir, path.as_ptr(), flags as i32, mask, &mut out) })?;
+        Ok(out)
+    }
+
+    /// The file as an O_PATH descriptor.
+    pub fn handle(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        match self {
+            Spot::Named(dir, component, _) => openat(dir.as_fd(), &**component, flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            Spot::Open(link, _) => open(link.as_str(), flags, Mode::empty()),
+        }
+    }
+
+    /// Makes the file one of the upper layer, where it keeps its number, by a change of its owner that changes nothing.
+    /// It takes setuid and setgid bits and capabilities away, which nobody sees. Returns what it then is.
+    ///
+    /// # Errors
+    /// What `chown` itself would meet: a file system that is read-only, or full.
+    pub fn copy_up(&self) -> Result<FileStat, Errno> {
+        let handle = self.handle()?;
+        // SAFETY: the empty path ends in NUL and outlives the call.
+        let r = unsafe {
+            libc::fchownat(handle.as_raw_fd(), c"".as_ptr(), u32::MAX, u32::MAX, libc::AT_EMPTY_PATH)
+        };
+        match Errno::result(r) {
+            // Somebody else's file in a volume: it stays where it is.
+            Ok(_) | Err(Errno::EPERM | Errno::EACCES) => fstat(&handle),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Gives the real file the permission bits of `mode`, but never so few that this sandbox's only user cannot use it,
+    /// and no others: what a setuid bit means here only the model knows.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        let handle = self.handle()?;
+        let usable = if mode & libc::S_IFMT == libc::S_IFDIR { 0o700 } else { 0o600 };
+        let link = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the path ends in NUL and outlives the call.
+        match Errno::result(unsafe { libc::chmod(link.as_ptr(), mode & 0o777 | usable) }) {
+            Ok(_) | Err(Errno::EPERM | Errno::EACCES) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The metadata of what is at a name, links not followed.
+pub fn status(dir: &Rc<OwnedFd>, component: &[u8]) -> Result<FileStat, Errno> {
+    fstatat(dir.as_fd(), component, AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT)
+}
+
+/// A file that a call is making.
+struct Making {
+    task: i32,
+    dir: Rc<OwnedFd>,
+    component: Box<[u8]>,
+    maker: Rc<Credentials>,
+    parent: FileIdentity,
+}
+
+/// Whose each file is.
+pub struct Files {
+    owners: Arc<dyn VirtualOwners + Send + Sync>,
+    bound: HashMap<(u64, u64), FileIdentity>,
+    making: Vec<Making>,
+}
+
+impl Files {
+    /// With what the base says.
+    pub fn new(owners: Arc<dyn VirtualOwners + Send + Sync>) -> Self {
+        Files { owners, bound: HashMap::new(), making: Vec::new() }
+    }
+
+    /// Whose the file with this metadata is, which is at `path` if it is anywhere. `None` for one that neither the base
+    /// nor the application made.
+    pub fn known(&self, stat: &FileStat, path: Option<&ImagePath>) -> Option<FileIdentity> {
+        if let Some(identity) = self.bound.get(&key(stat)) {
+            return Some(with_type(*identity, stat));
+        }
+        let base = self.owners.base(path?)?;
+        // Something else was put in its place.
+        (base.mode & libc::S_IFMT == stat.st_mode & libc::S_IFMT || base.mode & libc::S_IFMT == 0)
+            .then(|| with_type(base, stat))
+    }
+
+    /// From now on the file is whose `identity` says.
+    pub fn bind(&mut self, stat: &FileStat, identity: FileIdentity) {
+        self.bound.insert(key(stat), identity);
+    }
+
+    /// Whether the file's identity is already its own.
+    pub fn is_bound(&self, stat: &FileStat) -> bool {
+        self.bound.contains_key(&key(stat))
+    }
+
+    /// `task` is about to make a file `component` in `dir`, where there is none.
+    pub fn make(
+        &mut self,
+        task: i32,
+        dir: Rc<OwnedFd>,
+        component: Box<[u8]>,
+        maker: Rc<Credentials>,
+        parent: FileIdentity,
+    ) {
+        self.making.push(Making { task, dir, component, maker, parent });
+    }
+
+    /// Binds what has been made. `stopped` has stopped again: what it has not made now it never will.
+    pub fn settle(&mut self, stopped: Option<i32>) {
+        if self.making.is_empty() {
+            return;
+        }
+        for making in std::mem::take(&mut self.making) {
+            match status(&making.dir, &making.component) {
+                Ok(stat) => {
+                    let identity = made(&making.maker, &making.parent, &stat);
+                    self.bind(&stat, identity);
+                }
+                Err(_) if stopped == Some(making.task) => {}
+                Err(_) => self.making.push(making),
+            }
+        }
+    }
+}
+
+/// Whose a new file is.
+pub fn made(maker: &Credentials, parent: &FileIdentity, stat: &FileStat) -> FileIdentity {
+    maker.new_file(parent, stat.st_mode)
+}
+
+fn key(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn with_type(identity: FileIdentity, stat: &FileStat) -> FileIdentity {
+    FileIdentity { mode: stat.st_mode & libc::S_IFMT | identity.mode & 0o7777, ..identity }
+}
+
+/// Whose a file is that nobody knows: what the caller owns belongs to root, as in a rootless container; what the machine
+/// mounts or makes, too, and what belongs to others of the machine to nobody.
+pub fn unknown(stat: &FileStat, path: Option<&ImagePath>) -> FileIdentity {
+    let machine = path.is_some_and(|path| {
+        matches!(path.components().next(), Some(b"proc" | b"sys" | b"dev"))
+    });
+    let id = |id: u32| if machine && id == OVERFLOW { 0 } else { id };
+    FileIdentity::new(id(stat.st_uid), id(stat.st_gid), stat.st_mode)
+}
+
+/// A copy of the descriptor `number` of a task of `process`.
+pub fn copy_descriptor(process: i32, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: returns a new descriptor or an error.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) } as i32;
+    let pidfd = Errno::result(pidfd)?;
+    // SAFETY: a descriptor that nothing else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // SAFETY: returns a new descriptor or an error.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) } as i32;
+    let copy = Errno::result(copy)?;
+    // SAFETY: a descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
