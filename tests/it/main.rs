@@ -9,6 +9,7 @@ mod cli;
 mod determinism;
 mod formats;
 mod host;
+mod identity;
 mod image;
 mod kill;
 mod layers;

@@ -16,7 +16,7 @@ use scrimp::observation::Operation;
 use scrimp::tracer::{self, End, Event, Folded, Options, Recording, Tree};
 
 /// Compiles a source in `fixtures/tracer`, once per run of the tests.
-fn compile(name: &str, flags: &[&str]) -> PathBuf {
+pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/tracer/{name}.c"));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (out, fresh) = (dir.join(name), dir.join(format!("{name}-{}", std::process::id())));
@@ -27,7 +27,7 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
     out
 }
 
-static SUPERVISOR: LazyLock<PathBuf> = LazyLock::new(|| compile("supervisor", &[]));
+pub static SUPERVISOR: LazyLock<PathBuf> = LazyLock::new(|| compile("supervisor", &[]));
 static HAZARDS: LazyLock<PathBuf> = LazyLock::new(|| compile("hazards", &["-static"]));
 
 struct Run {
