@@ -37,6 +37,8 @@ pub struct Chain {
     pub searched: Vec<Name>,
     /// The end; `None` when it has no name: a deleted file, a pipe.
     pub end: Option<End>,
+    /// The link of `/proc` behind which such an end is.
+    pub magic: Option<Name>,
     /// Whether the same walk has the same result until names change.
     pub lasting: bool,
 }
@@ -150,6 +152,7 @@ impl Resolver {
                     }
                     if self.is_magic(child, here) {
                         chain.lasting = false;
+                        chain.magic = (last && !slash).then_some(child);
                         let Some(target) = self.jump(child)? else { return Ok(chain) };
                         let (seen, _) = self.names.look(target)?;
                         match seen {

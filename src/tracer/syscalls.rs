@@ -357,12 +357,16 @@ pub static TABLE: &[Call] = &[
     identity("fchmod", 91, 94),
     identity("fchown", 93, 95),
     identity("fchown32", NONE, 207),
+    identity("fgetxattr", 193, 231),
+    identity("fsetxattr", 190, 228),
+    identity("fremovexattr", 199, 237),
     // Whose a process is. SO_PEERCRED and SO_PEERGROUPS.
     identity("kill", 62, 37),
     identity("tkill", 200, 238),
     identity("tgkill", 234, 270),
     identity("rt_sigqueueinfo", 129, 178),
     identity("rt_tgsigqueueinfo", 297, 335),
+    identity("pidfd_send_signal", 424, 424),
     identity("getsockopt", 55, 365).when(When::IdentityEither { argument: 2, values: [17, 59] }),
     // What happens behind it is invisible.
     other("io_uring_setup", 425, 425, Action::Refuse("io_uring")),

@@ -60,6 +60,7 @@ const TREE: &[(&str, u32, u32, u32)] = &[
     ("/listed/file = text", 0o644, 0, 0),
     ("/passed/", 0o711, 0, 0),
     ("/passed/file = text", 0o644, 0, 0),
+    ("/proc/", 0o555, 0, 0),
     ("/shared/", 0o2775, 0, 300),
     ("/open/", 0o777, 0, 0),
     ("/open/writable = text", 0o666, 0, 0),
@@ -141,14 +142,26 @@ fn set_capability(path: &Path, value: &[u8]) {
     assert!(status.expect("install python3").success());
 }
 
-fn supervise(root: &Path, case: &str) -> Child {
-    let mut command = Command::new(&*SUPERVISOR);
-    command.env("CAPABILITIES", format!("{DOCKER:x}")).arg("chroot").arg(root).args(["/bin/identity", case]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+/// How a program is run.
+struct Case<'a> {
+    /// Of the supervisor.
+    mode: &'a str,
+    program: Vec<&'a str>,
 }
 
-fn report(root: &Path, code: u8) -> String {
-    let text = fs::read_to_string(root.join("report")).unwrap_or_default();
+impl Case<'_> {
+    /// Starts a supervisor in `dir`: the tree is `root` there, or that of the host.
+    fn supervise(&self, dir: &Path) -> Child {
+        let root = if self.mode == "host" { "/".into() } else { dir.join("root") };
+        let mut command = Command::new(&*SUPERVISOR);
+        command.env("CAPABILITIES", format!("{DOCKER:x}")).env("REPORT", dir.join("report"));
+        command.env("WORK", dir.join("work")).env("LC_ALL", "C").arg(self.mode).arg(root).args(&self.program);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+fn report(dir: &Path, code: u8) -> String {
+    let text = fs::read_to_string(dir.join("report")).unwrap();
     format!("{text}code {code}\n")
 }
 
@@ -162,27 +175,28 @@ fn start(supervisor: &mut Child) -> u8 {
 fn work() -> tempfile::TempDir {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(dir.path().join("work")).unwrap();
     dir
 }
 
 /// What the case says with real ids.
-fn really(case: &str) -> String {
-    let root = work();
-    tree(root.path(), true);
-    let mut supervisor = supervise(root.path(), case);
+fn really(case: &Case) -> String {
+    let dir = work();
+    tree(&dir.path().join("root"), true);
+    let mut supervisor = case.supervise(dir.path());
     supervisor.stdin.as_mut().unwrap().write_all(&0_u32.to_le_bytes()).unwrap();
     let code = start(&mut supervisor);
     drop(supervisor.stdin.take());
     assert!(supervisor.wait().unwrap().success());
-    report(root.path(), code)
+    report(dir.path(), code)
 }
 
 /// What it says with virtual ones.
 #[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
-fn virtually(case: &str) -> String {
-    let root = work();
-    let base = tree(root.path(), false);
-    let mut supervisor = supervise(root.path(), case);
+fn virtually(case: &Case) -> String {
+    let dir = work();
+    let base = tree(&dir.path().join("root"), false);
+    let mut supervisor = case.supervise(dir.path());
     let (sender, _receiver) = channel();
     let options = Options { identity: Some(Identity { owners: Arc::new(base) }), ..Options::default() };
     let tracer = tracer::start(supervisor.id() as i32, options.clone(), sender).unwrap();
@@ -199,7 +213,7 @@ fn virtually(case: &str) -> String {
     drop(supervisor.stdin.take());
     let recording = tracer.join().unwrap();
     assert!(recording.gaps.iter().any(|gap| gap == "virtual_identity"), "{:?}", recording.gaps);
-    report(root.path(), code)
+    report(dir.path(), code)
 }
 
 /// The lines in which two reports differ.
@@ -211,34 +225,82 @@ fn difference(real: &str, seen: &str) -> String {
     numbers.map(|n| format!("  {n}: really    {}\n     virtually {}\n", line(&real, n), line(&seen, n))).collect()
 }
 
-fn check(cases: &[&str]) {
-    let mut wrong = String::new();
-    for case in cases {
-        let (real, seen) = (really(case), virtually(case));
-        assert!(real.lines().count() > 5, "{case} says nothing: {real}");
-        if real != seen {
-            wrong.push_str(&format!("{case}:\n{}", difference(&real, &seen)));
-        }
+fn compare(case: &Case) -> String {
+    let (real, seen) = (really(case), virtually(case));
+    assert!(real.lines().count() > 2, "{:?} says nothing: {real}", case.program);
+    if real == seen {
+        String::new()
+    } else {
+        format!("{:?} ({}):\n{}", case.program, case.mode, difference(&real, &seen))
     }
+}
+
+fn check(mode: &str, cases: &[&str]) {
+    let run = |name: &&str| compare(&Case { mode, program: vec!["/bin/identity", name] });
+    let wrong: String = cases.iter().map(run).collect();
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 #[test]
 fn ids_change_as_they_really_do() {
-    check(&["ids", "saved_ids", "kept_capabilities", "threads", "i386"]);
+    check("chroot", &["ids", "saved_ids", "kept_capabilities", "threads", "i386"]);
 }
 
 #[test]
 fn files_belong_to_whom_they_really_do() {
-    check(&["owners", "changes", "creation", "attributes"]);
+    check("chroot", &["owners", "changes", "creation", "attributes"]);
+}
+
+#[test]
+fn files_that_are_copied_up_keep_their_owners() {
+    check("overlay", &["owners", "changes", "creation", "attributes"]);
 }
 
 #[test]
 fn what_users_may_not_they_cannot() {
-    check(&["denied", "real_access", "sockets", "signals"]);
+    check("chroot", &["denied", "real_access", "sockets", "signals"]);
 }
 
 #[test]
 fn programs_start_as_whom_they_really_do() {
-    check(&["programs"]);
+    check("pivot", &["programs"]);
+}
+
+#[test]
+fn processes_belong_to_whom_they_really_do() {
+    check("pivot", &["processes", "signals"]);
+}
+
+#[test]
+fn tools_that_change_ids_do_what_they_really_do() {
+    let mut wrong = String::new();
+    for script in [
+        "setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id -u; id -g; id -G; cat /etc/shadow; mkdir x; touch /root/x'",
+        "setpriv --reuid=1000 --regid=500 --groups=500,600 sh -c 'id -G; mkdir y; ls -lnd .'",
+        "setpriv --dump; setpriv --reuid=1000 --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw setpriv --dump",
+        "setpriv --no-new-privs su nobody -s /bin/sh -c id; setpriv --dump",
+        "su nobody -s /bin/sh -c 'id; cat /etc/shadow; touch x; kill -0 1; echo $?'; whoami",
+        "chroot --userspec=1000:100 --groups=7,8 / id; id",
+        "umask 077; install -o 1000 -g 7 -m 4750 /bin/true t; stat -c '%n %a %u %g' t; cp -a t u; stat -c '%n %a %u %g' u
+         chown 5:6 u; chmod 640 u; stat -c '%n %a %u %g' u; mv u v; ls -ln v | cut -c 1-20; find . -user 5 -o -uid 1000 | sort",
+        "mkdir -p a/b; echo x > a/b/c; chown -R 10:20 a; chmod g+s a; mkdir a/d; tar cf t.tar a; rm -r a; tar xpf t.tar
+         find a -printf '%p %m %U %G\n' | sort; tar tvf t.tar --numeric-owner | cut -c 1-20",
+        "echo x > f; chmod 600 f; chown 1000 f; setpriv --reuid=1000 --clear-groups sh -c 'cat f; echo y > f; rm -f f; chmod 644 f; ls -ln f | cut -c 1-16'
+         setpriv --reuid=1001 --clear-groups sh -c 'cat f; ls -ln f | cut -c 1-16; test -r f || echo no; test -w f || echo no'
+         for n in 1 2 3; do rm -f f; done; ls",
+        "python3 -c \"
+import os, socket, struct
+os.setgroups([5, 6]); os.setresgid(7, 8, 9); os.setresuid(10, 11, 12)
+print(os.getresuid(), os.getresgid(), os.getgroups(), os.access('/root', os.R_OK))
+a, b = socket.socketpair(); print(struct.unpack('3i', a.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1:])
+try: os.setuid(0)
+except OSError as e: print(e)
+try: os.listdir('/root')
+except OSError as e: print(e)
+\"; id -u; id -g; id; id; id",
+    ] {
+        let script = format!("cd $WORK && exec 2>&9 >&9 && {script}");
+        wrong.push_str(&compare(&Case { mode: "host", program: vec!["/bin/sh", "-c", &script] }));
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }

@@ -5,7 +5,7 @@ use std::io;
 use super::super::decode::{Address, address};
 use super::super::record::{Ask, From};
 use super::super::syscalls::{Action, Architecture, Call, Effect};
-use super::calls::{Use, descriptor_layout, owners, width};
+use super::calls::{Use, attribute, descriptor_layout, owners, width};
 use super::verdict::{AtExit, Caller, Located, Verdict, Virtual};
 use crate::observation::Operation;
 
@@ -65,6 +65,12 @@ impl Virtual {
             "fchown" | "fchown32" => {
                 let [uid, gid] = owners(width(name, architecture), arguments[1], arguments[2]);
                 self.on_descriptor(caller, descriptor, Use::Chown { uid, gid })
+            }
+            "fgetxattr" | "fsetxattr" | "fremovexattr" => {
+                match attribute(name, [arguments[1], arguments[2], arguments[3], arguments[4]]) {
+                    Some(usage) => self.on_descriptor(caller, descriptor, usage),
+                    None => Ok(Verdict::Pass),
+                }
             }
             "getsockopt" => {
                 Ok(self.getsockopt(caller, [arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]]))
@@ -128,7 +134,7 @@ impl Virtual {
                     && let Ok(stat) = spot.stat()
                 {
                     let identity = super::files::made(maker, parent, &stat);
-                    self.bind(&stat, identity);
+                    self.bind(&spot, &stat, identity);
                 }
                 Ok(())
             }

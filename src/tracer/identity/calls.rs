@@ -49,8 +49,42 @@ pub enum Use {
     EnterRoot,
     /// A message or a connection goes to it.
     Connect,
-    /// It is an extended attribute, whose name is at the address; whether it is changed.
-    Attribute { name: u64, changes: bool },
+    /// It has an extended attribute.
+    Attribute(Attribute),
+}
+
+/// An extended attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// The address of its name.
+    pub name: u64,
+    /// What is done with it.
+    pub task: AttributeTask,
+}
+
+/// What is done with an extended attribute; `value` is an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttributeTask {
+    /// It is read.
+    Get { value: u64, size: u64 },
+    /// It is set.
+    Set { value: u64, size: u64, flags: i32 },
+    /// It is removed.
+    Remove,
+    /// It is changed, by a call that nobody uses yet.
+    Other,
+}
+
+/// What the calls on extended attributes do, from the argument with the name on.
+pub fn attribute(name: &str, arguments: [u64; 4]) -> Option<Use> {
+    let [at, value, size, flags] = arguments;
+    let task = match name.trim_start_matches(['l', 'f']) {
+        "getxattr" => AttributeTask::Get { value, size },
+        "setxattr" => AttributeTask::Set { value, size, flags: flags as i32 },
+        "removexattr" => AttributeTask::Remove,
+        _ => return None,
+    };
+    Some(Use::Attribute(Attribute { name: at, task }))
 }
 
 /// What the call `name` does to the path at `place`. `word` reads a word of the tracee. `None` when an argument cannot
@@ -113,10 +147,10 @@ pub fn usage(
         }
         "chdir" => Use::Enter,
         "chroot" => Use::EnterRoot,
-        "setxattr" | "lsetxattr" | "removexattr" | "lremovexattr" => Use::Attribute { name: next(1), changes: true },
-        "getxattr" | "lgetxattr" => Use::Attribute { name: next(1), changes: false },
-        "setxattrat" | "removexattrat" => Use::Attribute { name: argument(3), changes: true },
-        "getxattrat" => Use::Attribute { name: argument(3), changes: false },
+        "setxattrat" | "removexattrat" => Use::Attribute(Attribute { name: argument(3), task: AttributeTask::Other }),
+        _ if place.operation == Operation::Xattr && attribute(name, [0; 4]).is_some() => {
+            attribute(name, [1, 2, 3, 4].map(|n| arguments[n]))?
+        }
         _ if place.operation == Operation::Connect => Use::Connect,
         _ => Use::Find,
     })

@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::super::names::{Name, Names};
+use super::VirtualOwners;
 use super::credentials::Credentials;
 use super::file::FileIdentity;
-use super::VirtualOwners;
 use crate::base::ImagePath;
 
 /// What the kernel shows for an id that does not exist in its user namespace.
@@ -30,6 +32,10 @@ const OVERFLOW: u32 = 65534;
 pub enum Spot {
     /// At a name.
     Named(Rc<OwnedFd>, Box<[u8]>, Name),
+    /// At a name that nobody knows yet.
+    Fresh(Rc<OwnedFd>, Box<[u8]>),
+    /// Behind a link in the sandbox's `/proc`: it has no name.
+    Behind(Rc<OwnedFd>, Box<[u8]>),
     /// Behind a link in `/proc`, of a descriptor; with its name, as far as it has one.
     Open(String, Option<Name>),
 }
@@ -45,6 +51,7 @@ impl Spot {
     pub fn name(&self) -> Option<Name> {
         match self {
             Spot::Named(_, _, name) => Some(*name),
+            Spot::Fresh(..) | Spot::Behind(..) => None,
             Spot::Open(_, name) => *name,
         }
     }
@@ -52,7 +59,8 @@ impl Spot {
     /// Its metadata as they really are.
     pub fn stat(&self) -> Result<FileStat, Errno> {
         match self {
-            Spot::Named(dir, component, _) => status(dir, component),
+            Spot::Named(dir, component, _) | Spot::Fresh(dir, component) => status(dir, component),
+            Spot::Behind(dir, component) => fstatat(dir.as_fd(), &**component, AtFlags::AT_NO_AUTOMOUNT),
             Spot::Open(link, _) => stat(link.as_str()),
         }
     }
@@ -62,7 +70,10 @@ impl Spot {
         // AT_STATX_SYNC_TYPE is all of the flags that does not say where to look.
         let flags = flags & 0x6000;
         let (dir, path, flags) = match self {
-            Spot::Named(dir, component, _) => (dir.as_raw_fd(), &**component, flags | libc::AT_SYMLINK_NOFOLLOW as u32),
+            Spot::Named(dir, component, _) | Spot::Fresh(dir, component) => {
+                (dir.as_raw_fd(), &**component, flags | libc::AT_SYMLINK_NOFOLLOW as u32)
+            }
+            Spot::Behind(dir, component) => (dir.as_raw_fd(), &**component, flags),
             Spot::Open(link, _) => (libc::AT_FDCWD, link.as_bytes(), flags),
         };
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
@@ -78,7 +89,10 @@ impl Spot {
     pub fn handle(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         match self {
-            Spot::Named(dir, component, _) => openat(dir.as_fd(), &**component, flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            Spot::Named(dir, component, _) | Spot::Fresh(dir, component) => {
+                openat(dir.as_fd(), &**component, flags | OFlag::O_NOFOLLOW, Mode::empty())
+            }
+            Spot::Behind(dir, component) => openat(dir.as_fd(), &**component, flags, Mode::empty()),
             Spot::Open(link, _) => open(link.as_str(), flags, Mode::empty()),
         }
     }
@@ -91,9 +105,7 @@ impl Spot {
     pub fn copy_up(&self) -> Result<FileStat, Errno> {
         let handle = self.handle()?;
         // SAFETY: the empty path ends in NUL and outlives the call.
-        let r = unsafe {
-            libc::fchownat(handle.as_raw_fd(), c"".as_ptr(), u32::MAX, u32::MAX, libc::AT_EMPTY_PATH)
-        };
+        let r = unsafe { libc::fchownat(handle.as_raw_fd(), c"".as_ptr(), u32::MAX, u32::MAX, libc::AT_EMPTY_PATH) };
         match Errno::result(r) {
             // Somebody else's file in a volume: it stays where it is.
             Ok(_) | Err(Errno::EPERM | Errno::EACCES) => fstat(&handle),
@@ -123,32 +135,56 @@ pub fn status(dir: &Rc<OwnedFd>, component: &[u8]) -> Result<FileStat, Errno> {
     fstatat(dir.as_fd(), component, AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT)
 }
 
-/// A file that a call is making.
+/// Device and inode number, as the sandbox sees them.
+type Key = (u64, u64);
+
+/// A name that a call is making.
 struct Making {
     task: i32,
     dir: Rc<OwnedFd>,
     component: Box<[u8]>,
-    maker: Rc<Credentials>,
-    parent: FileIdentity,
+    what: Made,
+}
+
+/// What a name is made for.
+pub enum Made {
+    /// A new file in the directory of `parent`.
+    File { maker: Rc<Credentials>, parent: FileIdentity },
+    /// Another name of this file. An overlay whose layers are on several file systems gives it another number there.
+    Link(FileStat),
 }
 
 /// Whose each file is.
 pub struct Files {
     owners: Arc<dyn VirtualOwners + Send + Sync>,
-    bound: HashMap<(u64, u64), FileIdentity>,
+    bound: HashMap<Key, FileIdentity>,
+    /// Other numbers of the same file.
+    aliases: HashMap<Key, Key>,
     making: Vec<Making>,
+    /// Directories that are bound, so that they stay in the kernel's memory: an overlay whose layers are on several file
+    /// systems gives a directory another number when it has forgotten it.
+    held: HashMap<Key, OwnedFd>,
+    limit: usize,
 }
 
 impl Files {
     /// With what the base says.
     pub fn new(owners: Arc<dyn VirtualOwners + Send + Sync>) -> Self {
-        Files { owners, bound: HashMap::new(), making: Vec::new() }
+        let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        Files {
+            owners,
+            bound: HashMap::new(),
+            aliases: HashMap::new(),
+            making: Vec::new(),
+            held: HashMap::new(),
+            limit: (soft / 4).min(4096) as usize,
+        }
     }
 
     /// Whose the file with this metadata is, which is at `path` if it is anywhere. `None` for one that neither the base
     /// nor the application made.
     pub fn known(&self, stat: &FileStat, path: Option<&ImagePath>) -> Option<FileIdentity> {
-        if let Some(identity) = self.bound.get(&key(stat)) {
+        if let Some(identity) = self.bound.get(&self.key(stat)) {
             return Some(with_type(*identity, stat));
         }
         let base = self.owners.base(path?)?;
@@ -158,25 +194,33 @@ impl Files {
     }
 
     /// From now on the file is whose `identity` says.
-    pub fn bind(&mut self, stat: &FileStat, identity: FileIdentity) {
-        self.bound.insert(key(stat), identity);
+    pub fn bind(&mut self, spot: &Spot, stat: &FileStat, identity: FileIdentity) {
+        let key = self.key(stat);
+        self.bound.insert(key, identity);
+        if stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+            && self.held.len() < self.limit
+            && !self.held.contains_key(&key)
+            && let Ok(handle) = spot.handle()
+            && fstatfs(&handle).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+        {
+            self.held.insert(key, handle);
+        }
+    }
+
+    /// The number by which the file is known here.
+    fn key(&self, stat: &FileStat) -> Key {
+        let key = (stat.st_dev, stat.st_ino);
+        self.aliases.get(&key).copied().unwrap_or(key)
     }
 
     /// Whether the file's identity is already its own.
     pub fn is_bound(&self, stat: &FileStat) -> bool {
-        self.bound.contains_key(&key(stat))
+        self.bound.contains_key(&self.key(stat))
     }
 
-    /// `task` is about to make a file `component` in `dir`, where there is none.
-    pub fn make(
-        &mut self,
-        task: i32,
-        dir: Rc<OwnedFd>,
-        component: Box<[u8]>,
-        maker: Rc<Credentials>,
-        parent: FileIdentity,
-    ) {
-        self.making.push(Making { task, dir, component, maker, parent });
+    /// `task` is about to make the name `component` in `dir`, where there is none.
+    pub fn make(&mut self, task: i32, (dir, component): (Rc<OwnedFd>, Box<[u8]>), what: Made) {
+        self.making.push(Making { task, dir, component, what });
     }
 
     /// Binds what has been made. `stopped` has stopped again: what it has not made now it never will.
@@ -186,10 +230,21 @@ impl Files {
         }
         for making in std::mem::take(&mut self.making) {
             match status(&making.dir, &making.component) {
-                Ok(stat) => {
-                    let identity = made(&making.maker, &making.parent, &stat);
-                    self.bind(&stat, identity);
-                }
+                Ok(stat) => match &making.what {
+                    Made::File { maker, parent } => {
+                        // The number may have been another file's.
+                        self.aliases.remove(&(stat.st_dev, stat.st_ino));
+                        self.held.remove(&(stat.st_dev, stat.st_ino));
+                        let identity = made(maker, parent, &stat);
+                        self.bind(&Spot::Fresh(Rc::clone(&making.dir), making.component.clone()), &stat, identity);
+                    }
+                    Made::Link(file) => {
+                        let key = self.key(file);
+                        if key != (stat.st_dev, stat.st_ino) {
+                            self.aliases.insert((stat.st_dev, stat.st_ino), key);
+                        }
+                    }
+                },
                 Err(_) if stopped == Some(making.task) => {}
                 Err(_) => self.making.push(making),
             }
@@ -202,10 +257,6 @@ pub fn made(maker: &Credentials, parent: &FileIdentity, stat: &FileStat) -> File
     maker.new_file(parent, stat.st_mode)
 }
 
-fn key(stat: &FileStat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
-}
-
 fn with_type(identity: FileIdentity, stat: &FileStat) -> FileIdentity {
     FileIdentity { mode: stat.st_mode & libc::S_IFMT | identity.mode & 0o7777, ..identity }
 }
@@ -213,9 +264,7 @@ fn with_type(identity: FileIdentity, stat: &FileStat) -> FileIdentity {
 /// Whose a file is that nobody knows: what the caller owns belongs to root, as in a rootless container; what the machine
 /// mounts or makes, too, and what belongs to others of the machine to nobody.
 pub fn unknown(stat: &FileStat, path: Option<&ImagePath>) -> FileIdentity {
-    let machine = path.is_some_and(|path| {
-        matches!(path.components().next(), Some(b"proc" | b"sys" | b"dev"))
-    });
+    let machine = path.is_some_and(|path| matches!(path.components().next(), Some(b"proc" | b"sys" | b"dev")));
     let id = |id: u32| if machine && id == OVERFLOW { 0 } else { id };
     FileIdentity::new(id(stat.st_uid), id(stat.st_gid), stat.st_mode)
 }

@@ -94,11 +94,7 @@ impl Virtual {
         if arguments[1] == 0 {
             return Ok(0);
         }
-        let sets = CapabilitySets {
-            effective: who.effective,
-            permitted: who.permitted,
-            inheritable: who.inheritable,
-        };
+        let sets = CapabilitySets { effective: who.effective, permitted: who.permitted, inheritable: who.inheritable };
         caller.write(arguments[1], &sets.encode(header.data_len))?;
         Ok(0)
     }

@@ -13,26 +13,28 @@ use super::super::memory::read_word;
 use super::super::names::Name;
 use super::super::record::Ask;
 use super::super::syscalls::{Architecture, Call, Effect, Place};
-use super::CAP_SYS_CHROOT;
-use super::calls::{Use, usage};
+use super::calls::{Attribute, AttributeTask, Use, usage};
 use super::credentials::Credentials;
-use super::file::FileIdentity;
-use super::files::Spot;
+use super::file::{FileCapabilities, FileIdentity};
+use super::files::{Made, Spot};
 use super::permission::Want;
 use super::stat::Question;
 use super::verdict::{AtExit, Caller, Located, Verdict, Virtual};
+use super::{CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_CHROOT};
 use crate::observation::Operation;
 
 /// What is said about a call: the inner error is the application's, the outer one ours.
 type Decision = io::Result<Result<Verdict, Errno>>;
 
+const CAPABILITY: &[u8] = b"security.capability";
 const PASS: Decision = Ok(Ok(Verdict::Pass));
 
-/// The file that a rename takes away.
-struct Moved {
+/// The file that gets another name.
+struct Source {
     spot: Spot,
     identity: FileIdentity,
-    parent: Name,
+    /// Where it is taken away.
+    parent: Option<Name>,
 }
 
 impl Virtual {
@@ -48,7 +50,7 @@ impl Virtual {
         let Some(who) = self.people.get(caller.id) else { return Ok(Verdict::Pass) };
         let id = caller.id;
         let word = |address| read_word(id, address);
-        let mut moved = None;
+        let mut source = None;
         for place in places {
             let Some(named) = named(place, arguments, word) else { return Ok(Verdict::Pass) };
             let Some(usage) = usage(call.name, place, arguments, architecture, word) else { return Ok(Verdict::Pass) };
@@ -60,7 +62,7 @@ impl Virtual {
                     _ => return Ok(Verdict::Pass),
                 },
             };
-            match self.path(caller, &who, &named.ask, usage, &path, &mut moved)? {
+            match self.path(caller, &who, &named.ask, usage, &path, &mut source)? {
                 Ok(Verdict::Pass) => {}
                 Ok(verdict) => return Ok(verdict),
                 Err(errno) => return Ok(Err(errno).into()),
@@ -88,7 +90,7 @@ impl Virtual {
         ask: &Ask,
         usage: Use,
         path: &[u8],
-        moved: &mut Option<Moved>,
+        source: &mut Option<Source>,
     ) -> Decision {
         let real;
         let seeker: &Credentials = match usage {
@@ -98,6 +100,9 @@ impl Virtual {
             }
             _ => who,
         };
+        if is_free(seeker, usage) {
+            return PASS;
+        }
         let located = match self.locate(caller, seeker, ask, path)? {
             Ok(located) => located,
             Err(errno) => return Ok(Err(errno)),
@@ -106,8 +111,8 @@ impl Virtual {
             return self.stat(caller, who, &Question { layout, buffer, flags, mask }, &located).map(Ok);
         }
         match located {
-            Located::At(spot) => self.existing(caller, seeker, who, usage, spot, moved),
-            Located::Missing(name) => self.missing(caller, who, usage, name, moved),
+            Located::At(spot) => self.existing(caller, seeker, who, usage, spot, source),
+            Located::Missing(name) => self.missing(caller, who, usage, name, source),
             Located::Nowhere | Located::Blind => PASS,
         }
     }
@@ -120,7 +125,7 @@ impl Virtual {
         who: &Rc<Credentials>,
         usage: Use,
         spot: Spot,
-        moved: &mut Option<Moved>,
+        source: &mut Option<Source>,
     ) -> Decision {
         if matches!(usage, Use::Find | Use::Make { .. } | Use::LinkTo) {
             return PASS;
@@ -151,17 +156,15 @@ impl Virtual {
             Use::Touch { now } => who.may_set_times(&identity, now),
             Use::Chmod { mode } => return Ok(self.chmod(who, &spot, &identity, mode)),
             Use::Chown { uid, gid } => return Ok(self.chown(who, &spot, &identity, uid, gid)),
-            Use::Attribute { name, changes } => match caller.string(name) {
-                Some(name) if changes => who.may_set_xattr(&identity, &name),
-                Some(name) => who.may_get_xattr(&identity, &name),
-                None => Ok(()),
-            },
+            Use::Attribute(attribute) => return self.attribute(caller, who, &attribute, &spot, &identity),
             Use::LinkFrom if is_dir => Ok(()),
             Use::LinkFrom => {
                 if let Err(errno) = who.may_link(&identity) {
                     return Ok(Err(errno));
                 }
-                return Ok(self.anchor(&spot, identity).map(|()| Verdict::Pass));
+                let anchored = self.anchor(&spot, identity);
+                *source = Some(Source { spot, identity, parent: None });
+                return Ok(anchored.map(|()| Verdict::Pass));
             }
             Use::Remove => {
                 let Some(parent) = self.parent(caller, &spot)? else { return PASS };
@@ -170,20 +173,20 @@ impl Virtual {
             Use::MoveFrom => {
                 let Some((parent, of_parent)) = self.parent(caller, &spot)? else { return PASS };
                 let allowed = who.may_delete(&of_parent, &identity);
-                *moved = Some(Moved { spot, identity, parent });
+                *source = Some(Source { spot, identity, parent: Some(parent) });
                 allowed
             }
             Use::MoveTo { replaces: false, .. } => Ok(()),
             Use::MoveTo { exchanges, .. } => {
                 let Some((parent, of_parent)) = self.parent(caller, &spot)? else { return PASS };
                 let mut allowed = who.may_delete(&of_parent, &identity);
-                if exchanges && is_dir && allowed.is_ok() && moved.as_ref().is_some_and(|m| m.parent != parent) {
+                if exchanges && is_dir && allowed.is_ok() && source.as_ref().is_some_and(|s| s.parent != Some(parent)) {
                     allowed = who.may(&identity, Want::WRITE);
                 }
                 if exchanges && allowed.is_ok() {
                     allowed = self.anchor(&spot, identity);
                 }
-                return Ok(allowed.and_then(|()| self.moved(who, moved.take(), parent)));
+                return Ok(allowed.and_then(|()| self.moved(who, source.take(), parent)));
             }
             Use::Find | Use::Stat { .. } | Use::Make { .. } | Use::LinkTo => Ok(()),
         };
@@ -197,12 +200,13 @@ impl Virtual {
         who: &Rc<Credentials>,
         usage: Use,
         name: Name,
-        moved: &mut Option<Moved>,
+        source: &mut Option<Source>,
     ) -> Decision {
         let makes = match usage {
             Use::Make { .. } => true,
-            Use::Open(flags) => flags & libc::O_CREAT != 0 && flags & libc::O_PATH == 0,
-            Use::LinkTo | Use::MoveTo { exchanges: false, .. } => false,
+            Use::Open(flags) if flags & libc::O_CREAT != 0 && flags & libc::O_PATH == 0 => true,
+            Use::LinkTo => true,
+            Use::MoveTo { exchanges: false, .. } => false,
             _ => return PASS,
         };
         let names = caller.recorder.names(caller.id)?;
@@ -216,18 +220,25 @@ impl Virtual {
             return Ok(Err(errno));
         }
         if let Use::MoveTo { .. } = usage {
-            return Ok(self.moved(who, moved.take(), dir));
+            return Ok(self.moved(who, source.take(), dir));
         }
-        if makes && let Ok((place, component)) = caller.recorder.names(caller.id)?.place(name) {
-            self.files.make(caller.id, place, component, Rc::clone(who), parent);
+        if makes && let Ok(place) = caller.recorder.names(caller.id)?.place(name) {
+            let what = match source.take() {
+                None => Made::File { maker: Rc::clone(who), parent },
+                Some(Source { spot, .. }) => match spot.stat() {
+                    Ok(stat) => Made::Link(stat),
+                    Err(_) => return PASS,
+                },
+            };
+            self.files.make(caller.id, place, what);
         }
         PASS
     }
 
-    /// The file that `moved` is goes into the directory `to`.
-    fn moved(&mut self, who: &Credentials, moved: Option<Moved>, to: Name) -> Result<Verdict, Errno> {
-        let Some(Moved { spot, identity, parent }) = moved else { return Ok(Verdict::Pass) };
-        if identity.mode & libc::S_IFMT == libc::S_IFDIR && parent != to {
+    /// `source` goes into the directory `to`.
+    fn moved(&mut self, who: &Credentials, source: Option<Source>, to: Name) -> Result<Verdict, Errno> {
+        let Some(Source { spot, identity, parent }) = source else { return Ok(Verdict::Pass) };
+        if identity.mode & libc::S_IFMT == libc::S_IFDIR && parent != Some(to) {
             // Its `..` changes.
             who.may(&identity, Want::WRITE)?;
         }
@@ -294,7 +305,7 @@ impl Virtual {
     ) -> Result<Verdict, Errno> {
         let new = who.chmod(identity, mode)?;
         spot.set_mode(new.mode)?;
-        self.bind(&spot.stat()?, new);
+        self.bind(spot, &spot.stat()?, new);
         Ok(Verdict::Answer(0))
     }
 
@@ -309,8 +320,56 @@ impl Virtual {
     ) -> Result<Verdict, Errno> {
         let new = who.chown(identity, uid, gid)?;
         let stat = spot.copy_up()?;
-        self.bind(&stat, new);
+        self.bind(spot, &stat, new);
         Ok(Verdict::Answer(0))
+    }
+
+    /// An extended attribute. File capabilities are part of the identity; others are the kernel's.
+    fn attribute(
+        &mut self,
+        caller: &Caller<'_>,
+        who: &Credentials,
+        attribute: &Attribute,
+        spot: &Spot,
+        identity: &FileIdentity,
+    ) -> Decision {
+        let Some(name) = caller.string(attribute.name) else { return PASS };
+        let allowed = match attribute.task {
+            AttributeTask::Get { .. } => who.may_get_xattr(identity, &name),
+            AttributeTask::Set { .. } | AttributeTask::Remove | AttributeTask::Other => {
+                who.may_set_xattr(identity, &name)
+            }
+        };
+        if let Err(errno) = allowed {
+            return Ok(Err(errno));
+        }
+        if name != CAPABILITY {
+            return PASS;
+        }
+        let known = identity.capabilities;
+        let new = match attribute.task {
+            AttributeTask::Other => return PASS,
+            AttributeTask::Get { value, size } => {
+                return Ok(known.ok_or(Errno::ENODATA).and_then(|known| given(caller, &known.encode(), value, size)));
+            }
+            AttributeTask::Remove => known.map(|_| None).ok_or(Errno::ENODATA),
+            AttributeTask::Set { flags, .. } if known.is_some() && flags & libc::XATTR_CREATE != 0 => {
+                Err(Errno::EEXIST)
+            }
+            AttributeTask::Set { flags, .. } if known.is_none() && flags & libc::XATTR_REPLACE != 0 => {
+                Err(Errno::ENODATA)
+            }
+            // The two versions that there are.
+            AttributeTask::Set { value, size, .. } if size == 20 || size == 24 => {
+                let parse = |bytes: Vec<u8>| FileCapabilities::parse(&bytes).map(Some).ok_or(Errno::EINVAL);
+                caller.read(value, size as usize).and_then(parse)
+            }
+            AttributeTask::Set { .. } => Err(Errno::EINVAL),
+        };
+        Ok(new.and_then(|capabilities| {
+            self.anchor(spot, FileIdentity { capabilities, ..*identity })?;
+            Ok(Verdict::Answer(0))
+        }))
     }
 
     /// Binds the identity of a file, which may be known only by its name, to the file itself.
@@ -319,7 +378,33 @@ impl Virtual {
         if !self.files.is_bound(&stat) && stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
             stat = spot.copy_up()?;
         }
-        self.bind(&stat, identity);
+        self.bind(spot, &stat, identity);
         Ok(())
     }
+}
+
+/// Whether who may do everything may do this, whatever the file, so that nobody needs to look: most of what most
+/// processes do.
+fn is_free(who: &Credentials, usage: Use) -> bool {
+    if !who.has(CAP_DAC_OVERRIDE) || !who.has(CAP_FOWNER) {
+        return false;
+    }
+    match usage {
+        Use::Find | Use::Access { .. } | Use::Read | Use::Connect | Use::Enter | Use::Touch { .. } | Use::Remove => {
+            true
+        }
+        Use::EnterRoot => who.has(CAP_SYS_CHROOT),
+        Use::Open(flags) => flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) == 0,
+        _ => false,
+    }
+}
+
+/// What `getxattr` returns for this value.
+fn given(caller: &Caller<'_>, value: &[u8], buffer: u64, size: u64) -> Result<Verdict, Errno> {
+    match size {
+        0 => {}
+        size if size < value.len() as u64 => return Err(Errno::ERANGE),
+        _ => caller.write(buffer, value)?,
+    }
+    Ok(Verdict::Answer(value.len() as i64))
 }

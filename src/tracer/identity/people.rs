@@ -143,8 +143,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_innermost_namespace() {
         let status = "Name:\tx\nNStgid:\t4711\t7\nNSpid:\t4712\t8\nNSpgid:\t4700\t1\nNSsid:\t4700\t1\n";
-        let expected =
-            Numbers { process: 4711, process_inside: 7, task_inside: 8, group_inside: 1, session_inside: 1 };
+        let expected = Numbers { process: 4711, process_inside: 7, task_inside: 8, group_inside: 1, session_inside: 1 };
         assert_eq!(numbers(status), Some(expected));
         assert_eq!(numbers("Name:\tx\n"), None);
     }

@@ -15,6 +15,12 @@ impl Virtual {
             "kill" | "rt_sigqueueinfo" => Some(self.signal_processes(caller, argument(0), argument(1))),
             "tkill" => Some(self.signal_task(caller, argument(0), argument(1))),
             "tgkill" | "rt_tgsigqueueinfo" => Some(self.signal_task(caller, argument(1), argument(2))),
+            "pidfd_send_signal" => {
+                // What it stands for is told in the reader's numbers.
+                let text = std::fs::read_to_string(format!("/proc/{}/fdinfo/{}", caller.id, argument(0))).ok()?;
+                let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
+                Some(self.signal_known(caller, pid, argument(1)))
+            }
             _ => None,
         }
     }
@@ -59,7 +65,13 @@ impl Virtual {
     }
 
     fn signal_task(&mut self, caller: &Caller<'_>, target: i32, signal: i32) -> Verdict {
-        let Some(task) = self.people.inside(target) else { return Verdict::Pass };
+        match self.people.inside(target) {
+            Some(task) => self.signal_known(caller, task, signal),
+            None => Verdict::Pass,
+        }
+    }
+
+    fn signal_known(&mut self, caller: &Caller<'_>, task: i32, signal: i32) -> Verdict {
         let (Some(own), Some(numbers)) = (self.people.numbers(caller.id), self.people.numbers(task)) else {
             return Verdict::Pass;
         };

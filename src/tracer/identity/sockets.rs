@@ -5,12 +5,11 @@
 //! here.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
-use std::os::fd::AsRawFd;
+use nix::sys::socket::{UnixAddr, getpeername, getsockname, getsockopt, sockopt};
 
 use super::super::memory::read_exact;
 use super::credentials::Credentials;
@@ -86,10 +85,14 @@ impl Virtual {
             return None;
         }
         // A socket that was accepted has the name of the one that listened; one that connected has none as a rule.
-        let named = getsockname::<UnixAddr>(socket.as_raw_fd()).is_ok_and(|name| {
-            name.path().is_some() || name.as_abstract().is_some()
-        });
-        let then = if named { self.sockets.connected.get(&peer) } else { self.sockets.listened.get(&peer) };
+        let named =
+            |name: nix::Result<UnixAddr>| name.is_ok_and(|name| name.path().is_some() || name.as_abstract().is_some());
+        let then = match (named(getsockname(socket.as_raw_fd())), named(getpeername(socket.as_raw_fd()))) {
+            (true, _) => self.sockets.connected.get(&peer),
+            (false, true) => self.sockets.listened.get(&peer),
+            // A pair.
+            (false, false) => None,
+        };
         let now = self.people.get(peer);
         Some((peer, then.cloned().or(now)?))
     }

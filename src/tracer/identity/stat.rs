@@ -60,8 +60,11 @@ impl Virtual {
             Some(identity) => *identity,
             None => {
                 let Some(shown) = layout.read(&bytes) else { return Ok(()) };
-                self.nameless(&bytes, *layout)
-                    .unwrap_or(super::FileIdentity::new(who.uid.filesystem, who.gid.filesystem, shown.mode))
+                self.nameless(&bytes, *layout).unwrap_or(super::FileIdentity::new(
+                    who.uid.filesystem,
+                    who.gid.filesystem,
+                    shown.mode,
+                ))
             }
         };
         layout.patch(&mut bytes, &identity);

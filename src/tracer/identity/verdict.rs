@@ -6,6 +6,11 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
 
+use super::super::memory::{read_exact, read_path, write_exact};
+use super::super::names::{Kind, Name, Names, Stamp};
+use super::super::record::{Ask, From as Origin, Recorder};
+use super::super::resolve::Chain;
+use super::super::tasks::Task;
 use super::credentials::Credentials;
 use super::file::FileIdentity;
 use super::files::{Files, Spot, unknown};
@@ -14,11 +19,6 @@ use super::permission::Want;
 use super::sockets::Sockets;
 use super::wire::StatLayout;
 use super::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Identity};
-use super::super::memory::{read_exact, read_path, write_exact};
-use super::super::names::{Kind, Name, Names, Stamp};
-use super::super::record::{Ask, From as Origin, Recorder};
-use super::super::resolve::Chain;
-use super::super::tasks::Task;
 use crate::base::ImagePath;
 
 /// What becomes of a stopped call.
@@ -140,7 +140,9 @@ impl Virtual {
         if path.is_empty() {
             return Ok(Ok(if ask.empty { self.descriptor(caller, ask)? } else { Located::Nowhere }));
         }
-        let Some(chain) = caller.recorder.walk(caller.id, caller.task, ask, path)? else { return Ok(Ok(Located::Blind)) };
+        let Some(chain) = caller.recorder.walk(caller.id, caller.task, ask, path)? else {
+            return Ok(Ok(Located::Blind));
+        };
         let names = caller.recorder.names(caller.id)?;
         if !who.has(CAP_DAC_OVERRIDE) && !who.has(CAP_DAC_READ_SEARCH) {
             for &dir in &chain.searched {
@@ -232,22 +234,24 @@ impl Virtual {
     }
 
     /// Whose a file is has changed.
-    pub fn bind(&mut self, stat: &FileStat, identity: FileIdentity) {
+    pub fn bind(&mut self, spot: &Spot, stat: &FileStat, identity: FileIdentity) {
         if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
             self.directories.clear();
         }
-        self.files.bind(stat, identity);
+        self.files.bind(spot, stat, identity);
     }
 
     /// `task` has stopped, for whatever reason: its call is over.
     pub fn settle(&mut self, task: i32) {
         self.files.settle(Some(task));
     }
-
 }
 
 fn located(names: &mut Names, chain: Chain, path: &[u8]) -> Located {
-    let Some(end) = chain.end else { return Located::Blind };
+    let Some(end) = chain.end else {
+        let place = chain.magic.and_then(|link| names.place(link).ok());
+        return place.map_or(Located::Blind, |(dir, component)| Located::At(Spot::Behind(dir, component)));
+    };
     // A file in the way of a directory, or a link that leads in circles.
     if chain.passed.last() == Some(&end.name) || !end.below.is_empty() {
         return Located::Nowhere;
