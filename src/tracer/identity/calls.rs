@@ -2,7 +2,7 @@
 //!
 //! Pure: arguments in, meaning out.
 
-use super::super::syscalls::{Architecture, Effect, Place};
+use super::super::syscalls::{Architecture, Place};
 use super::wire::{StatLayout, Width, widen};
 use crate::observation::Operation;
 
@@ -135,8 +135,10 @@ pub fn usage(
         "utimensat" | "utimensat_time64" => touch(name, next(1), architecture, word)?,
         "mknod" | "mknodat" => Use::Make { mode: next(1) as u32 },
         "mkdir" | "mkdirat" | "symlink" | "symlinkat" => Use::Make { mode: 0 },
-        "link" | "linkat" if place.effect == Effect::None => Use::LinkFrom,
-        "link" | "linkat" => Use::LinkTo,
+        "link" | "linkat" => match (name, place.path) {
+            ("link", 0) | ("linkat", 1) => Use::LinkFrom,
+            _ => Use::LinkTo,
+        },
         "unlink" | "unlinkat" | "rmdir" => Use::Remove,
         "rename" | "renameat" | "renameat2" => {
             let flags = if name == "renameat2" { argument(4) } else { 0 };
