@@ -7,7 +7,23 @@ use super::super::{
 };
 
 /// Few, so that they meet.
-const IDS: [u32; 5] = [0, 1000, 1001, 1002, 70000];
+pub const IDS: [u32; 5] = [0, 1000, 1001, 1002, 70000];
+
+/// The capabilities that decide something.
+pub const DECIDING: [u32; 12] = [
+    CAP_CHOWN,
+    CAP_DAC_OVERRIDE,
+    CAP_DAC_READ_SEARCH,
+    CAP_FOWNER,
+    CAP_FSETID,
+    CAP_KILL,
+    CAP_SETGID,
+    CAP_SETUID,
+    CAP_SETPCAP,
+    CAP_MKNOD,
+    CAP_SETFCAP,
+    CAP_SYS_ADMIN,
+];
 
 /// A generator (xorshift64*).
 pub struct Random(u64);
@@ -25,7 +41,7 @@ impl Random {
     }
 
     pub fn below(&mut self, limit: usize) -> usize {
-        ((self.next() >> 32) * limit as u64 >> 32) as usize
+        (((self.next() >> 32) * limit as u64) >> 32) as usize
     }
 
     pub fn one_in(&mut self, n: usize) -> bool {
@@ -51,22 +67,8 @@ impl Random {
 
     /// Each capability that decides something with a chance of one half.
     pub fn capabilities(&mut self) -> u64 {
-        let deciding = [
-            CAP_CHOWN,
-            CAP_DAC_OVERRIDE,
-            CAP_DAC_READ_SEARCH,
-            CAP_FOWNER,
-            CAP_FSETID,
-            CAP_KILL,
-            CAP_SETGID,
-            CAP_SETUID,
-            CAP_SETPCAP,
-            CAP_MKNOD,
-            CAP_SETFCAP,
-            CAP_SYS_ADMIN,
-        ];
-        let chance = self.next();
-        deciding.iter().enumerate().filter(|(at, _)| chance >> (at + 20) & 1 != 0).fold(0, |set, (_, &c)| set | bit(c))
+        let chance = self.next() >> 20;
+        DECIDING.iter().enumerate().filter(|(at, _)| chance >> at & 1 != 0).fold(0, |set, (_, &c)| set | bit(c))
     }
 
     /// Any state that a process could be in whose bounding set is `bounding`.
