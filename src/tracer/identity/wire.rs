@@ -86,7 +86,7 @@ pub fn parse_ucred(bytes: [u8; UCRED]) -> (i32, u32, u32) {
     (word(&bytes, 0) as i32, word(&bytes, 4), word(&bytes, 8))
 }
 
-/// The argument of a 16-bit call of i386: -1 stays -1, which is no id. Not for `setgroups`, where 65535 is a group.
+/// An argument of a 16-bit call of i386: -1 stays -1, which is no id.
 pub fn widen(id: u16) -> u32 {
     if id == u16::MAX { u32::MAX } else { u32::from(id) }
 }
@@ -124,8 +124,11 @@ impl Width {
 
     /// The argument of `setgroups`.
     pub fn parse_groups(self, bytes: &[u8]) -> Vec<u32> {
-        let number = |b: &[u8]| b.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b));
-        bytes.chunks_exact(self.bytes()).map(number).collect()
+        let id = |b: &[u8]| match *b {
+            [a, b] => widen(u16::from_le_bytes([a, b])),
+            _ => word(b, 0),
+        };
+        bytes.chunks_exact(self.bytes()).map(id).collect()
     }
 
     /// The answer of `getgroups`.
