@@ -265,14 +265,16 @@ impl Engine {
         }
         let Some(call) = self.index.get(architecture, entry.number) else { return Ok(Next::Go) };
         self.recorder.probe = self.shared.probe();
-        let verdict = self.verdict(id, call, entry, architecture)?;
-        // What is refused to the user is recorded all the same: a look-up says that the file has to be there.
-        let next = self.act(id, call, stop, entry, architecture)?;
-        Ok(match (verdict, next) {
-            (Verdict::Pass, next) | (_, next @ Next::Refuse) => next,
-            (Verdict::Answer(result), _) => Next::Answer(result),
-            (Verdict::Await(at_exit), _) => Next::GoToExit(Awaited::Identity(at_exit)),
-        })
+        // What is refused to the user is recorded all the same: a look-up says that the file has to be there. And the
+        // verdict may be to make the change here and now.
+        match self.act(id, call, stop, entry, architecture)? {
+            Next::Refuse => Ok(Next::Refuse),
+            next => Ok(match self.verdict(id, call, entry, architecture)? {
+                Verdict::Pass => next,
+                Verdict::Answer(result) => Next::Answer(result),
+                Verdict::Await(at_exit) => Next::GoToExit(Awaited::Identity(at_exit)),
+            }),
+        }
     }
 
     /// What the virtual identity makes of a call.
