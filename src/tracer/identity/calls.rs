@@ -3,7 +3,7 @@
 //! Pure: arguments in, meaning out.
 
 use super::super::syscalls::{Architecture, Place};
-use super::wire::{StatLayout, Width, widen};
+use super::{StatLayout, Width, widen};
 use crate::observation::Operation;
 
 const AT_EACCESS: u64 = 0x200;

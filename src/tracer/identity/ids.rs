@@ -6,7 +6,7 @@ use super::super::syscalls::Architecture;
 use super::calls::{id, width};
 use super::credentials::Ids;
 use super::verdict::{Caller, Verdict, Virtual};
-use super::wire::{CAPABILITY_HEADER, CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, Width};
+use super::{CAPABILITY_HEADER, CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, Width};
 
 /// Most groups that `setgroups` takes (`linux/limits.h`).
 const NGROUPS_MAX: i32 = 65536;
@@ -144,7 +144,7 @@ fn groups(caller: &Caller<'_>, width: Width, groups: &[u32], arguments: &[u64; 6
 /// An id as a result.
 fn width_result(width: Width, id: u32) -> i64 {
     match width {
-        Width::Two => i64::from(super::wire::narrow(id)),
+        Width::Two => i64::from(super::narrow(id)),
         Width::Four => i64::from(id),
     }
 }

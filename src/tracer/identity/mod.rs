@@ -40,10 +40,12 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use capability::*;
+pub use capability::*;
 pub use credentials::{Credentials, Ids};
 pub use file::{FileCapabilities, FileIdentity};
+pub use permission::Want;
 pub(super) use verdict::{AtExit, Caller, Verdict, Virtual};
+pub use wire::*;
 
 use crate::base::ImagePath;
 

@@ -15,7 +15,7 @@ use super::super::memory::read_exact;
 use super::credentials::Credentials;
 use super::files::copy_descriptor;
 use super::verdict::{Caller, Verdict, Virtual};
-use super::wire::{UCRED, encode_ucred};
+use super::{UCRED, encode_ucred};
 
 const SOL_SOCKET: i32 = 1;
 const SO_PEERCRED: i32 = 17;

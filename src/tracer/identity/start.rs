@@ -11,9 +11,9 @@ use super::super::interpreter::{Interpreter, interpreter};
 use super::super::memory::{read_exact, read_word, write_exact};
 use super::super::record::{Ask, From};
 use super::super::syscalls::{Effect, Place};
+use super::Want;
 use super::credentials::Credentials;
 use super::file::FileIdentity;
-use super::permission::Want;
 use super::verdict::{Caller, Located, Verdict, Virtual};
 use crate::observation::Operation;
 

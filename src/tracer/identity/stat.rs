@@ -2,9 +2,9 @@
 
 use std::io;
 
+use super::StatLayout;
 use super::credentials::Credentials;
 use super::verdict::{AtExit, Caller, Located, Verdict, Virtual};
-use super::wire::StatLayout;
 
 /// What `newfstatat` and `statx` take; with others they fail, and with ours that is what they do.
 const STAT_FLAGS: u32 = 0x100 | 0x800 | 0x1000;

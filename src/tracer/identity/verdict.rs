@@ -11,13 +11,13 @@ use super::super::names::{Kind, Name, Names, Stamp};
 use super::super::record::{Ask, From as Origin, Recorder};
 use super::super::resolve::Chain;
 use super::super::tasks::Task;
+use super::StatLayout;
+use super::Want;
 use super::credentials::Credentials;
 use super::file::FileIdentity;
 use super::files::{Files, Spot, unknown};
 use super::people::People;
-use super::permission::Want;
 use super::sockets::Sockets;
-use super::wire::StatLayout;
 use super::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Identity};
 use crate::base::ImagePath;
 

@@ -82,6 +82,7 @@ pub fn encode_ucred(pid: i32, uid: u32, gid: u32) -> [u8; UCRED] {
 }
 
 /// Reads a `struct ucred`: pid, uid, gid.
+#[cfg(test)]
 pub fn parse_ucred(bytes: [u8; UCRED]) -> (i32, u32, u32) {
     (word(&bytes, 0) as i32, word(&bytes, 4), word(&bytes, 8))
 }
