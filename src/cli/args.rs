@@ -236,6 +236,9 @@ pub struct RunArgs {
     /// The network that the application sees
     #[arg(long, value_enum, default_value_t = Net::None)]
     pub net: Net,
+    /// The sandbox, instead of the best that this machine allows: see `scrimp doctor`
+    #[arg(long, value_name = "a|b|c|d|e")]
+    pub sandbox: Option<String>,
     /// How long the application may take to be ready, or to end
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub timeout: Duration,

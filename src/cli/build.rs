@@ -15,6 +15,6 @@ pub fn run(context: &Context, args: BuildArgs) -> Result<ExitCode> {
     let input = settings::input(&args.source, args.platform.as_deref())?;
     let order = settings::order(&args.select, &args.output)?;
     let traces = args.trace.iter().map(|file| read_trace_file(file)).collect::<Result<_, _>>()?;
-    let ending = pipeline::build(&context.enter()?, &input, &Observation::union(traces)?, &order)?;
+    let ending = pipeline::build(&context.enter_for_files()?, &input, &Observation::union(traces)?, &order)?;
     output::finish(context, args.format, ending)
 }

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cli::EXIT_BROKEN;
 use crate::cli::args::{DoctorArgs, Format};
 use crate::cli::output;
 use crate::cli::settings::Context;
+use crate::cli::{EXIT_BROKEN, EXIT_GATE};
 use crate::image::Store;
-use crate::sandbox;
+use crate::sandbox::{self, Allowed};
 
-/// Tries what this machine allows. Exit code 0 when any source can be run, 2 when none can.
+/// Tries what this machine allows. Exit code 0 when any source can be run, 1 when only `host` can, 2 when none can.
 pub fn run(context: &Context, args: DoctorArgs) -> Result<ExitCode> {
     let store = context.store.clone().or_else(Store::default_dir);
     let findings = sandbox::doctor(store.as_deref().unwrap_or(Path::new("/tmp")));
@@ -32,5 +32,9 @@ pub fn run(context: &Context, args: DoctorArgs) -> Result<ExitCode> {
             Ok(())
         }
     })?;
-    Ok(if sandbox::can_run(&findings) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) })
+    Ok(match sandbox::allowed(&findings) {
+        Allowed::Any => ExitCode::SUCCESS,
+        Allowed::HostInPlace => ExitCode::from(EXIT_GATE),
+        Allowed::Nothing => ExitCode::from(EXIT_BROKEN),
+    })
 }

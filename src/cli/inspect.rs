@@ -14,7 +14,7 @@ use crate::select;
 /// Shows what is in an image.
 pub fn run(context: &Context, args: InspectArgs) -> Result<ExitCode> {
     let input = settings::input(&args.source, args.platform.as_deref())?;
-    let base = context.enter()?.open(&input.source, input.platform.as_ref())?;
+    let base = context.enter_for_files()?.open(&input.source, input.platform.as_ref())?;
     let mut contents = Contents::new(&base.config, base.digest);
     select::walk(&base.rootfs, &ImagePath::root(), &mut |path, entry| {
         contents.add(path, entry);

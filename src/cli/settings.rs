@@ -13,7 +13,7 @@ use crate::image::Source;
 use crate::observation::Overrides;
 use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
 use crate::probe::Spec;
-use crate::sandbox::{CapabilitySet, Network, Volume};
+use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
 use crate::select::Rules;
 use crate::session::{Choice, Settings};
 
@@ -26,9 +26,17 @@ pub struct Context {
 }
 
 impl Context {
-    /// Enters the user namespace and opens the store. To be called once, before any thread is started.
-    pub fn enter(&self) -> Result<Environment> {
-        let environment = Environment::enter(self.store.as_deref())?;
+    /// Finds a sandbox and opens the store. To be called once, before any thread is started.
+    pub fn enter(&self, run: &RunArgs) -> Result<Environment> {
+        let wanted = run.sandbox.as_deref().map(str::parse::<Rung>).transpose()?;
+        let environment = Environment::enter(self.store.as_deref(), wanted)?;
+        interrupt::exit_on_signals()?;
+        Ok(environment)
+    }
+
+    /// Opens the store, without a sandbox. To be called once, before any thread is started.
+    pub fn enter_for_files(&self) -> Result<Environment> {
+        let environment = Environment::enter_for_files(self.store.as_deref())?;
         interrupt::exit_on_signals()?;
         Ok(environment)
     }

@@ -16,6 +16,6 @@ pub fn run(context: &Context, args: SlimArgs) -> Result<ExitCode> {
     let mut order = settings::order(&args.select, &args.output)?;
     order.side_files.trace = args.trace;
     order.measure_source = args.measure_source;
-    let ending = pipeline::slim(&context.enter()?, &input, &trial, &order, !args.no_verify)?;
+    let ending = pipeline::slim(&context.enter(&args.run)?, &input, &trial, &order, !args.no_verify)?;
     output::finish(context, args.format, ending)
 }

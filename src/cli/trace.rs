@@ -13,6 +13,6 @@ use crate::pipeline;
 pub fn run(context: &Context, args: TraceArgs) -> Result<ExitCode> {
     let input = settings::input(&args.source, args.run.platform.as_deref())?;
     let trial = settings::trial(&args.run, &args.probe, &input, args.command)?;
-    let ending = pipeline::trace(&context.enter()?, &input, &trial, args.output)?;
+    let ending = pipeline::trace(&context.enter(&args.run)?, &input, &trial, args.output)?;
     output::finish(context, Format::Text, ending)
 }

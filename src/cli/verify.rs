@@ -14,6 +14,6 @@ pub fn run(context: &Context, args: VerifyArgs) -> Result<ExitCode> {
     let against = settings::input(&args.against, args.run.platform.as_deref())?;
     let slim = settings::input(&args.slim, args.run.platform.as_deref())?;
     let trial = settings::trial(&args.run, &args.probe, &against, args.command)?;
-    let ending = pipeline::verify(&context.enter()?, &slim, &against, &trial)?;
+    let ending = pipeline::verify(&context.enter(&args.run)?, &slim, &against, &trial)?;
     output::finish(context, args.format, ending)
 }

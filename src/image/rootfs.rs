@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -15,18 +15,21 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use crate::base::{FileTree, ImagePath};
-use crate::image::{Entry, EntryKind, xattrs};
+use crate::image::saved::{Before, Saved};
+use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 /// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known
 /// beforehand (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as
-/// they are asked for (a directory or the host itself). It is never written.
+/// they are asked for (a directory or the host itself). It is never written; what an application writes that runs in
+/// place is not seen once [`Rootfs::keep`] was called.
 pub struct Rootfs {
     location: PathBuf,
     root: OwnedFd,
     content: Content,
+    saved: OnceLock<Arc<Saved>>,
 }
 
 enum Content {
@@ -102,7 +105,28 @@ impl Rootfs {
     fn new(location: &Path, content: Content) -> Result<Self, RootfsError> {
         let root =
             File::open(location).map_err(|cause| RootfsError::Root { root: location.display().to_string(), cause })?;
-        Ok(Rootfs { location: location.to_owned(), root: root.into(), content })
+        Ok(Rootfs { location: location.to_owned(), root: root.into(), content, saved: OnceLock::new() })
+    }
+
+    /// Keeps a lazy rootfs what it is now, as far as changes are told to what is returned before they are made. Asked
+    /// again, it is the same: the state before the first change of all. `None` for a full rootfs, which is in the store.
+    pub fn keep(&self, store: &Store) -> Result<Option<Arc<Saved>>, ImageError> {
+        let Content::Lazy(owners) = &self.content else { return Ok(None) };
+        if let Some(saved) = self.saved.get() {
+            return Ok(Some(saved.clone()));
+        }
+        let root = self.root.try_clone().map_err(|cause| self.error("open", &ImagePath::root(), cause))?;
+        let saved = Saved::new(root, owners.clone(), store.scratch_dir()?);
+        Ok(Some(self.saved.get_or_init(|| Arc::new(saved)).clone()))
+    }
+
+    /// The same tree once more, to be looked at from elsewhere; nothing of it is kept ([`Rootfs::keep`]).
+    pub fn again(&self) -> Result<Self, RootfsError> {
+        let content = match &self.content {
+            Content::Full(entries) => Content::Full(entries.clone()),
+            Content::Lazy(owners) => Content::Lazy(owners.clone()),
+        };
+        Self::new(&self.location, content)
     }
 
     /// Where the tree is on the host.
@@ -123,19 +147,48 @@ impl Rootfs {
     pub fn lookup(&self, path: &ImagePath) -> Result<Option<Entry>, RootfsError> {
         match &self.content {
             Content::Full(entries) => Ok(entries.get(path).cloned()),
-            Content::Lazy(owners) => match self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
-                Ok(file) => read_entry(file, owners.as_ref()).map(Some).map_err(|e| self.error("look at", path, e)),
-                Err(cause) if leads_nowhere(&cause) => Ok(None),
-                Err(cause) => Err(self.error("look up", path, cause)),
-            },
+            Content::Lazy(owners) => {
+                // What is said to be unchanged after the look was unchanged when it was taken.
+                let found = self.look(path, owners.as_ref());
+                match self.saved.get().map(|saved| saved.before(path)) {
+                    None | Some(Before::Unchanged) => found,
+                    Some(Before::Absent) => Ok(None),
+                    Some(Before::Kept(entry)) => Ok(Some(entry)),
+                }
+            }
+        }
+    }
+
+    fn look(&self, path: &ImagePath, owners: &dyn Owners) -> Result<Option<Entry>, RootfsError> {
+        let saved = self.saved.get();
+        match open_in(&self.root, path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+            Ok(file) => saved
+                .map_or(Ok(None), |saved| saved.other_name(file.as_fd()))
+                .and_then(|other| other.map_or_else(|| read_entry(file, owners), Ok))
+                .map(Some)
+                .map_err(|e| self.error("look at", path, e)),
+            // A directory above it that this user could enter before.
+            Err(cause) if is_locked(&cause) && saved.is_some_and(|saved| saved.is_below_change(path)) => {
+                Err(self.error("look up", path, cause))
+            }
+            Err(cause) if leads_nowhere(&cause) => Ok(None),
+            Err(cause) => Err(self.error("look up", path, cause)),
         }
     }
 
     /// Opens the content of the regular file at `path`, without following links.
     pub fn open(&self, path: &ImagePath) -> Result<File, RootfsError> {
-        self.open_at(path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
-            .map(File::from)
-            .map_err(|cause| self.error("open", path, cause))
+        self.open_content(path).map_err(|cause| self.error("open", path, cause))
+    }
+
+    fn open_content(&self, path: &ImagePath) -> io::Result<File> {
+        let on_disk = || open_in(&self.root, path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK);
+        let Some(saved) = self.saved.get() else { return on_disk().map(File::from) };
+        if let Some(file) = saved.open(path)? {
+            return Ok(file);
+        }
+        let file = on_disk()?;
+        Ok(saved.open_other_name(file.as_fd())?.unwrap_or_else(|| file.into()))
     }
 
     /// The whole content of the regular file at `path`, without following links.
@@ -159,23 +212,15 @@ impl Rootfs {
         if let Content::Full(entries) = &self.content {
             return Ok(entries.children(path).filter_map(|(child, _)| child.file_name().map(Into::into)).collect());
         }
-        let dir = match self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            Ok(dir) => dir,
-            Err(cause) if leads_nowhere(&cause) => return Ok(Vec::new()),
-            Err(cause) => return Err(self.error("list", path, cause)),
+        let on_disk = || match list_names(&self.root, path) {
+            Err(cause) if leads_nowhere(&cause) => Ok(Vec::new()),
+            other => other,
         };
-        let read = || -> io::Result<Vec<Vec<u8>>> {
-            let mut names = Vec::new();
-            for entry in Dir::from_fd(dir)?.iter() {
-                let name = entry?.file_name().to_bytes().to_vec();
-                if name != b"." && name != b".." {
-                    names.push(name);
-                }
-            }
-            names.sort();
-            Ok(names)
+        let names = match self.saved.get() {
+            Some(saved) => saved.list(path, on_disk),
+            None => on_disk(),
         };
-        read().map_err(|cause| self.error("list", path, cause))
+        names.map_err(|cause| self.error("list", path, cause))
     }
 
     /// Walks `path` as the kernel would for a process whose root this is: links are followed link by link (the last
@@ -231,21 +276,6 @@ impl Rootfs {
         Ok(Resolution { links, end: at, entry })
     }
 
-    fn open_at(&self, path: &ImagePath, flags: OFlag) -> io::Result<OwnedFd> {
-        let relative = if path.is_root() { b"." } else { path.relative() };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .mode(Mode::empty())
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        loop {
-            match openat2(self.root.as_fd(), Path::new(OsStr::from_bytes(relative)), how) {
-                // A rename elsewhere on the machine can make the kernel unsure that the walk stayed inside.
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                other => return Ok(other?),
-            }
-        }
-    }
-
     fn error(&self, operation: &'static str, path: &ImagePath, cause: io::Error) -> RootfsError {
         RootfsError::File { operation, path: path.clone(), root: self.location.display().to_string(), cause }
     }
@@ -260,11 +290,47 @@ fn leads_nowhere(cause: &io::Error) -> bool {
     )
 }
 
+/// Whether a walk ended at a directory that this user may not enter.
+fn is_locked(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(libc::EACCES)
+}
+
+/// Opens what is at `path` below `root`, without following links.
+pub(super) fn open_in(root: &OwnedFd, path: &ImagePath, flags: OFlag) -> io::Result<OwnedFd> {
+    let relative = if path.is_root() { b"." } else { path.relative() };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(Mode::empty())
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    loop {
+        match openat2(root.as_fd(), Path::new(OsStr::from_bytes(relative)), how) {
+            // A rename elsewhere on the machine can make the kernel unsure that the walk stayed inside.
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// The names in the directory at `path` below `root`, sorted.
+pub(super) fn list_names(root: &OwnedFd, path: &ImagePath) -> io::Result<Vec<Vec<u8>>> {
+    let dir = open_in(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(dir)?.iter() {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn components_reversed(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|&b| b == b'/').filter(|c| !c.is_empty() && c != b".").rev().map(<[u8]>::to_vec).collect()
 }
 
-fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry> {
+/// What an open file (an `O_PATH` descriptor will do) is.
+pub(super) fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry> {
     let (uid, gid) = owners.owner(file.as_fd())?;
     let itself = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let file = File::from(file);

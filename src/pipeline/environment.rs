@@ -2,30 +2,66 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
 use crate::pipeline::PipelineError;
-use crate::sandbox::identity::{self, Identity};
+use crate::sandbox::identity::Identity;
+use crate::sandbox::{self, Footing, Rung};
+use crate::session::Place;
 
-/// A user namespace that this process is root of, and a store in it. There is one in a process.
+/// What the sandboxes of this process stand on, and a store. There is one in a process.
 pub struct Environment {
     identity: Arc<Identity>,
+    footing: Footing,
     store: Store,
 }
 
 impl Environment {
-    /// Enters a user namespace and opens the store in `dir`, or in the user's cache directory. The process must have
+    /// For running applications: finds out which sandbox this machine allows, or tries the one that is `wanted`; enters
+    /// the user namespace for it and opens the store in `dir`, or in the user's cache directory. The process must have
     /// one thread only.
-    pub fn enter(dir: Option<&Path>) -> Result<Self, PipelineError> {
-        let dir = match dir {
-            Some(dir) => dir.to_owned(),
-            None => Store::default_dir().ok_or(PipelineError::NoStore)?,
-        };
-        let identity = Arc::new(identity::enter()?);
+    pub fn enter(dir: Option<&Path>, wanted: Option<Rung>) -> Result<Self, PipelineError> {
+        let dir = store_dir(dir)?;
+        let trials = Store::open(&dir)?.scratch_dir()?;
+        let (identity, footing) = sandbox::climb(wanted, trials.path())?;
+        trials.remove()?;
+        // Once more, as who this process is now: only now it may sweep what belongs to subordinate ids.
         let store = Store::open(&dir)?;
-        Ok(Environment { identity, store })
+        Ok(Environment { identity: Arc::new(identity), footing, store })
+    }
+
+    /// For reading and writing images, without running anything.
+    pub fn enter_for_files(dir: Option<&Path>) -> Result<Self, PipelineError> {
+        let dir = store_dir(dir)?;
+        let (identity, footing) = sandbox::settle()?;
+        Ok(Environment { identity: Arc::new(identity), footing, store: Store::open(&dir)? })
+    }
+
+    /// Where applications are run.
+    pub fn place(&self) -> Place<'_> {
+        Place { store: &self.store, footing: &self.footing }
+    }
+
+    /// Fails where `source` could not be run.
+    pub fn check_source(&self, source: &Source) -> Result<(), PipelineError> {
+        let in_place = self.footing.host == Rung::E;
+        match source {
+            // The one that was asked for, or the only one: a better rung for images would have been taken for all.
+            source if in_place && *source != Source::Host => {
+                Err(PipelineError::InPlace { source_name: source.to_string(), causes: self.footing.why_not() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails where no small image could be tried.
+    pub fn check_verification(&self) -> Result<(), PipelineError> {
+        match self.footing.trees {
+            Some(_) => Ok(()),
+            None => Err(PipelineError::CannotVerify(self.footing.why_not())),
+        }
     }
 
     /// The store.
@@ -46,6 +82,10 @@ impl Environment {
         };
         Ok(image::open(source, &self.store, &options)?)
     }
+}
+
+fn store_dir(given: Option<&Path>) -> Result<PathBuf, PipelineError> {
+    given.map(Path::to_owned).or_else(Store::default_dir).ok_or(PipelineError::NoStore)
 }
 
 /// Owners on the host's own filesystem: as its users know them.

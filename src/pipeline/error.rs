@@ -5,16 +5,33 @@ use std::io;
 use crate::assemble::{AssembleError, DestinationError};
 use crate::closure::ClosureError;
 use crate::image::{ImageError, RootfsError};
-use crate::sandbox::identity::IdentityError;
+use crate::sandbox::LadderError;
 use crate::select::SelectError;
 use crate::session::SessionError;
 
 /// The work could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// There is no user namespace to work in.
+    /// There is no sandbox to work in.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Ladder(#[from] LadderError),
+    /// The only sandbox is none for this source.
+    #[error(
+        "{source_name} cannot be run in place: that is for the source `host` alone: {causes}\nhint: `scrimp doctor` says \
+         which sandboxes this machine allows, and what would allow more"
+    )]
+    InPlace {
+        /// What was to be run.
+        source_name: String,
+        /// Why there is no other sandbox.
+        causes: String,
+    },
+    /// The result could be made but not tried.
+    #[error(
+        "the small image could not be tried: {0}\nhint: --no-verify makes it all the same, and CI can try it with \
+         `scrimp verify` where a sandbox is allowed"
+    )]
+    CannotVerify(String),
     /// The source could not be read.
     #[error(transparent)]
     Image(#[from] ImageError),

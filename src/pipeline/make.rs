@@ -133,7 +133,8 @@ impl Making<'_> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
         let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
-        let again = session::run(store, &subject, &proof.settings.for_result(), proof.traced.replay())?;
+        let again =
+            session::run(self.environment.place(), &subject, &proof.settings.for_result(), proof.traced.replay())?;
         let verdict = judge(proof.traced, self.base, &again, &rootfs)?;
         scratch.remove()?;
         Ok((verdict, again))
@@ -181,7 +182,7 @@ pub fn unstable(
     base: &Base,
     proof: Proof<'_>,
 ) -> Result<Vec<verdict::Difference>, PipelineError> {
-    let second = session::run(environment.store(), &Subject::of(base), proof.settings, proof.traced.replay())?;
+    let second = session::run(environment.place(), &Subject::of(base), proof.settings, proof.traced.replay())?;
     let (first, second) = (&proof.traced.observation.header, &second.observation.header);
     Ok(verdict::transcripts(&first.transcript, &second.transcript))
 }

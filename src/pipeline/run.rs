@@ -13,6 +13,7 @@ use crate::pipeline::{Environment, PipelineError};
 use crate::report::{
     ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
 };
+use crate::sandbox::Rung;
 use crate::select::{self, Rules, Totals};
 use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
 
@@ -66,8 +67,11 @@ pub fn slim(
     verify: bool,
 ) -> Result<Ending, PipelineError> {
     order.check()?;
+    if verify {
+        environment.check_verification()?;
+    }
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let failures = traced.failures();
     if !failures.is_empty() {
@@ -87,7 +91,7 @@ pub fn trace(
     let side_files = SideFiles { trace: Some(output), lock: None };
     side_files.check()?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
@@ -124,7 +128,7 @@ pub fn verify(
     trial: &Trial,
 ) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
-    let base = open(environment, against, &mut clock)?;
+    let base = open_to_run(environment, against, &mut clock)?;
     let slim = open(environment, slim, &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut failures = traced.failures();
@@ -159,7 +163,7 @@ fn hold_against(
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
-    let again = match session::run(environment.store(), &subject, &run, traced.replay()) {
+    let again = match session::run(environment.place(), &subject, &run, traced.replay()) {
         Err(cause) if cause.is_of_subject() => return Ok(vec![not_started(&cause)]),
         tried => tried?,
     };
@@ -177,13 +181,19 @@ pub(super) fn verification_of(failures: &[String], repaired: usize) -> Verificat
     Verification { status, repaired, reason }
 }
 
+/// Opens what is going to be run.
+fn open_to_run(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
+    environment.check_source(&input.source)?;
+    open(environment, input, clock)
+}
+
 fn open(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
     clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))
 }
 
 fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
     let exercise = Exercise::Choose(&trial.probes);
-    Ok(clock.time("trace", || session::run(environment.store(), &Subject::of(base), &trial.run, exercise))?)
+    Ok(clock.time("trace", || session::run(environment.place(), &Subject::of(base), &trial.run, exercise))?)
 }
 
 /// The second half of `slim`, and all of `build`.
@@ -230,11 +240,17 @@ fn summary_of(observation: &Observation, clock: &Clock) -> Summary {
     Summary {
         schema_version: SCHEMA_VERSION,
         probes: ProbeTally { passed, failed },
-        sandbox: SandboxSummary { rung: observation.header.rung.clone() },
+        sandbox: sandbox_of(&observation.header.rung),
         phases: clock.phases(),
         warnings: observation.header.warnings.clone(),
         ..Default::default()
     }
+}
+
+/// A rung of a trace, which may have been written by another version of scrimp.
+fn sandbox_of(rung: &str) -> SandboxSummary {
+    let description = rung.parse::<Rung>().map(Rung::describe).unwrap_or("of another version of scrimp");
+    SandboxSummary { rung: rung.into(), description: description.into() }
 }
 
 /// The size of a rootfs where it is known, or when it is to be `walked` for it.

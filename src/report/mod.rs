@@ -99,6 +99,9 @@ pub enum VerificationStatus {
 pub struct SandboxSummary {
     /// `a` to `e`; empty when nothing ran.
     pub rung: String,
+    /// What that is, for people.
+    #[serde(skip)]
+    pub description: String,
 }
 
 /// A step of the work.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::report::{Size, Summary, VerificationStatus, human_bytes};
+use crate::report::{SandboxSummary, Size, Summary, VerificationStatus, human_bytes};
 
 /// Writes a few lines: how small it became, whether it works, where it is.
 pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
@@ -36,6 +36,10 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     match &verify.reason {
         Some(reason) => writeln!(out, ": {reason}")?,
         None => writeln!(out)?,
+    }
+    let SandboxSummary { rung, description } = &summary.sandbox;
+    if !rung.is_empty() {
+        writeln!(out, "sandbox  {rung}: {description}")?;
     }
     let phases: Vec<String> = summary.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
     let total: f64 = summary.phases.iter().map(|p| p.seconds).sum();

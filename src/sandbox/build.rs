@@ -17,6 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
+use crate::sandbox::chroot;
 use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::network;
@@ -37,10 +38,28 @@ type Source = (Option<OwnedFd>, bool, Option<String>);
 /// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
 /// Returns what could not be done and is not required, each a sentence.
 pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
+    match &plan.root {
+        RootPlan::InPlace => Ok(plan.warnings.clone()),
+        RootPlan::Copy { from, to, without } => chroot::build(plan, from, to, without),
+        RootPlan::Overlay { lower, upper } => build_mounts(plan, |stage| stage.overlay(lower, upper)),
+        RootPlan::Tmpfs => {
+            build_mounts(plan, |_| tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e)))
+        }
+    }
+}
+
+/// Makes the namespaces and in them the mounts on top of what `make_root` returns.
+fn build_mounts(
+    plan: &SandboxPlan,
+    make_root: impl FnOnce(&Stage) -> Result<OwnedFd, Failure>,
+) -> Result<Vec<String>, Failure> {
     let mut warnings = plan.warnings.clone();
     unshare(flags(plan)).during("make the namespaces of the sandbox", "")?;
     if plan.namespaces.contains(&Namespace::Uts) {
-        nix::unistd::sethostname(&plan.hostname).during("set the host name", &plan.hostname)?;
+        // A container around scrimp may forbid it whatever the namespace.
+        if let Err(failure) = nix::unistd::sethostname(&plan.hostname).during("set the host name to", &plan.hostname) {
+            warnings.push(failure.to_string());
+        }
     }
     if plan.network == Network::Private {
         network::set_up(&mut warnings)?;
@@ -56,10 +75,7 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
         }
     }
     let stage = Stage::new()?;
-    let root = match &plan.root {
-        RootPlan::Overlay { lower, upper } => stage.overlay(lower, upper)?,
-        RootPlan::Tmpfs => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e))?,
-    };
+    let root = make_root(&stage)?;
     let mut prepared = Vec::new();
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
@@ -114,7 +130,11 @@ pub fn build_inside(plan: &SandboxPlan) -> Result<(), Failure> {
             What::Proc => {
                 let fresh = mount_api::new_mount(c"proc", &[], NOSUID | NODEV | NOEXEC)
                     .map_err(|e| refused("mount a fresh proc on", "/proc", e))?;
-                umount2(&at, MntFlags::MNT_DETACH).during("unmount the host's", "/proc")?;
+                match umount2(&at, MntFlags::MNT_DETACH) {
+                    // In a container it may be locked to what lies on it; then the fresh one covers all of that.
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(errno) => return Err(Failure::new("unmount the host's", "/proc", errno)),
+                }
                 mount_api::attach(fresh.as_fd(), &at).during("mount", "/proc")?;
             }
             _ => put(mount, None, false)?,

@@ -2,9 +2,10 @@
 //! that are hidden or read-only, as Docker has them (`oci/defaults.go`; OCI runtime-spec 1.1, config-linux.md).
 
 use crate::base::ImagePath;
-use crate::sandbox::plan::{Choices, Mount, Network, What};
+use crate::sandbox::plan::{Choices, Mount, Network, Rung, What};
 
-/// Devices that are bound from the host: in a user namespace none can be made.
+/// Devices that are bound from the host: in a user namespace none can be made. Read-only, which they can be written to
+/// all the same, because their modes, owners and times are the host's, and real root's to change.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 const LINKS: [(&str, &str); 6] = [
@@ -40,11 +41,17 @@ const SHM_SIZE: u64 = 64 << 20;
 pub fn mounts(choices: &Choices) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let mut put = |at: &str, what: What, required: bool| mounts.push(fixed(at, what, required));
-    put("/proc", What::Proc, true);
+    let existing = |at: &str, read_only| What::Bind { source: at.into(), read_only };
+    match choices.rung {
+        Rung::A | Rung::B => put("/proc", What::Proc, true),
+        Rung::C => put("/proc", existing("/proc", false), true),
+        // Nothing can be mounted.
+        Rung::D | Rung::E => put("/proc", What::Tmpfs { mode: 0o555, size: None, exec: false }, true),
+    }
     put("/dev", What::Tmpfs { mode: 0o755, size: Some(64 << 20), exec: true }, true);
     for device in DEVICES {
         let at = format!("/dev/{device}");
-        put(&at, What::Bind { source: (&at).into(), read_only: false }, device == "null");
+        put(&at, What::Bind { source: (&at).into(), read_only: true }, device == "null");
     }
     for (at, target) in LINKS {
         put(at, What::Symlink { target: target.into() }, true);
@@ -52,13 +59,15 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
     put("/dev/pts", What::Devpts, false);
     put("/dev/shm", What::Tmpfs { mode: 0o1777, size: Some(SHM_SIZE), exec: false }, true);
     put("/dev/mqueue", What::Mqueue, false);
-    match choices.network {
-        Network::Private => {
+    match (choices.network, choices.rung) {
+        // A fresh sysfs shows a network namespace, and the caller's is not ours to show; and where a fresh proc is
+        // refused a fresh sysfs is too.
+        (_, Rung::D | Rung::E) => put("/sys", What::Tmpfs { mode: 0o555, size: None, exec: false }, true),
+        (Network::Host, _) | (_, Rung::C) => put("/sys", existing("/sys", true), true),
+        (Network::Private, _) => {
             put("/sys", What::Sysfs, true);
             put("/sys/fs/cgroup", What::Cgroup, false);
         }
-        // A fresh sysfs shows a network namespace, and this one is not ours to show.
-        Network::Host => put("/sys", What::Bind { source: "/sys".into(), read_only: true }, true),
     }
     for at in MASKED {
         put(at, What::Mask, true);

@@ -325,8 +325,18 @@ impl Drop for Sandbox {
 
 /// Whether a process has a handler for a signal, or blocks it: if not, a process 1 never sees it.
 pub fn handles_signal(pid: i32, signal: i32) -> io::Result<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(has_bit(&status, "SigCgt:", signal) || has_bit(&status, "SigBlk:", signal))
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let status = std::fs::read_to_string(process.join("status"))?;
+    Ok(has_bit(&status, "SigCgt:", signal) || has_bit(&status, "SigBlk:", signal) || waits_for_signals(&process))
+}
+
+/// Whether a thread of the process is in `sigwait(3)`. What it waits for is not in SigBlk then, though it was blocked
+/// before and arrives (`do_sigtimedwait`); small inits spend their lives there.
+fn waits_for_signals(process: &Path) -> bool {
+    let Ok(threads) = std::fs::read_dir(process.join("task")) else { return false };
+    let calls = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("syscall")).ok());
+    let wait = libc::SYS_rt_sigtimedwait.to_string();
+    calls.into_iter().any(|call| call.split(' ').next() == Some(&wait))
 }
 
 /// Reads a set of signals from `/proc/PID/status` (`proc_pid_status(5)`): bit N-1 stands for signal N.

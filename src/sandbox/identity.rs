@@ -23,6 +23,8 @@ pub enum IdentityKind {
     Subordinate,
     /// An ordinary user without: the user is 0, and no other id exists.
     Single,
+    /// There is no user namespace: scrimp is who started it.
+    Caller,
 }
 
 /// The user namespace that this process is in.
@@ -116,6 +118,12 @@ pub fn enter() -> Result<Identity, IdentityError> {
     Ok(Identity { map, kind, notes, outside })
 }
 
+/// Leaves this process as it is, without a user namespace of its own.
+pub fn stay() -> Identity {
+    let (uids, gids) = existing(Path::new("/proc"));
+    Identity { map: IdMap { uids, gids }, kind: IdentityKind::Caller, notes: Vec::new(), outside: None }
+}
+
 impl Identity {
     /// The owner and group of an open file as the caller of scrimp sees them (source `host`).
     pub fn owner_outside(&self, file: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
@@ -155,12 +163,8 @@ fn wanted(proc: &Path, etc: &Path, uid: u32, gid: u32) -> Wanted {
     // An unreadable table is an empty one: the identity that follows from it is the smaller one, and says so.
     let text = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
     if uid == 0 {
-        let map = |file: &str| {
-            let extents = idmap::identity(&text(proc.join("self").join(file)));
-            Some(if extents.is_empty() { idmap::identity("0 0 4294967295") } else { extents })
-        };
-        let (uids, gids) = (map("uid_map"), map("gid_map"));
-        return Wanted { kind: IdentityKind::Root, uid, gid, uids, gids, notes };
+        let (uids, gids) = existing(proc);
+        return Wanted { kind: IdentityKind::Root, uid, gid, uids: Some(uids), gids: Some(gids), notes };
     }
     let passwd = text(etc.join("passwd"));
     let name = idmap::user_name(&passwd, uid);
@@ -174,6 +178,16 @@ fn wanted(proc: &Path, etc: &Path, uid: u32, gid: u32) -> Wanted {
             Wanted { kind: IdentityKind::Single, uid, gid, uids: None, gids: None, notes }
         }
     }
+}
+
+/// Every user and group id that exists here, as itself.
+fn existing(proc: &Path) -> (Vec<Extent>, Vec<Extent>) {
+    let map = |file: &str| {
+        let text = std::fs::read_to_string(proc.join("self").join(file)).unwrap_or_default();
+        let extents = idmap::identity(&text);
+        if extents.is_empty() { idmap::identity("0 0 4294967295") } else { extents }
+    };
+    (map("uid_map"), map("gid_map"))
 }
 
 /// Maps the caller alone, as any process may for itself (`user_namespaces(7)`); for groups this costs `setgroups`.

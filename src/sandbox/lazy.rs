@@ -125,6 +125,11 @@ impl SandboxPlan {
     }
 }
 
+/// Where file systems are mounted that show the kernel; `mountinfo` as in [`SandboxPlan::for_lazy`].
+pub fn pseudo_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    parse_mountinfo(mountinfo).into_iter().filter(|m| m.pseudo).map(|m| m.at).collect()
+}
+
 struct Walk<'a> {
     root: &'a Path,
     table: &'a [MountPoint],

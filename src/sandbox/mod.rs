@@ -7,15 +7,19 @@
 //!
 //! This module knows nothing of tracing: it installs the filter it is given, and tells whom to trace.
 
+mod attempt;
 mod build;
 pub mod capability;
 mod channel;
+mod chroot;
 mod container;
+mod copy;
 mod doctor;
 mod failure;
 mod handle;
 pub mod identity;
 mod idmap;
+mod ladder;
 mod lazy;
 mod mount_api;
 mod network;
@@ -24,20 +28,23 @@ mod place;
 mod plan;
 mod process;
 mod protocol;
+mod refusals;
+mod scope;
 mod spawn;
 mod supervisor;
 
 use std::process::ExitCode;
 
 pub use capability::CapabilitySet;
-pub use doctor::{Finding, can_run, doctor};
+pub use doctor::{Allowed, Finding, allowed, doctor};
 pub use failure::Failure;
 pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
 pub use idmap::{Extent, IdMap};
-pub use lazy::{Listed, ListedKind, list, replaced};
+pub use ladder::{Footing, LadderError, climb, settle};
+pub use lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
 pub use network::{Listener, Protocol};
-pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, Upper, Volume, What};
-pub use process::{Exit, FilterInstruction, Limit, ProcessSpec, SpawnError, Spawned};
+pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, UnknownRung, Upper, Volume, What};
+pub use process::{Exit, FilterInstruction, Ids, Limit, ProcessSpec, SpawnError, Spawned};
 
 /// Runs a helper process of scrimp when this process was started as one: then its exit code, and `main` is to return
 /// it at once. Must be the first thing that `main` does.

@@ -19,6 +19,53 @@ pub enum Rung {
     A,
     /// All namespaces; what the application writes goes to memory.
     B,
+    /// No PID namespace: the `/proc` and `/sys` that are there are bound.
+    C,
+    /// No namespaces: a copy of the base and `chroot`.
+    D,
+    /// In place: the host itself, traced and nothing else.
+    E,
+}
+
+impl Rung {
+    /// All, the best first.
+    pub const ALL: [Rung; 5] = [Rung::A, Rung::B, Rung::C, Rung::D, Rung::E];
+
+    /// What it is, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Rung::A => "namespaces; what the application writes goes to disk",
+            Rung::B => "namespaces; what the application writes goes to memory",
+            Rung::C => "namespaces, but process ids and /proc shared with the caller",
+            Rung::D => "a copy of the files and chroot; processes and network shared with the caller",
+            Rung::E => "in place, nothing but traced",
+        }
+    }
+
+    /// What it keeps the application from, and what not, for people.
+    pub fn promise(self) -> &'static str {
+        match self {
+            Rung::A | Rung::B => "The application reaches nothing outside: no process, no file, no network",
+            Rung::C => {
+                "It reaches no file and no network outside, but it sees the caller's processes in /proc and may signal them"
+            }
+            Rung::D => {
+                "It does not change the caller's files, but shares processes and network, and root can leave a chroot: \
+                 for images that are trusted as much as a build step"
+            }
+            Rung::E => "Nothing is kept from it: it runs as if it had been started by hand, and changes real files",
+        }
+    }
+
+    /// Whether the application is process 1 of a PID namespace.
+    pub fn has_pid_namespace(self) -> bool {
+        matches!(self, Rung::A | Rung::B)
+    }
+
+    /// Whether there is a mount namespace, and a network namespace when one is wanted.
+    pub fn has_namespaces(self) -> bool {
+        matches!(self, Rung::A | Rung::B | Rung::C)
+    }
 }
 
 impl std::fmt::Display for Rung {
@@ -26,9 +73,25 @@ impl std::fmt::Display for Rung {
         f.write_str(match self {
             Rung::A => "a",
             Rung::B => "b",
+            Rung::C => "c",
+            Rung::D => "d",
+            Rung::E => "e",
         })
     }
 }
+
+impl std::str::FromStr for Rung {
+    type Err = UnknownRung;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRung> {
+        Self::ALL.into_iter().find(|rung| rung.to_string() == text).ok_or_else(|| UnknownRung(text.into()))
+    }
+}
+
+/// A text that names no rung.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no sandbox {0:?}\nhint: a, b, c, d or e; `scrimp doctor` says which this machine allows")]
+pub struct UnknownRung(pub String);
 
 /// A namespace that the sandbox does not share with scrimp (`namespaces(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,6 +146,20 @@ pub enum RootPlan {
     },
     /// An empty tmpfs that the mounts of the plan fill.
     Tmpfs,
+    /// A copy of a tree that is thrown away afterwards; what the plan mounts is written into it as far as it can be.
+    Copy {
+        /// The base.
+        #[serde(with = "host_path")]
+        from: PathBuf,
+        /// An empty directory for the copy.
+        #[serde(with = "host_path")]
+        to: PathBuf,
+        /// What is left out: directories of the host, absolute.
+        #[serde(with = "host_paths")]
+        without: Vec<PathBuf>,
+    },
+    /// The root that there is.
+    InPlace,
 }
 
 /// One thing that is put into the tree of the sandbox. A missing mount point is made in the throw-away layer.
@@ -193,6 +270,8 @@ pub struct Volume {
 /// What a caller may choose about a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choices {
+    /// Which step of the ladder.
+    pub rung: Rung,
     /// Where what is written goes.
     pub upper: Upper,
     /// Where the network ends.
@@ -210,9 +289,14 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// A private network, no volumes, everything written to `upper`.
+    /// All namespaces, a private network, no volumes, everything written to `upper`.
     pub fn new(upper: Upper) -> Self {
+        let rung = match upper {
+            Upper::Dir(_) => Rung::A,
+            Upper::Tmpfs => Rung::B,
+        };
         Choices {
+            rung,
             upper,
             network: Network::Private,
             hostname: "scrimp".into(),
@@ -239,23 +323,18 @@ impl SandboxPlan {
         warnings: Vec<String>,
     ) -> SandboxPlan {
         mounts.extend(container::mounts(choices));
-        let mut namespaces = BTreeSet::from([
-            Namespace::Mount,
-            Namespace::Pid,
-            Namespace::Network,
-            Namespace::Ipc,
-            Namespace::Uts,
-            Namespace::Cgroup,
-        ]);
-        if choices.network == Network::Host {
-            namespaces.remove(&Namespace::Network);
+        let mut namespaces = BTreeSet::new();
+        if choices.rung.has_namespaces() {
+            namespaces.extend([Namespace::Mount, Namespace::Ipc, Namespace::Uts, Namespace::Cgroup]);
         }
-        let rung = match choices.upper {
-            Upper::Dir(_) => Rung::A,
-            Upper::Tmpfs => Rung::B,
-        };
+        if choices.rung.has_pid_namespace() {
+            namespaces.insert(Namespace::Pid);
+        }
+        if choices.network == Network::Private {
+            namespaces.insert(Namespace::Network);
+        }
         SandboxPlan {
-            rung,
+            rung: choices.rung,
             namespaces,
             root,
             mounts,
@@ -265,11 +344,36 @@ impl SandboxPlan {
         }
     }
 
+    /// The sandbox without namespaces: a copy of `from` in the empty directory `to`, without what lies in `without`.
+    /// The network is the caller's.
+    pub fn for_copy(from: &Path, to: &Path, without: Vec<PathBuf>, choices: &Choices) -> Self {
+        let root = RootPlan::Copy { from: from.into(), to: to.into(), without };
+        let choices = Choices { network: Network::Host, rung: Rung::D, ..choices.clone() };
+        Self::assemble(root, Vec::new(), &choices, Vec::new())
+    }
+
+    /// No sandbox at all: the host as it is.
+    pub fn in_place() -> Self {
+        SandboxPlan {
+            rung: Rung::E,
+            namespaces: BTreeSet::new(),
+            root: RootPlan::InPlace,
+            mounts: Vec::new(),
+            network: Network::Host,
+            hostname: String::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// The paths that the sandbox itself put something at: what the application did there says nothing about the base.
     /// Everything below a path of this list counts too, unless the plan mounts a part of the base there.
     pub fn mount_points(&self) -> Vec<ImagePath> {
         let own = self.mounts.iter().filter(|m| !m.of_base);
-        let paths: BTreeSet<ImagePath> = own.map(|m| m.at.clone()).collect();
+        let mut paths: BTreeSet<ImagePath> = own.map(|m| m.at.clone()).collect();
+        if self.root == RootPlan::InPlace {
+            // They show the machine, which is no part of any image either.
+            paths.extend(["/dev", "/proc", "/sys"].into_iter().filter_map(|at| ImagePath::parse(at).ok()));
+        }
         paths.into_iter().collect()
     }
 
@@ -285,6 +389,24 @@ impl SandboxPlan {
 
     fn is_inside(&self, mount: &Mount) -> bool {
         self.namespaces.contains(&Namespace::Pid) && mount.at.components().next() == Some(b"proc")
+    }
+}
+
+/// Several of [`host_path`].
+mod host_paths {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct One(#[serde(with = "super::host_path")] PathBuf);
+
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(paths.iter().map(|path| One(path.clone())))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+        Ok(Vec::<One>::deserialize(deserializer)?.into_iter().map(|One(path)| path).collect())
     }
 }
 

@@ -36,6 +36,16 @@ impl Limit {
     }
 }
 
+/// Whose ids the kernel knows a process by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// Its own.
+    Own,
+    /// Those of scrimp: only they exist, and a tracer answers in the name of others.
+    Virtual,
+}
+
 /// A process to start in the sandbox. It gets this and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -51,6 +61,8 @@ pub struct ProcessSpec {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Whether the kernel knows it by these ids.
+    pub ids: Ids,
     /// The bounding set; root has all of it, any other user none of it.
     pub capabilities: CapabilitySet,
     /// Resource limits that differ from scrimp's own.
@@ -60,6 +72,8 @@ pub struct ProcessSpec {
     /// A seccomp filter, in force from just before the ids are dropped: of what it sees of the preparation, only the
     /// `execve` takes a path.
     pub filter: Option<Vec<FilterInstruction>>,
+    /// Whether the system calls that a container is refused are refused (`refusals`).
+    pub refusals: bool,
 }
 
 impl ProcessSpec {
@@ -72,10 +86,12 @@ impl ProcessSpec {
             uid: 0,
             gid: 0,
             groups: Vec::new(),
+            ids: Ids::Own,
             capabilities: CapabilitySet::docker(),
             limits: vec![Limit::open_files()],
             umask: 0o022,
             filter: None,
+            refusals: true,
         }
     }
 

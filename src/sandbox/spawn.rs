@@ -20,7 +20,8 @@ use crate::sandbox::capability::CapabilitySet;
 use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::place;
 use crate::sandbox::plan::SandboxPlan;
-use crate::sandbox::process::{FilterInstruction, Limit, ProcessSpec, SpawnError};
+use crate::sandbox::process::{FilterInstruction, Ids, Limit, ProcessSpec, SpawnError};
+use crate::sandbox::refusals;
 
 /// What the child tells the supervisor before it becomes the application, one line of JSON each; no more lines and the
 /// end of the pipe mean that `execve` has worked.
@@ -94,18 +95,25 @@ fn become_application(
     let executable = as_user(spec, || find_executable(spec))??;
     let path = CString::new(executable.as_os_str().as_bytes())
         .map_err(|_| SpawnError::Step(Failure::new("execute", executable.as_os_str().as_bytes(), Errno::EINVAL)))?;
+    let is_named = spec.ids == Ids::Virtual && take_name(spec)?;
     limit_capabilities(spec.capabilities).step("drop capabilities", "")?;
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv_pointers, env_pointers) = (pointers(&argv), pointers(&env));
 
-    if let Some(filter) = &spec.filter
-        && install_filter(filter).step("install the seccomp filter", "")?
-    {
+    let refusals = spec.refusals.then(|| refusals::program(spec.capabilities));
+    let mut no_new_privs = false;
+    for filter in [refusals.as_deref(), spec.filter.as_deref()].into_iter().flatten() {
+        no_new_privs |= install_filter(filter).step("install the seccomp filter", "")?;
+    }
+    if no_new_privs {
         reporter.say(&Report::NoNewPrivs);
     }
     take_ids(spec)?;
+    if is_named {
+        keep_capabilities(spec.capabilities).step("keep capabilities", "")?;
+    }
     die_with_supervisor(reporter).step("ask to end with the supervisor", "")?;
     // SAFETY: marks every descriptor but the standard streams close-on-exec; takes numbers only.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
@@ -167,6 +175,9 @@ fn set_limit(limit: &Limit) -> nix::Result<()> {
 }
 
 fn set_groups(spec: &ProcessSpec, reporter: &mut Reporter) -> Result<(), SpawnError> {
+    if spec.ids == Ids::Virtual {
+        return Ok(());
+    }
     // SAFETY: the pointer and the length describe one slice, which outlives the call.
     match check(unsafe { libc::syscall(libc::SYS_setgroups, spec.groups.len(), spec.groups.as_ptr()) }) {
         // Where a single id is mapped, groups cannot be changed (`user_namespaces(7)`).
@@ -195,11 +206,15 @@ fn enter_directory(path: &[u8]) -> std::io::Result<()> {
 
 /// Does something with the rights of the application's user, and comes back.
 fn as_user<T>(spec: &ProcessSpec, action: impl FnOnce() -> T) -> Result<T, SpawnError> {
+    if spec.ids == Ids::Virtual {
+        return Ok(action());
+    }
+    let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     effective_ids(spec.uid, spec.gid)?;
     let result = action();
     // Becoming effective user 0 again brings the capabilities back (`capabilities(7)`); the user comes first.
-    set_ids(libc::SYS_setresuid, u32::MAX, 0).step("become", "user 0")?;
-    set_ids(libc::SYS_setresgid, u32::MAX, 0).step("become", "group 0")?;
+    set_ids(libc::SYS_setresuid, u32::MAX, user).step("become", format!("user {user}"))?;
+    set_ids(libc::SYS_setresgid, u32::MAX, group).step("become", format!("group {group}"))?;
     Ok(result)
 }
 
@@ -212,12 +227,46 @@ fn effective_ids(uid: u32, gid: u32) -> Result<(), SpawnError> {
 
 /// Takes the application's ids for good and leaves root the capabilities of the specification.
 fn take_ids(spec: &ProcessSpec) -> Result<(), SpawnError> {
+    if spec.ids == Ids::Virtual {
+        return set_capabilities(spec.capabilities).step("set capabilities", "");
+    }
     for (what, call, id) in [("group", libc::SYS_setresgid, spec.gid), ("user", libc::SYS_setresuid, spec.uid)] {
         id_result(what, id, set_ids(call, id, id))?;
     }
     // Leaving user 0 has emptied the sets already.
     let kept = if spec.uid == 0 { spec.capabilities } else { CapabilitySet::EMPTY };
     set_capabilities(kept).step("set capabilities", "")
+}
+
+/// Where there is one id only, gives it the name of the application's user, in a user namespace below: then the kernel
+/// itself says so in `/proc/PID/status` and to the other end of a socket. Returns false, and nothing has changed, where
+/// the user is root anyway or there is no `/proc` to do it.
+fn take_name(spec: &ProcessSpec) -> Result<bool, SpawnError> {
+    let write = |file: &str, text: String| std::fs::write(Path::new("/proc/self").join(file), text).step("write", file);
+    if (spec.uid, spec.gid) == (0, 0) || !Path::new("/proc/self/uid_map").exists() {
+        return Ok(false);
+    }
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).is_err() {
+        return Ok(false);
+    }
+    write("setgroups", "deny".into())?;
+    write("gid_map", format!("{} 0 1", spec.gid))?;
+    write("uid_map", format!("{} 0 1", spec.uid))?;
+    Ok(true)
+}
+
+/// Lets a process that is not user 0 have `kept` across `execve`: whether it may do something its tracer decides.
+fn keep_capabilities(kept: CapabilitySet) -> nix::Result<()> {
+    change_capabilities(kept, kept)?;
+    for number in (0..64).filter(|&number| kept.contains(number)) {
+        // SAFETY: takes numbers only.
+        match check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0, 0) }.into()) {
+            // Not permitted, or not known to this kernel.
+            Ok(()) | Err(Errno::EPERM | Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 fn id_result(what: &str, id: u32, result: nix::Result<()>) -> Result<(), SpawnError> {
@@ -295,7 +344,12 @@ fn limit_capabilities(kept: CapabilitySet) -> nix::Result<()> {
         }
         if !kept.contains(number) {
             // SAFETY: takes numbers only.
-            check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }.into())?;
+            match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }.into()) {
+                // Outside a user namespace of its own scrimp may lack SETPCAP, and then what bounds it bounds the
+                // application.
+                Err(Errno::EPERM) => break,
+                other => other?,
+            }
         }
     }
     // SAFETY: takes numbers only.
@@ -304,6 +358,11 @@ fn limit_capabilities(kept: CapabilitySet) -> nix::Result<()> {
 
 /// Sets the permitted and effective sets to `kept`, as far as they are permitted now; the inheritable set is emptied.
 fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
+    change_capabilities(kept, CapabilitySet::EMPTY)
+}
+
+/// The same with an inheritable set.
+fn change_capabilities(kept: CapabilitySet, inheritable: CapabilitySet) -> nix::Result<()> {
     // _LINUX_CAPABILITY_VERSION_3 and this process; then effective, permitted, inheritable, low words first.
     let mut header: [u32; 2] = [0x2008_0522, 0];
     let mut data: [u32; 6] = [0; 6];
@@ -311,7 +370,8 @@ fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) })?;
     let (low, high) = (kept.bits() as u32, (kept.bits() >> 32) as u32);
     let (low, high) = (low & data[1], high & data[4]);
-    data = [low, low, 0, high, high, 0];
+    let inherited = [inheritable.bits() as u32 & low, (inheritable.bits() >> 32) as u32 & high];
+    data = [low, low, inherited[0], high, high, inherited[1]];
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), data.as_ptr()) })
 }

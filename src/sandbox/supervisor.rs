@@ -2,25 +2,29 @@
 //!
 //! It makes the sandbox around itself (except for the PID namespace, which its children are in), forks processes as
 //! asked, and reports how they end. It lives until scrimp closes the control socket, which also happens when scrimp is
-//! killed; then it kills what is left.
+//! killed; then it kills what is left. Where there is no PID namespace it does what process 1 of one would: it inherits
+//! orphans, and when the application ends everything else is killed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 
 use crate::sandbox::failure::Failure;
-use crate::sandbox::plan::{Namespace, SandboxPlan};
+use crate::sandbox::plan::{Namespace, Rung, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
 use crate::sandbox::spawn::{self, Report};
-use crate::sandbox::{build, channel};
+use crate::sandbox::{build, channel, scope};
 
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
@@ -39,12 +43,29 @@ pub fn main() -> io::Result<()> {
     raise_open_files()?;
 
     let Some((Request::Start(plan), _)) = channel::receive(&control)? else { return Ok(()) };
+    let orphans = match plan.namespaces.contains(&Namespace::Pid) {
+        true => None,
+        false => Some(Orphans::inherit()?),
+    };
+    if plan.namespaces.contains(&Namespace::Mount) {
+        keep_apart()?;
+    }
     match build::build(&plan) {
-        Ok(warnings) => channel::send(&control, &Message::Ready(warnings), &[])?,
+        Ok(mut warnings) => {
+            if !plan.namespaces.contains(&Namespace::Pid)
+                && plan.rung != Rung::E
+                && let Err(errno) = scope::keep_signals_inside()
+            {
+                warnings.push(format!(
+                    "cannot keep the signals of the application inside ({errno}): it can end processes of its caller"
+                ));
+            }
+            channel::send(&control, &Message::Ready(warnings), &[])?;
+        }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
     let mut supervisor =
-        Supervisor { control, plan, started: false, running: BTreeSet::new(), failed: BTreeSet::new() };
+        Supervisor { control, plan, orphans, first: None, running: BTreeSet::new(), failed: BTreeSet::new() };
     let result = supervisor.serve(&ended);
     supervisor.kill_all();
     result
@@ -61,6 +82,23 @@ fn take_control_socket() -> io::Result<UnixStream> {
     Ok(unsafe { UnixStream::from_raw_fd(control) })
 }
 
+/// Nothing of this process is the application's to look at, and nothing of whoever started scrimp is its children's. Each
+/// child is this program until it executes, in sight of the application and with the same ids: without this its
+/// descriptors, its memory and, by `/proc/PID/exe`, the binary of scrimp could be opened. `execve` takes it back.
+fn keep_apart() -> nix::Result<()> {
+    // SAFETY: takes numbers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    // Keys are in no namespace: a new session keyring leads to none of the caller's.
+    // SAFETY: takes a number and a null pointer, for a keyring without a name.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    match Errno::result(joined) {
+        // There are no keys in this kernel, a container around scrimp refuses, or the quota is used up: then it is the
+        // filter alone that keeps the application from them.
+        Ok(_) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EDQUOT | Errno::ENOMEM) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// A plan for the host can have a mount, and so for a while a descriptor, for each file of a directory.
 fn raise_open_files() -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -71,8 +109,10 @@ fn raise_open_files() -> nix::Result<()> {
 struct Supervisor {
     control: UnixStream,
     plan: SandboxPlan,
-    /// Whether there has been a first child: process 1, where there is a PID namespace.
-    started: bool,
+    /// The way to descendants whose parents ended, where no process 1 takes them.
+    orphans: Option<Orphans>,
+    /// The first child: process 1, where there is a PID namespace.
+    first: Option<i32>,
     running: BTreeSet<i32>,
     /// Children that never became what was asked for: their end is no news.
     failed: BTreeSet<i32>,
@@ -110,22 +150,25 @@ impl Supervisor {
 
     fn spawn(&mut self, spec: &ProcessSpec, stdio: &[OwnedFd]) -> Result<Spawned, SpawnError> {
         let failed = |operation: &str, errno| SpawnError::Step(Failure::new(operation, "", errno));
+        if self.orphans.is_some() && self.first.is_some_and(|first| !self.running.contains(&first)) {
+            return Err(SpawnError::ApplicationEnded);
+        }
         let (read, write) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", errno))?;
         // SAFETY: this process has one thread, so the child may do whatever any process may; it never returns.
         let pid = match Errno::result(unsafe { libc::fork() }) {
             Ok(0) => {
                 drop(read);
-                let is_init = !self.started && self.plan.namespaces.contains(&Namespace::Pid);
+                let is_init = self.first.is_none() && self.plan.namespaces.contains(&Namespace::Pid);
                 spawn::run(spec, stdio, is_init.then_some(&self.plan), File::from(write))
             }
             Ok(pid) => pid,
             // The kernel's answer to a fork into a PID namespace whose process 1 is gone.
-            Err(Errno::ENOMEM) if self.started => return Err(SpawnError::ApplicationEnded),
+            Err(Errno::ENOMEM) if self.first.is_some() => return Err(SpawnError::ApplicationEnded),
             Err(errno) => return Err(failed("fork", errno)),
         };
         drop(write);
-        self.started = true;
+        self.first.get_or_insert(pid);
         self.running.insert(pid);
         let mut spawned = Spawned { pid, no_new_privs: false, groups_kept: false };
         let reports = self.read_reports(read.as_fd()).map_err(|cause| {
@@ -175,28 +218,75 @@ impl Supervisor {
 
     fn reap(&mut self) -> io::Result<()> {
         while let Some((pid, exit)) = wait_any(libc::WNOHANG) {
-            self.running.remove(&pid);
-            if !self.failed.remove(&pid) {
-                channel::send(&self.control, &Message::Exited(pid, exit), &[])?;
+            let first = self.first == Some(pid);
+            self.ended(pid, exit)?;
+            if first && self.orphans.is_some() {
+                self.kill_all();
             }
         }
         Ok(())
     }
 
-    /// Ends everything: with process 1 its whole PID namespace goes.
-    fn kill_all(&mut self) {
-        for pid in &self.running {
-            // SAFETY: takes numbers only; the children are not reaped yet, so the ids are still theirs.
-            unsafe { libc::kill(*pid, libc::SIGKILL) };
+    /// Tells of a child that has ended, unless it is an orphan or never became what was asked for.
+    fn ended(&mut self, pid: i32, exit: Exit) -> io::Result<()> {
+        let asked_for = self.running.remove(&pid);
+        match !self.failed.remove(&pid) && asked_for {
+            true => channel::send(&self.control, &Message::Exited(pid, exit), &[]),
+            false => Ok(()),
         }
-        while let Some((pid, exit)) = wait_any(0) {
-            self.running.remove(&pid);
-            let known = !self.failed.remove(&pid);
-            if known && channel::send(&self.control, &Message::Exited(pid, exit), &[]).is_err() {
-                // Nobody listens any more; the children still have to go.
-                continue;
+    }
+
+    /// Ends everything: with process 1 its whole PID namespace goes; where there is none, the children of what is
+    /// killed become children of this process and are killed in their turn.
+    fn kill_all(&mut self) {
+        loop {
+            let orphans = self.orphans.as_ref().map(Orphans::children).unwrap_or_default();
+            for pid in self.running.iter().copied().chain(orphans) {
+                // SAFETY: takes numbers only; the children are not reaped yet, so the ids are still theirs.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            let Some((pid, exit)) = wait_any(0) else { return };
+            let mut ended = Some((pid, exit));
+            while let Some((pid, exit)) = ended {
+                // That nobody listens any more is no matter: the children still have to go.
+                drop(self.ended(pid, exit));
+                ended = wait_any(libc::WNOHANG);
             }
         }
+    }
+}
+
+/// The descendants of this process whose parents have ended.
+struct Orphans {
+    /// `/proc`, opened while it was in sight.
+    proc: OwnedFd,
+}
+
+impl Orphans {
+    /// From now on they become children of this process (`PR_SET_CHILD_SUBREAPER`).
+    fn inherit() -> io::Result<Self> {
+        // SAFETY: takes numbers only.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+        Ok(Orphans { proc: File::open("/proc")?.into() })
+    }
+
+    /// All children of this process.
+    fn children(&self) -> Vec<i32> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut listing) = Dir::openat(&self.proc, c".", flags, Mode::empty()) else { return Vec::new() };
+        let own = std::process::id();
+        let pids = listing.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok()?.parse::<i32>().ok());
+        pids.filter(|pid| self.parent_of(*pid) == Some(own)).collect()
+    }
+
+    fn parent_of(&self, pid: i32) -> Option<u32> {
+        let file =
+            openat(&self.proc, format!("{pid}/stat").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let mut stat = Vec::new();
+        File::from(file.ok()?).read_to_end(&mut stat).ok()?;
+        // The name of the program, in parentheses, may hold anything (`proc_pid_stat(5)`).
+        let after = stat.iter().rposition(|&b| b == b')')?;
+        std::str::from_utf8(&stat[after + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::image::{self, Rootfs};
 use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
 use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
+use crate::session::owners;
 use crate::tracer::{End, Event, Tracer, Tree};
 
 /// How long to wait for what a command has still to say after it ended: a child of it may hold its output open.
@@ -113,7 +114,9 @@ impl<'a> Application<'a> {
             return Ok(None);
         }
         // The kernel keeps signals without a handler from process 1 of a PID namespace, so asking would be in vain.
-        let warning = match sandbox::handles_signal(self.pid, signal.0) {
+        let is_init = self.sandbox.plan().rung.has_pid_namespace();
+        let handled = if is_init { sandbox::handles_signal(self.pid, signal.0) } else { Ok(true) };
+        let warning = match handled {
             Ok(true) => {
                 self.send(self.pid, signal.0)?;
                 if self.wait_end(timeout).is_some() {
@@ -152,6 +155,7 @@ impl<'a> Application<'a> {
         }
         let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
         self.tracer.next_tree(if request.keep { Tree::Probe } else { Tree::Observer });
+        self.tracer.next_credentials(owners::credentials(&process));
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),

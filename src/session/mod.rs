@@ -1,15 +1,18 @@
 //! The one place where sandbox, tracer and probes meet: an image and probes in, an [`Observation`] out.
 
 mod application;
+mod keeper;
 mod launch;
 mod output;
+mod owners;
 mod record;
 mod run;
 mod settings;
 mod signal;
 mod stage;
 
+pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
-pub use run::{Exercise, Run, Script, SessionError, Start, Subject, run};
+pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::{fs, io};
 
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
-
 use crate::base::{Digest, ImagePath};
 use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{
-    self, Choices, FilterInstruction, Network, ProcessSpec, Sandbox, SandboxError, SandboxPlan, Upper,
+    self, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan,
+    Upper,
 };
 use crate::session::launch::{Launch, LaunchError};
+use crate::session::owners;
 use crate::session::stage::Stage;
-use crate::session::{Choice, Settings, StopSignal, UnknownSignal, record};
+use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
 
 /// The host name inside the sandbox.
@@ -97,6 +97,12 @@ pub enum SessionError {
     /// The stop signal is none.
     #[error("the image's stop signal cannot be used: {0}")]
     Signal(#[from] UnknownSignal),
+    /// The only sandbox here is none for an image.
+    #[error(
+        "only the source `host` can be run here, in place: {0}\nhint: `scrimp doctor` says what would help; with \
+         --no-verify the result is not tried"
+    )]
+    NoSandbox(String),
     /// The sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -161,26 +167,66 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Where runs happen.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// For scratch space.
+    pub store: &'a Store,
+    /// Which sandbox this machine allows.
+    pub footing: &'a Footing,
+}
+
+impl Place<'_> {
+    /// The rung for a subject.
+    fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
+        match is_host(rootfs) {
+            true => Ok(self.footing.host),
+            false => self.footing.trees.ok_or_else(|| SessionError::NoSandbox(self.footing.why_not())),
+        }
+    }
+}
+
+/// Whether a rootfs is the machine that scrimp runs on.
+fn is_host(rootfs: &Rootfs) -> bool {
+    rootfs.entries().is_none() && rootfs.location() == Path::new("/")
+}
+
 /// Starts the application of `subject` in a sandbox under a tracer, exercises it, stops it, and returns what was seen.
 /// Nothing of the run is left but what is returned. A probe that fails is no error: it is in the transcript.
 pub fn run(
-    store: &Store,
+    place: Place<'_>,
     subject: &Subject<'_>,
     settings: &Settings,
     exercise: Exercise<'_>,
 ) -> Result<Run, SessionError> {
     let mut overrides = settings.overrides.clone();
-    let (launch, user) = prepare(subject, settings, &mut overrides)?;
+    let rung = place.rung(subject.rootfs)?;
+    let (launch, user) = prepare(subject, settings, rung, &mut overrides)?;
     let stop_signal = match settings.stop_signal {
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
-    let (plan, scratch) = plan(store, subject, settings)?;
+    let (plan, scratch) = plan(place, rung, subject, settings)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
     let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
-    let tracer = tracer::start(sandbox.supervisor(), options.clone(), sender)?;
-    let process = process(&launch, &user, settings, &options);
+    // In place the application changes the very files that are read afterwards.
+    let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
+    let identity = match place.footing.virtual_ids {
+        true => Some(owners::identity(subject.rootfs, own_paths(place.store, subject.rootfs, sandbox.plan())?)?),
+        false => None,
+    };
+    let options = tracer::Options { witnessed: saved.is_some(), identity, ..options };
+    let tracer = match &saved {
+        Some(saved) => {
+            let keeper = Box::new(Keeper(saved.clone()));
+            tracer::start_with_witness(sandbox.supervisor(), options.clone(), keeper, sender)?
+        }
+        None => tracer::start(sandbox.supervisor(), options.clone(), sender)?,
+    };
+    let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
+    let refusals = rung != Rung::E;
+    let process = ProcessSpec { ids, refusals, ..process(&launch, &user, settings, &options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -190,7 +236,8 @@ pub fn run(
     let recording = tracer.join()?;
     let played = played?;
     let plan = sandbox.plan();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings];
+    let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
+    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -205,7 +252,7 @@ pub fn run(
             warnings: warnings.into_iter().flatten().cloned().collect(),
             transcript: played.transcript,
         },
-        paths: record::records(recording.accesses, subject.rootfs, &own_paths(store, subject.rootfs, plan)?)?,
+        paths: record::records(recording.accesses, subject.rootfs, &own_paths(place.store, subject.rootfs, plan)?)?,
     };
     match exercise {
         Exercise::Choose(_) => played.redactor.observation(&mut observation),
@@ -241,32 +288,45 @@ fn own_paths(store: &Store, rootfs: &Rootfs, plan: &SandboxPlan) -> Result<Vec<I
 fn prepare(
     subject: &Subject<'_>,
     settings: &Settings,
+    rung: Rung,
     overrides: &mut Overrides,
 ) -> Result<(Launch, Credentials), SessionError> {
     let mut launch = Launch::new(subject.config, overrides, &settings.env, subject.source)?;
     if subject.digest.is_none() {
         launch.make_absolute(subject.rootfs, overrides)?;
     }
-    let user = image::user(subject.rootfs, &launch.user)?;
+    let caller = (rung == Rung::E && launch.user.is_empty()).then(|| nix::unistd::geteuid().to_string());
+    let mut user = image::user(subject.rootfs, caller.as_deref().unwrap_or(&launch.user))?;
+    if rung == Rung::E && !nix::unistd::geteuid().is_root() {
+        // Nobody but root can have other groups than he has.
+        user.groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
+    }
     launch.default_variable("HOME", &user.home);
     launch.default_variable("HOSTNAME", HOSTNAME);
     Ok((launch, user))
 }
 
-fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(SandboxPlan, ScratchDir), SessionError> {
-    let scratch = store.scratch_dir()?;
-    let upper = match is_on_overlay(scratch.path()) {
-        Ok(true) => Upper::Tmpfs,
-        Ok(false) => Upper::Dir(scratch.path().to_owned()),
-        Err(cause) => return Err(SessionError::System { operation: "look at the store's filesystem", cause }),
+/// The sandbox for a subject, and the scratch space it needs.
+fn plan(
+    place: Place<'_>,
+    rung: Rung,
+    subject: &Subject<'_>,
+    settings: &Settings,
+) -> Result<(SandboxPlan, ScratchDir), SessionError> {
+    let scratch = place.store.scratch_dir()?;
+    let upper = match place.footing.upper_in_store && rung != Rung::B {
+        true => Upper::Dir(scratch.path().to_owned()),
+        false => Upper::Tmpfs,
     };
     let defaults = Choices::new(upper);
-    let resolv_conf = match settings.network {
+    let network = if rung.has_namespaces() { settings.network } else { Network::Host };
+    let resolv_conf = match network {
         Network::Private => defaults.resolv_conf.clone(),
         Network::Host => read_resolv_conf()?,
     };
     let choices = Choices {
-        network: settings.network,
+        rung,
+        network,
         resolv_conf,
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
@@ -274,15 +334,26 @@ fn plan(store: &Store, subject: &Subject<'_>, settings: &Settings) -> Result<(Sa
         ..defaults
     };
     let location = subject.rootfs.location();
-    let plan = match subject.rootfs.entries() {
-        Some(_) => SandboxPlan::for_tree(location, &choices),
-        None => {
-            let mountinfo = fs::read("/proc/self/mountinfo")
-                .map_err(|cause| SessionError::System { operation: "read the mount table", cause })?;
-            SandboxPlan::for_lazy(location, &mountinfo, &sandbox::list, &choices)
+    let mut plan = match (rung, subject.rootfs.entries()) {
+        (Rung::E, _) => SandboxPlan::in_place(),
+        (Rung::D, entries) => {
+            let without = match entries {
+                Some(_) => Vec::new(),
+                None => [vec![place.store.dir().to_owned()], sandbox::pseudo_mounts(&mount_table()?)].concat(),
+            };
+            SandboxPlan::for_copy(location, scratch.path(), without, &choices)
         }
+        (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
+        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &sandbox::list, &choices),
     };
+    if settings.network == Network::Private && network == Network::Host {
+        plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));
+    }
     Ok((plan, scratch))
+}
+
+fn mount_table() -> Result<Vec<u8>, SessionError> {
+    fs::read("/proc/self/mountinfo").map_err(|cause| SessionError::System { operation: "read the mount table", cause })
 }
 
 /// How names are resolved on the machine's network; nothing when the machine has no file for it.
@@ -291,11 +362,6 @@ fn read_resolv_conf() -> Result<Vec<u8>, SessionError> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.map_err(|cause| SessionError::System { operation: "read /etc/resolv.conf", cause }),
     }
-}
-
-/// An overlay cannot have its upper directory on another overlay.
-fn is_on_overlay(dir: &Path) -> io::Result<bool> {
-    Ok(statfs(dir)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
 fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: &tracer::Options) -> ProcessSpec {

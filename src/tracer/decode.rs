@@ -11,9 +11,14 @@ const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const AT_EMPTY_PATH: u32 = 0x1000;
+const O_ACCMODE: u32 = 0o3;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
+const O_TRUNC: u32 = 0o1000;
 const O_NOFOLLOW: u32 = 0o400_000;
+const O_PATH: u32 = 0o10_000_000;
+const O_TMPFILE: u32 = 0o20_000_000;
+const RENAME_EXCHANGE: u32 = 2;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// A path in a call: how it is used, and where its bytes are.
@@ -40,10 +45,15 @@ pub fn named(place: &Place, arguments: &[u64; 6], word: impl Fn(u64) -> Option<u
         follow: true,
         empty: false,
         rooted: false,
-        effect: place.effect,
+        effect: match place.effect {
+            Effect::Target(n) if flags(n) & RENAME_EXCHANGE != 0 => Effect::Move,
+            Effect::Target(_) => Effect::Replace,
+            effect => effect,
+        },
     };
     match place.last {
         Last::Follow | Last::FollowAbsolute => {}
+        Last::FollowOrNull => ask.empty = argument(place.path) == 0,
         Last::Keep => ask.follow = false,
         Last::KeepOrEmpty => (ask.follow, ask.empty) = (false, true),
         Last::Open(n) => open(&mut ask, flags(n)),
@@ -54,6 +64,10 @@ pub fn named(place: &Place, arguments: &[u64; 6], word: impl Fn(u64) -> Option<u
         Last::At(n) => {
             ask.follow = flags(n) & AT_SYMLINK_NOFOLLOW == 0;
             ask.empty = flags(n) & AT_EMPTY_PATH != 0;
+        }
+        Last::AtOrNull(n) => {
+            ask.follow = flags(n) & AT_SYMLINK_NOFOLLOW == 0;
+            ask.empty = flags(n) & AT_EMPTY_PATH != 0 || argument(place.path) == 0;
         }
         Last::AtFollow(n) => {
             ask.follow = flags(n) & AT_SYMLINK_FOLLOW != 0;
@@ -71,10 +85,18 @@ pub fn named(place: &Place, arguments: &[u64; 6], word: impl Fn(u64) -> Option<u
 
 fn open(ask: &mut Ask, flags: u32) {
     ask.follow = flags & O_NOFOLLOW == 0;
+    // Nothing of the file is opened, or the file has no name.
+    if flags & (O_PATH | O_TMPFILE) != 0 {
+        return;
+    }
+    // O_RDONLY does not keep O_TRUNC from truncating.
+    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
     if flags & O_CREAT != 0 {
         ask.follow &= flags & O_EXCL == 0;
-        ask.effect = Effect::Create;
+        ask.effect = if writes && flags & O_EXCL == 0 { Effect::CreateOrWrite } else { Effect::Create };
         ask.operation = Operation::Create;
+    } else if writes {
+        ask.effect = Effect::Content;
     }
 }
 
@@ -144,12 +166,14 @@ mod tests {
                 (!ask.follow, " keep"),
                 (ask.empty, " empty"),
                 (ask.rooted, " rooted"),
-                (ask.effect != Effect::None, " changes"),
                 (only_absolute, " if-absolute"),
             ] {
                 text.push_str(if set { word } else { "" });
             }
-            text
+            match ask.effect {
+                Effect::None => text,
+                effect => format!("{text} {effect:?}"),
+            }
         };
         places.iter().map(describe).collect::<Vec<_>>().join(", ")
     }
@@ -161,8 +185,13 @@ mod tests {
         for (name, arguments, expected) in [
             ("open", [7, 0, 0, 0, 0, 0], "Open Current @7"),
             ("open", [7, 0o400_000, 0, 0, 0, 0], "Open Current @7 keep"),
-            ("open", [7, 0o101, 0, 0, 0, 0], "Create Current @7 changes"),
-            ("open", [7, 0o301, 0, 0, 0, 0], "Create Current @7 keep changes"),
+            ("open", [7, 0o101, 0, 0, 0, 0], "Create Current @7 CreateOrWrite"),
+            ("open", [7, 0o301, 0, 0, 0, 0], "Create Current @7 keep Create"),
+            ("open", [7, 0o100, 0, 0, 0, 0], "Create Current @7 Create"),
+            ("open", [7, 0o2, 0, 0, 0, 0], "Open Current @7 Content"),
+            ("open", [7, 0o1000, 0, 0, 0, 0], "Open Current @7 Content"),
+            ("open", [7, 0o10_000_102, 0, 0, 0, 0], "Open Current @7"),
+            ("open", [7, 0o20_200_002, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [CWD, 7, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [CWD_EXTENDED, 7, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [5, 7, 0, 0, 0, 0], "Open Descriptor(5) @7"),
@@ -170,19 +199,25 @@ mod tests {
             ("newfstatat", [CWD, 7, 0, 0x100, 0, 0], "Stat Current @7 keep"),
             ("statx", [CWD, 7, 0x100, 0, 0, 0], "Stat Current @7 keep"),
             ("lstat", [7, 0, 0, 0, 0, 0], "Stat Current @7 keep"),
-            ("fchownat", [CWD, 7, 0, 0, 0x100, 0], "Chown Current @7 keep"),
+            ("fchownat", [CWD, 7, 0, 0, 0x100, 0], "Chown Current @7 keep Metadata"),
             ("faccessat", [CWD, 7, 0, 0x100, 0, 0], "Access Current @7"),
             ("faccessat2", [CWD, 7, 0, 0x100, 0, 0], "Access Current @7 keep"),
             ("readlinkat", [5, 7, 0, 0, 0, 0], "Readlink Descriptor(5) @7 keep empty"),
-            ("linkat", [CWD, 7, 5, 8, 0x400, 0], "Link Current @7, Link Descriptor(5) @8 keep changes"),
-            ("linkat", [CWD, 7, 5, 8, 0, 0], "Link Current @7 keep, Link Descriptor(5) @8 keep changes"),
-            ("renameat2", [CWD, 7, 5, 8, 0, 0], "Rename Current @7 keep changes, Rename Descriptor(5) @8 keep changes"),
-            ("symlinkat", [7, 5, 8, 0, 0, 0], "Symlink Descriptor(5) @8 keep changes"),
+            ("linkat", [CWD, 7, 5, 8, 0x400, 0], "Link Current @7 Metadata, Link Descriptor(5) @8 keep Create"),
+            ("linkat", [CWD, 7, 5, 8, 0, 0], "Link Current @7 keep Metadata, Link Descriptor(5) @8 keep Create"),
+            ("rename", [7, 8, 0, 0, 0, 0], "Rename Current @7 keep Move, Rename Current @8 keep Replace"),
+            ("renameat2", [CWD, 7, 5, 8, 1, 0], "Rename Current @7 keep Move, Rename Descriptor(5) @8 keep Replace"),
+            ("renameat2", [CWD, 7, 5, 8, 2, 0], "Rename Current @7 keep Move, Rename Descriptor(5) @8 keep Move"),
+            ("utimensat", [5, 0, 0, 0, 0, 0], "Utime Descriptor(5) @0 empty Metadata"),
+            ("utimensat", [5, 7, 0, 0x100, 0, 0], "Utime Descriptor(5) @7 keep Metadata"),
+            ("futimesat", [5, 0, 0, 0, 0, 0], "Utime Descriptor(5) @0 empty Metadata"),
+            ("truncate", [7, 0, 0, 0, 0, 0], "Truncate Current @7 Content"),
+            ("symlinkat", [7, 5, 8, 0, 0, 0], "Symlink Descriptor(5) @8 keep Create"),
             ("inotify_add_watch", [3, 7, 0x0200_0001, 0, 0, 0], "Watch Current @7 keep"),
             ("fanotify_mark", [3, 1, 2, 5, 7, 0], "Watch Descriptor(5) @7"),
             ("name_to_handle_at", [CWD, 7, 0, 0, 0, 0], "Open Current @7 keep"),
             ("execveat", [5, 7, 0, 0, 0x1000, 0], "Exec Descriptor(5) @7 empty"),
-            ("mount", [7, 8, 0, 0, 0, 0], "Mount Current @7 if-absolute, Mount Current @8 changes"),
+            ("mount", [7, 8, 0, 0, 0, 0], "Mount Current @7 if-absolute, Mount Current @8 Mount"),
             ("getxattrat", [CWD, 7, 0x100, 0, 0, 0], "Xattr Current @7 keep"),
         ] {
             assert_eq!(describe(name, arguments, &[]), expected, "{name}");

@@ -19,7 +19,7 @@ use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompSto
 use super::syscalls::{Action, Architecture, CLONE_UNTRACED, Call, Effect, Index, Place};
 use super::tasks::{Awaited, Origin, Task};
 use super::wait::{self, Report};
-use super::{Recording, Shared, TracerError};
+use super::{Recording, Shared, TracerError, Witness};
 use crate::observation::Operation;
 
 const CLONE_FS: u64 = 0x200;
@@ -80,6 +80,13 @@ impl Engine {
         }
     }
 
+    /// From now on `witness` is told of changes before they are made.
+    pub fn tell(&mut self, witness: Box<dyn Witness>) {
+        // What a descriptor that was not opened for writing can do to its file besides what the table has.
+        self.recorder.gap("ioctl");
+        self.recorder.witness = Some(witness);
+    }
+
     /// Traces until the supervisor and all other tasks are gone.
     pub fn run(mut self) -> Result<Recording, TracerError> {
         while let Some(report) = wait::next().map_err(TracerError::Wait)? {
@@ -87,7 +94,10 @@ impl Engine {
                 Report::Stopped(stop) => (stop.task(), self.stopped(stop)),
                 Report::Ended(task, end) => (task, self.ended(task, end)),
             };
-            result.map_err(|source| TracerError::Follow { task, source })?;
+            result.map_err(|source| match self.recorder.unsaved.take() {
+                Some((path, operation)) => TracerError::Unsaved { path, operation, source },
+                None => TracerError::Follow { task, source },
+            })?;
         }
         let Recorder { fold, gaps, warnings, .. } = self.recorder;
         Ok(Recording { accesses: fold.finish(&self.shared.labels()), gaps: gaps.into_iter().collect(), warnings })
@@ -304,6 +314,9 @@ impl Engine {
                 let ask = of_descriptor(Operation::Chdir, arguments[0] as i32, Effect::Directory);
                 self.record(id, &ask, &[])?;
             }
+            Action::Descriptor { operation, effect } => {
+                self.record(id, &of_descriptor(*operation, arguments[0] as i32, *effect), &[])?;
+            }
             Action::Address { operation, address, length } => {
                 let (address, length) = (arguments[usize::from(*address)], arguments[usize::from(*length)]);
                 return self.address(id, *operation, arguments[0] as i32, address, length);
@@ -366,7 +379,12 @@ impl Engine {
                 self.recorder.gap(gap);
                 return Ok(Next::Refuse);
             }
-            Action::Blind(gap) => self.recorder.gap(gap),
+            Action::Blind(gap) => {
+                self.recorder.gap(gap);
+                if self.recorder.witness.is_some() {
+                    return Ok(Next::Refuse);
+                }
+            }
             Action::Identity => {}
         }
         Ok(Next::Go)

@@ -63,9 +63,11 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 }
 
 /// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
-/// and frequent (`gaps` of a recording names them); with [`Options::identity`], also those that show or change ids.
+/// and frequent (`gaps` of a recording names them); with [`Options::witnessed`], also those that change the file of a
+/// descriptor; with [`Options::identity`], also those that show or change ids.
 pub fn filter(options: &Options) -> Vec<Instruction> {
-    let stops = Stops { exact: options.exact, identity: options.identity.is_some() };
+    let Options { exact, witnessed, .. } = *options;
+    let stops = Stops { exact, witnessed, identity: options.identity.is_some() };
     let main = search(Architecture::X86_64, stops);
     let mut program = vec![
         statement(LOAD, ARCHITECTURE),
@@ -82,10 +84,11 @@ pub fn filter(options: &Options) -> Vec<Instruction> {
     program
 }
 
-/// What of the table is stopped.
+/// What is stopped besides what always is.
 #[derive(Clone, Copy)]
 struct Stops {
     exact: bool,
+    witnessed: bool,
     identity: bool,
 }
 
@@ -140,7 +143,7 @@ fn tree(ranges: &[Range]) -> Vec<Instruction> {
 }
 
 /// What happens once the number is known.
-fn decide(when: When, Stops { exact, identity }: Stops) -> Vec<Instruction> {
+fn decide(when: When, Stops { exact, witnessed, identity }: Stops) -> Vec<Instruction> {
     let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
     match when {
         When::Always => vec![trace],
@@ -155,7 +158,8 @@ fn decide(when: When, Stops { exact, identity }: Stops) -> Vec<Instruction> {
         ],
         When::IdentityEither { .. } => vec![allow],
         When::Exact if exact => vec![trace],
-        When::Exact => vec![allow],
+        When::WitnessedOrIdentity if witnessed || identity => vec![trace],
+        When::Exact | When::WitnessedOrIdentity => vec![allow],
         When::Bit { argument, bit } => {
             vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
         }
@@ -196,6 +200,10 @@ mod tests {
     use super::*;
     use crate::tracer::syscalls::Call;
 
+    fn options(exact: bool) -> Options {
+        Options { exact, ..Options::default() }
+    }
+
     /// `struct seccomp_data`, as the program sees it.
     struct Data {
         number: u32,
@@ -232,7 +240,7 @@ mod tests {
 
     fn traced(exact: bool, architecture: Architecture, number: u32, arguments: [u64; 6]) -> bool {
         let data = Data { number, architecture: architecture.audit(), arguments };
-        match run(&filter(&Options { exact, ..Options::default() }), &data) {
+        match run(&filter(&options(exact)), &data) {
             RET_TRACE => true,
             RET_ALLOW => false,
             other => panic!("unexpected verdict {other:#x}"),
@@ -242,7 +250,7 @@ mod tests {
     #[test]
     fn every_number_gets_what_the_table_says() {
         for architecture in [Architecture::X86_64, Architecture::I386] {
-            let program = filter(&Options::default());
+            let program = filter(&options(false));
             for number in 0..600 {
                 let call: Option<&Call> = TABLE.iter().find(|c| architecture.number(c) == Some(number));
                 let data = Data { number, architecture: architecture.audit(), arguments: [0; 6] };
@@ -292,15 +300,27 @@ mod tests {
     }
 
     #[test]
+    fn descriptors_are_stopped_for_a_witness() {
+        for (architecture, fchmod) in [(Architecture::X86_64, 91), (Architecture::I386, 94)] {
+            for witnessed in [false, true] {
+                let program = filter(&Options { witnessed, ..options(false) });
+                let data = Data { number: fchmod, architecture: architecture.audit(), arguments: [0; 6] };
+                let expected = if witnessed { RET_TRACE } else { RET_ALLOW };
+                assert_eq!(run(&program, &data), expected, "{architecture:?} {witnessed}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_architecture_is_stopped() {
         let data = Data { number: 0, architecture: 0xc000_00b7, arguments: [0; 6] };
-        assert_eq!(run(&filter(&Options::default()), &data), RET_TRACE);
+        assert_eq!(run(&filter(&options(false)), &data), RET_TRACE);
     }
 
     #[test]
     fn it_fits_and_every_jump_lands() {
-        for exact in [false, true] {
-            let program = filter(&Options { exact, ..Options::default() });
+        for (exact, witnessed) in [(false, false), (true, false), (true, true)] {
+            let program = filter(&Options { witnessed, ..options(exact) });
             assert!(program.len() < 4096, "BPF_MAXINSNS");
             for (at, i) in program.iter().enumerate() {
                 let furthest = match i.code {

@@ -30,6 +30,7 @@ mod stop;
 mod syscalls;
 mod tasks;
 mod wait;
+mod witness;
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -41,8 +42,10 @@ pub use events::{End, Event, Tree};
 pub use filter::{Instruction, TRACE_DATA, filter};
 pub use fold::Folded;
 pub use identity::{Credentials, FileCapabilities, FileIdentity, Identity, Ids, VirtualOwners};
+pub use witness::{Change, Witness};
 
-use crate::base::FileTree;
+use crate::base::{FileTree, ImagePath};
+use crate::observation::Operation;
 use engine::Engine;
 use leash::Leash;
 
@@ -56,11 +59,14 @@ pub struct Options {
     /// Only one id really exists in the sandbox: the tracer answers what shows or changes ids, and what another user
     /// could not do fails.
     pub identity: Option<Identity>,
+    /// The filter also stops what changes a file through a descriptor that was not opened for writing. A [`Witness`]
+    /// needs it.
+    pub witnessed: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true, identity: None }
+        Options { exact: false, leash: true, identity: None, witnessed: false }
     }
 }
 
@@ -71,7 +77,7 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `open_by_handle_at`, ...
+    /// `mount_namespace`, `open_by_handle_at`, and with a witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,
@@ -103,6 +109,16 @@ pub enum TracerError {
         /// The task.
         task: i32,
         /// Of the operation that failed.
+        source: io::Error,
+    },
+    /// A file is about to be changed, and the witness cannot let it be.
+    #[error("save {path} before the application changes it ({operation:?}): {source}")]
+    Unsaved {
+        /// The file.
+        path: ImagePath,
+        /// What was to be done to it.
+        operation: Operation,
+        /// As the witness has it.
         source: io::Error,
     },
     /// The thread ended by a panic.
@@ -153,6 +169,28 @@ pub struct Tracer {
 /// # Errors
 /// When the process cannot be traced.
 pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result<Tracer, TracerError> {
+    start_thread(supervisor, options, None, events)
+}
+
+/// The same; `witness` is told of each change before it is made. The filter must have been made with `witnessed`.
+///
+/// # Errors
+/// When the process cannot be traced.
+pub fn start_with_witness(
+    supervisor: i32,
+    options: Options,
+    witness: Box<dyn Witness>,
+    events: Sender<Event>,
+) -> Result<Tracer, TracerError> {
+    start_thread(supervisor, options, Some(witness), events)
+}
+
+fn start_thread(
+    supervisor: i32,
+    options: Options,
+    witness: Option<Box<dyn Witness>>,
+    events: Sender<Event>,
+) -> Result<Tracer, TracerError> {
     let shared = Arc::new(Shared::default());
     let (attached, result) = channel();
     let engine_shared = Arc::clone(&shared);
@@ -166,7 +204,11 @@ pub fn start(supervisor: i32, options: Options, events: Sender<Event>) -> Result
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        Engine::new(supervisor, gaps, leash, options.identity.as_ref(), engine_shared, events).run()
+        let mut engine = Engine::new(supervisor, gaps, leash, options.identity.as_ref(), engine_shared, events);
+        if let Some(witness) = witness {
+            engine.tell(witness);
+        }
+        engine.run()
     };
     let thread = thread::Builder::new().name("tracer".into()).spawn(trace).map_err(TracerError::Thread)?;
     match result.recv() {

@@ -9,6 +9,7 @@ use super::names::{Name, Names, Seen, Stamp};
 use super::resolve::{Asker, Chain, End, Resolver};
 use super::syscalls::Effect;
 use super::tasks::Task;
+use super::witness::{self, Witness};
 use crate::base::ImagePath;
 use crate::observation::Operation;
 
@@ -72,6 +73,10 @@ pub struct Recorder {
     pub warnings: Vec<String>,
     /// The number of the running probe.
     pub probe: u32,
+    /// Who is told of changes before they are made.
+    pub witness: Option<Box<dyn Witness>>,
+    /// The path that the witness could not answer for, and what was about to be done to it.
+    pub unsaved: Option<(ImagePath, Operation)>,
 }
 
 impl Recorder {
@@ -108,7 +113,10 @@ impl Recorder {
         }
         let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(()) };
         let user = self.user(task);
-        let cached = ask.effect == Effect::None;
+        let cached = match self.witness {
+            Some(_) => ask.effect == Effect::None,
+            None => ask.effect.keeps_names(),
+        };
         if cached {
             self.set_key(ask, &asker, path);
             if self.recall(&user) {
@@ -124,6 +132,7 @@ impl Recorder {
         if cached {
             self.remember(&chain, hits);
         } else {
+            self.tell(ask, chain.end.as_ref())?;
             self.change(task, ask.effect, chain.end.as_ref());
         }
         Ok(())
@@ -247,11 +256,24 @@ impl Recorder {
         }
     }
 
+    /// Tells the witness what the call that begins may change. The call must not go on when it fails.
+    fn tell(&mut self, ask: &Ask, end: Option<&End>) -> io::Result<()> {
+        let (Some(witness), Some(resolver)) = (&mut self.witness, &self.resolver) else { return Ok(()) };
+        if ask.effect == Effect::Mount {
+            let text = "the application changes mounts: what it changes in other file systems is not put back";
+            self.warn(text.into());
+            return Ok(());
+        }
+        let Some((end, change)) = end.and_then(|end| Some((end, witness::change(ask, end)?))) else { return Ok(()) };
+        let path = end_path(&resolver.names, end);
+        witness.about_to_change(&path, change).inspect_err(|_| self.unsaved = Some((path, ask.operation)))
+    }
+
     /// Notes what the call that begins may change.
     pub fn change(&mut self, task: &mut Task, effect: Effect, end: Option<&End>) {
         let Some(resolver) = &mut self.resolver else { return };
         match effect {
-            Effect::None => return,
+            Effect::None | Effect::Content | Effect::Metadata => return,
             Effect::Directory | Effect::Mount => {
                 if !task.changing.directories {
                     task.changing.directories = true;
@@ -262,10 +284,10 @@ impl Recorder {
                     resolver.names.disturb();
                 }
             }
-            Effect::Create | Effect::Replace => {
+            Effect::Create | Effect::CreateOrWrite | Effect::Replace | Effect::Move | Effect::Target(_) => {
                 let Some(end) = end.filter(|end| end.below.is_empty()) else { return };
                 // What is there stays: the call fails, or opens it.
-                if effect == Effect::Create && end.resolved() {
+                if matches!(effect, Effect::Create | Effect::CreateOrWrite) && end.resolved() {
                     return;
                 }
                 let Some(slot) = task.changing.names.iter_mut().find(|slot| slot.is_none()) else { return };
@@ -284,6 +306,8 @@ impl Recorder {
         match self.find_asker(id, task, ask, path) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
             // A directory deeper than a path can be long, or one of a process that even root must not look into.
+            // What is changed there could not be told.
+            Err(e) if self.witness.is_some() && ask.effect != Effect::None => Err(e),
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENAMETOOLONG | libc::EACCES | libc::EPERM)) => {
                 self.gap("unreadable_directory");
                 Ok(None)

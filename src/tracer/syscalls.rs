@@ -33,6 +33,8 @@ pub enum Action {
     Exec(Place),
     /// It changes to the directory of a descriptor.
     Fchdir,
+    /// It changes the file of a descriptor that need not have been opened for writing.
+    Descriptor { operation: Operation, effect: Effect },
     /// It gives a socket an address, or uses one: `(descriptor, address, length)`.
     Address { operation: Operation, address: u8, length: u8 },
     /// `listen`.
@@ -94,8 +96,12 @@ pub enum Last {
     OpenHow(u8),
     /// `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
     At(u8),
+    /// The same, and NULL means the descriptor whatever the flags: `futimens`.
+    AtOrNull(u8),
     /// `AT_SYMLINK_FOLLOW` and `AT_EMPTY_PATH`.
     AtFollow(u8),
+    /// It is followed, and NULL means the descriptor.
+    FollowOrNull,
     /// It is kept when any of these bits is set.
     KeepIf(u8, u32),
     /// It is followed when the second mask is set; an empty path is the descriptor when the third is.
@@ -107,16 +113,33 @@ pub enum Last {
 /// What a call changes in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing that a later look-up could see.
+    /// Nothing.
     None,
+    /// The content of a file, and with it its times and set-id bits.
+    Content,
+    /// Mode, owner, times, attributes, or how many names it has.
+    Metadata,
     /// There may be something where nothing was.
     Create,
-    /// There may be nothing, or something else, where something was.
+    /// The same, and what is there already may be written.
+    CreateOrWrite,
+    /// There may be nothing, or something else, where a file or an empty directory was.
     Replace,
+    /// The same, also where a directory was that is not empty.
+    Move,
+    /// The target of a rename: [`Effect::Move`] when this argument has RENAME_EXCHANGE, else [`Effect::Replace`].
+    Target(u8),
     /// Anything may be anywhere.
     Mount,
     /// The current or the root directory of the process.
     Directory,
+}
+
+impl Effect {
+    /// Whether every later look-up finds the same names.
+    pub fn keeps_names(self) -> bool {
+        matches!(self, Effect::None | Effect::Content | Effect::Metadata)
+    }
 }
 
 /// Which uses of a call are stopped.
@@ -133,6 +156,8 @@ pub enum When {
     NotNull { argument: u8 },
     /// All in exact mode, otherwise none.
     Exact,
+    /// All when a [`Witness`](super::Witness) is told of changes or with virtual identities, otherwise none.
+    WitnessedOrIdentity,
     /// All with virtual identities, otherwise none.
     Identity,
     /// With virtual identities those with one of these two values in the low half of the argument.
@@ -176,29 +201,39 @@ impl Call {
 /// `CLONE_UNTRACED`: the child is not traced. With the filter and without a tracer each of its calls would fail.
 pub const CLONE_UNTRACED: u64 = 0x0080_0000;
 
-use Effect::{Create, Directory, Mount, Replace};
-use Last::{At, AtFollow, Follow, FollowAbsolute, FollowIf, Keep, KeepIf, KeepOrEmpty, Open, OpenHow};
+use Effect::{Content, Create, CreateOrWrite, Directory, Metadata, Mount, Move, Replace, Target};
+use Last::{
+    At, AtFollow, AtOrNull, Follow, FollowAbsolute, FollowIf, FollowOrNull, Keep, KeepIf, KeepOrEmpty, Open, OpenHow,
+};
 
 const ACCESS: &[Place] = &[cwd(Op::Access, 0, Follow)];
 const STAT: &[Place] = &[cwd(Op::Stat, 0, Follow)];
 const LSTAT: &[Place] = &[cwd(Op::Stat, 0, Keep)];
-const CHOWN: &[Place] = &[cwd(Op::Chown, 0, Follow)];
-const LCHOWN: &[Place] = &[cwd(Op::Chown, 0, Keep)];
+const CHOWN: &[Place] = &[cwd(Op::Chown, 0, Follow).effect(Metadata)];
+const LCHOWN: &[Place] = &[cwd(Op::Chown, 0, Keep).effect(Metadata)];
 const XATTR: &[Place] = &[cwd(Op::Xattr, 0, Follow)];
 const LXATTR: &[Place] = &[cwd(Op::Xattr, 0, Keep)];
 const XATTRAT: &[Place] = &[at(Op::Xattr, 0, 1, At(2))];
-const TRUNCATE: &[Place] = &[cwd(Op::Truncate, 0, Follow)];
-const UTIME: &[Place] = &[cwd(Op::Utime, 0, Follow)];
-const UTIMENSAT: &[Place] = &[at(Op::Utime, 0, 1, At(3))];
-const SWAP: &[Place] = &[cwd(Op::Mount, 0, Follow)];
+const SET_XATTR: &[Place] = &[cwd(Op::Xattr, 0, Follow).effect(Metadata)];
+const SET_LXATTR: &[Place] = &[cwd(Op::Xattr, 0, Keep).effect(Metadata)];
+const SET_XATTRAT: &[Place] = &[at(Op::Xattr, 0, 1, At(2)).effect(Metadata)];
+const TRUNCATE: &[Place] = &[cwd(Op::Truncate, 0, Follow).effect(Content)];
+const UTIME: &[Place] = &[cwd(Op::Utime, 0, Follow).effect(Metadata)];
+const UTIMENSAT: &[Place] = &[at(Op::Utime, 0, 1, AtOrNull(3)).effect(Metadata)];
+const SWAP: &[Place] = &[cwd(Op::Mount, 0, Follow).effect(Content)];
 const OPEN_TREE: &[Place] = &[at(Op::Mount, 0, 1, At(2))];
-const RENAMEAT: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Replace), at(Op::Rename, 2, 3, Keep).effect(Replace)];
+const RENAMEAT: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Replace)];
+const RENAMEAT2: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Target(4))];
+const LINKAT: &[Place] = &[at(Op::Link, 0, 1, AtFollow(4)).effect(Metadata), at(Op::Link, 2, 3, Keep).effect(Create)];
+const FCHMOD: Action = Action::Descriptor { operation: Op::Chmod, effect: Metadata };
+const FCHOWN: Action = Action::Descriptor { operation: Op::Chown, effect: Metadata };
+const FSETXATTR: Action = Action::Descriptor { operation: Op::Xattr, effect: Metadata };
 
 /// All calls that are traced.
 pub static TABLE: &[Call] = &[
     // Content.
     paths("open", 2, 5, &[cwd(Op::Open, 0, Open(1))]),
-    paths("creat", 85, 8, &[cwd(Op::Create, 0, Follow).effect(Create)]),
+    paths("creat", 85, 8, &[cwd(Op::Create, 0, Follow).effect(CreateOrWrite)]),
     paths("openat", 257, 295, &[at(Op::Open, 0, 1, Open(2))]),
     paths("openat2", 437, 437, &[at(Op::Open, 0, 1, OpenHow(2))]),
     paths("name_to_handle_at", 303, 341, &[at(Op::Open, 0, 1, AtFollow(4))]),
@@ -223,33 +258,38 @@ pub static TABLE: &[Call] = &[
     paths("faccessat2", 439, 439, &[at(Op::Access, 0, 1, At(3))]),
     paths("readlink", 89, 85, &[cwd(Op::Readlink, 0, Keep)]),
     paths("readlinkat", 267, 305, &[at(Op::Readlink, 0, 1, KeepOrEmpty)]),
-    paths("chmod", 90, 15, &[cwd(Op::Chmod, 0, Follow)]),
-    paths("fchmodat", 268, 306, &[at(Op::Chmod, 0, 1, Follow)]),
-    paths("fchmodat2", 452, 452, &[at(Op::Chmod, 0, 1, At(3))]),
+    paths("chmod", 90, 15, &[cwd(Op::Chmod, 0, Follow).effect(Metadata)]),
+    other("fchmod", 91, 94, FCHMOD).when(When::WitnessedOrIdentity),
+    paths("fchmodat", 268, 306, &[at(Op::Chmod, 0, 1, Follow).effect(Metadata)]),
+    paths("fchmodat2", 452, 452, &[at(Op::Chmod, 0, 1, At(3)).effect(Metadata)]),
     paths("chown", 92, 182, CHOWN),
     paths("lchown", 94, 16, LCHOWN),
     paths("chown32", NONE, 212, CHOWN),
     paths("lchown32", NONE, 198, LCHOWN),
-    paths("fchownat", 260, 298, &[at(Op::Chown, 0, 1, At(4))]),
+    other("fchown", 93, 95, FCHOWN).when(When::WitnessedOrIdentity),
+    other("fchown32", NONE, 207, FCHOWN).when(When::WitnessedOrIdentity),
+    paths("fchownat", 260, 298, &[at(Op::Chown, 0, 1, At(4)).effect(Metadata)]),
     paths("utime", 132, 30, UTIME),
     paths("utimes", 235, 271, UTIME),
-    paths("futimesat", 261, 299, &[at(Op::Utime, 0, 1, Follow)]),
+    paths("futimesat", 261, 299, &[at(Op::Utime, 0, 1, FollowOrNull).effect(Metadata)]),
     paths("utimensat", 280, 320, UTIMENSAT),
     paths("utimensat_time64", NONE, 412, UTIMENSAT),
-    paths("setxattr", 188, 226, XATTR),
-    paths("lsetxattr", 189, 227, LXATTR),
+    paths("setxattr", 188, 226, SET_XATTR),
+    paths("lsetxattr", 189, 227, SET_LXATTR),
+    other("fsetxattr", 190, 228, FSETXATTR).when(When::WitnessedOrIdentity),
     paths("getxattr", 191, 229, XATTR),
     paths("lgetxattr", 192, 230, LXATTR),
     paths("listxattr", 194, 232, XATTR),
     paths("llistxattr", 195, 233, LXATTR),
-    paths("removexattr", 197, 235, XATTR),
-    paths("lremovexattr", 198, 236, LXATTR),
-    paths("setxattrat", 463, 463, XATTRAT),
+    paths("removexattr", 197, 235, SET_XATTR),
+    paths("lremovexattr", 198, 236, SET_LXATTR),
+    other("fremovexattr", 199, 237, FSETXATTR).when(When::WitnessedOrIdentity),
+    paths("setxattrat", 463, 463, SET_XATTRAT),
     paths("getxattrat", 464, 464, XATTRAT),
     paths("listxattrat", 465, 465, XATTRAT),
-    paths("removexattrat", 466, 466, XATTRAT),
+    paths("removexattrat", 466, 466, SET_XATTRAT),
     paths("file_getattr", 468, 468, &[at(Op::Xattr, 0, 1, At(4))]),
-    paths("file_setattr", 469, 469, &[at(Op::Xattr, 0, 1, At(4))]),
+    paths("file_setattr", 469, 469, &[at(Op::Xattr, 0, 1, At(4)).effect(Metadata)]),
     // IN_DONT_FOLLOW; FAN_MARK_DONT_FOLLOW. The 64-bit mask takes two arguments on i386.
     paths("inotify_add_watch", 254, 292, &[cwd(Op::Watch, 1, KeepIf(2, 0x0200_0000))]),
     paths("fanotify_mark", 301, NONE, &[at(Op::Watch, 3, 4, KeepIf(1, 4))]),
@@ -261,14 +301,14 @@ pub static TABLE: &[Call] = &[
     paths("mknodat", 259, 297, &[at(Op::Mknod, 0, 1, Keep).effect(Create)]),
     paths("symlink", 88, 83, &[cwd(Op::Symlink, 1, Keep).effect(Create)]),
     paths("symlinkat", 266, 304, &[at(Op::Symlink, 1, 2, Keep).effect(Create)]),
-    paths("link", 86, 9, &[cwd(Op::Link, 0, Keep), cwd(Op::Link, 1, Keep).effect(Create)]),
-    paths("linkat", 265, 303, &[at(Op::Link, 0, 1, AtFollow(4)), at(Op::Link, 2, 3, Keep).effect(Create)]),
+    paths("link", 86, 9, &[cwd(Op::Link, 0, Keep).effect(Metadata), cwd(Op::Link, 1, Keep).effect(Create)]),
+    paths("linkat", 265, 303, LINKAT),
     paths("unlink", 87, 10, &[cwd(Op::Unlink, 0, Keep).effect(Replace)]),
     paths("unlinkat", 263, 301, &[at(Op::Unlink, 0, 1, Keep).effect(Replace)]),
     paths("rmdir", 84, 40, &[cwd(Op::Unlink, 0, Keep).effect(Replace)]),
-    paths("rename", 82, 38, &[cwd(Op::Rename, 0, Keep).effect(Replace), cwd(Op::Rename, 1, Keep).effect(Replace)]),
+    paths("rename", 82, 38, &[cwd(Op::Rename, 0, Keep).effect(Move), cwd(Op::Rename, 1, Keep).effect(Replace)]),
     paths("renameat", 264, 302, RENAMEAT),
-    paths("renameat2", 316, 353, RENAMEAT),
+    paths("renameat2", 316, 353, RENAMEAT2),
     // Directories of the process.
     paths("chdir", 80, 12, &[cwd(Op::Chdir, 0, Follow).effect(Directory)]),
     other("fchdir", 81, 133, Action::Fchdir),
@@ -354,12 +394,7 @@ pub static TABLE: &[Call] = &[
     identity("fstat", 5, 108),
     identity("oldfstat", NONE, 28),
     identity("fstat64", NONE, 197),
-    identity("fchmod", 91, 94),
-    identity("fchown", 93, 95),
-    identity("fchown32", NONE, 207),
     identity("fgetxattr", 193, 231),
-    identity("fsetxattr", 190, 228),
-    identity("fremovexattr", 199, 237),
     // Whose a process is. SO_PEERCRED and SO_PEERGROUPS.
     identity("kill", 62, 37),
     identity("tkill", 200, 238),

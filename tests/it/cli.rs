@@ -158,8 +158,10 @@ fn inspect_shows_config_sums_directories_and_files() {
 fn doctor_finds_that_this_machine_can_run_the_tests() {
     let env = Env::new();
     let run = env.scrimp(&["doctor"]).succeeds();
-    assert!(run.stdout.lines().any(|line| line.starts_with("yes  user namespace")), "{run}");
+    for name in ["sandbox a: ", "sandbox d: ", "user namespace: "] {
+        assert!(run.stdout.lines().any(|line| line.starts_with(&format!("yes  {name}"))), "{run}");
+    }
     let findings = env.scrimp(&["doctor", "--format", "json"]).succeeds().json();
-    assert_eq!((&findings[0]["name"], &findings[0]["ok"]), (&Value::from("user namespace"), &Value::from(true)));
+    assert_eq!((&findings[0]["name"], &findings[0]["ok"]), (&Value::from("sandbox a"), &Value::from(true)));
     assert_eq!(findings.as_array().unwrap().len(), run.stdout.lines().filter(|line| !line.starts_with(' ')).count());
 }

@@ -5,12 +5,15 @@
 mod architecture;
 mod assemble;
 mod bad_input;
+mod changes;
 mod cli;
+mod containment;
 mod determinism;
 mod formats;
 mod host;
 mod identity;
 mod image;
+mod in_place;
 mod kill;
 mod layers;
 mod secrets;

@@ -9,11 +9,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
 use scrimp::base::ImagePath;
 use scrimp::observation::Operation;
-use scrimp::tracer::{self, End, Event, Folded, Options, Recording, Tree};
+use scrimp::tracer::{self, End, Event, Folded, Options, Recording, Tracer, TracerError, Tree};
 
 /// Compiles a source in `fixtures/tracer`, once per run of the tests.
 pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
@@ -41,13 +41,29 @@ fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Op
     trace_with(mode, root, argv, Options { exact, ..Options::default() }, trees)
 }
 
-#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
 fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &[(Tree, Option<&str>)]) -> Run {
+    let traced = options.clone();
+    let start = |supervisor, events| tracer::start(supervisor, traced, events);
+    let (codes, recording, events) = supervise(mode, root, argv, options, trees, start);
+    assert_eq!(codes.len(), trees.len(), "the supervisor failed");
+    Run { codes, recording: recording.unwrap(), events }
+}
+
+/// Lets `start` trace `argv`, once for each of `trees`, and returns the exit codes, what was seen, and what was told.
+#[allow(clippy::zombie_processes, reason = "the tracer reaps the supervisor")]
+pub fn supervise(
+    mode: &str,
+    root: &Path,
+    argv: &[&str],
+    options: Options,
+    trees: &[(Tree, Option<&str>)],
+    start: impl FnOnce(i32, Sender<Event>) -> Result<Tracer, TracerError>,
+) -> (Vec<u8>, Result<Recording, TracerError>, Vec<Event>) {
     let mut command = Command::new(&*SUPERVISOR);
     command.arg(mode).arg(root).args(argv).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut supervisor = command.spawn().unwrap();
     let (sender, receiver) = channel();
-    let tracer = tracer::start(supervisor.id() as i32, options.clone(), sender).unwrap();
+    let tracer = start(supervisor.id() as i32, sender).unwrap();
     let filter = tracer::filter(&options);
     let mut bytes = (filter.len() as u32).to_le_bytes().to_vec();
     for i in filter {
@@ -63,12 +79,14 @@ fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &
         tracer.enter_probe(probe.map(str::to_string));
         stdin.write_all(b"g").unwrap();
         let mut code = [0];
-        stdout.read_exact(&mut code).expect("the supervisor failed");
+        if stdout.read_exact(&mut code).is_err() {
+            break;
+        }
         codes.extend(code);
     }
     drop(stdin);
-    let recording = tracer.join().unwrap();
-    Run { codes, recording, events: receiver.iter().collect() }
+    let recording = tracer.join();
+    (codes, recording, receiver.iter().collect())
 }
 
 /// Writes an executable file. Another process does it: one that a thread of ours starts at the same time would inherit
@@ -80,7 +98,7 @@ fn write_script(path: &Path, text: &str) {
 }
 
 /// A root directory with everything the hazards use.
-fn root() -> tempfile::TempDir {
+pub fn root() -> tempfile::TempDir {
     // Beside the program, so that it can be linked: see `write_script`.
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let at = |path: &str| root.path().join(path);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
+mod rungs;
 mod scenarios;
 
 use std::process::{Command, ExitCode};

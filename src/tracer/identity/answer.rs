@@ -43,7 +43,9 @@ impl Virtual {
                 Ok(Verdict::Pass)
             }
             Action::SocketCall => self.socketcall(caller, arguments),
-            Action::Identity => self.identity_call(caller, call.name, arguments, architecture),
+            Action::Identity | Action::Descriptor { .. } => {
+                self.identity_call(caller, call.name, arguments, architecture)
+            }
             _ => Ok(Verdict::Pass),
         }
     }

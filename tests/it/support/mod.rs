@@ -22,7 +22,7 @@ pub use leftovers::sandboxed;
 use nix::fcntl::{Flock, FlockArg};
 pub use podman::{Podman, Response};
 use tempfile::TempDir;
-pub use tiny::{busybox, web_config};
+pub use tiny::{busybox, busybox_with, web_config};
 pub use user::User;
 
 /// A directory that is removed at the end, in which scrimp runs with a store of its own.

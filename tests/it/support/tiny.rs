@@ -1,4 +1,4 @@
-//! Images made on the spot: busybox and a few files, small enough that each test can unpack one into a store of its own.
+//! Images made on the spot: busybox and a few files or programs, small enough that each test can unpack one into a store of its own.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,6 +15,12 @@ const APPLETS: [&str; 9] = ["cat", "echo", "env", "false", "httpd", "sh", "sleep
 /// Writes an image of busybox and `files` (path, content; what begins with `#!` is executable), and returns it as a SOURCE.
 /// `config` is the `config` object of the image's config.
 pub fn busybox(env: &Env, name: &str, config: &Value, files: &[(&str, &str)]) -> String {
+    let files: Vec<_> = files.iter().map(|(path, content)| (*path, content.as_bytes())).collect();
+    busybox_with(env, name, config, &files)
+}
+
+/// The same with files of any content: programs are executable too.
+pub fn busybox_with(env: &Env, name: &str, config: &Value, files: &[(&str, &[u8])]) -> String {
     let file = env.path(&format!("{name}.tar"));
     let layer = layer(files);
     let config = json!({
@@ -43,7 +49,7 @@ pub fn web_config() -> Value {
     json!({"Cmd": ["httpd", "-f", "-p", "8080", "-h", "/www"], "Env": ["PATH=/bin"], "ExposedPorts": {"8080/tcp": {}}})
 }
 
-fn layer(files: &[(&str, &str)]) -> Vec<u8> {
+fn layer(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut layer = Builder::new(Vec::new());
     let busybox = std::fs::read("/bin/busybox").expect("busybox\nhint: scripts/test installs it");
     for directory in ["bin", "etc", "tmp", "www", "www/cgi-bin"] {
@@ -60,8 +66,9 @@ fn layer(files: &[(&str, &str)]) -> Vec<u8> {
     append(&mut layer, "etc/passwd", EntryType::Regular, 0o644, b"root:x:0:0:root:/:/bin/sh\n");
     append(&mut layer, "etc/group", EntryType::Regular, 0o644, b"root:x:0:\n");
     for (path, content) in files {
-        let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
-        append(&mut layer, path.trim_start_matches('/'), EntryType::Regular, mode, content.as_bytes());
+        let is_program = content.starts_with(b"#!") || content.starts_with(b"\x7fELF");
+        let mode = if is_program { 0o755 } else { 0o644 };
+        append(&mut layer, path.trim_start_matches('/'), EntryType::Regular, mode, content);
     }
     layer.into_inner().expect("a layer")
 }

@@ -1,0 +1,232 @@
+//! The ladder: which sandbox this machine allows, found out by making each in a child process, best first.
+//!
+//! Nothing is inferred from a setting. What a trial does is what a run will do, in small: the user namespace with its
+//! id maps, the other namespaces, an overlay that is written to, a fresh `/proc`, a process that is traced.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+
+use crate::sandbox::attempt::attempt;
+use crate::sandbox::identity::{self, Identity, IdentityKind};
+use crate::sandbox::plan::{Rung, Upper};
+use crate::sandbox::{build, mount_api};
+
+/// What the sandboxes of this process stand on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footing {
+    /// The rung for the source `host`.
+    pub host: Rung,
+    /// The rung for everything else, when there is one.
+    pub trees: Option<Rung>,
+    /// Whether what the application writes can lie in the store.
+    pub upper_in_store: bool,
+    /// Whether a tracer has to answer for ids: because only one exists, or because it could not follow a process that
+    /// takes another.
+    pub virtual_ids: bool,
+    /// Why each better rung was not taken.
+    pub refused: Vec<(Rung, String)>,
+}
+
+impl Footing {
+    /// Why there is no better rung, one line for each that was tried.
+    pub fn why_not(&self) -> String {
+        match self.refused.is_empty() {
+            true => format!("the sandbox {} is for the source `host` alone", self.host),
+            false => list(&self.refused),
+        }
+    }
+}
+
+/// No sandbox at all, or not the one that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LadderError {
+    /// The trial of the rung that was asked for failed.
+    #[error("the sandbox {rung} cannot be made here: {cause}\nhint: leave out --sandbox, or see `scrimp doctor`")]
+    Refused {
+        /// Which.
+        rung: Rung,
+        /// Why.
+        cause: String,
+    },
+    /// Every trial failed.
+    #[error("this machine allows no sandbox:{}\nhint: `scrimp doctor` says what would help", list(.0))]
+    None(Vec<(Rung, String)>),
+    /// A rung worked in the trial and not afterwards.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
+}
+
+/// One rung, and where what is written goes.
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Which.
+    pub rung: Rung,
+    /// Whether it goes to the store; to memory otherwise.
+    pub in_store: bool,
+}
+
+/// All, the best first.
+pub const STEPS: [Step; 6] = [
+    Step { rung: Rung::A, in_store: true },
+    Step { rung: Rung::B, in_store: false },
+    Step { rung: Rung::C, in_store: true },
+    Step { rung: Rung::C, in_store: false },
+    Step { rung: Rung::D, in_store: true },
+    Step { rung: Rung::E, in_store: true },
+];
+
+/// Makes this process root of a user namespace where that is possible, for reading and writing images; nothing can be
+/// run. The process must have one thread only.
+pub fn settle() -> Result<(Identity, Footing), LadderError> {
+    let entered = attempt(|| identity::enter().map(drop).map_err(|cause| first_line(&cause.to_string())));
+    let identity = if entered.is_ok() { identity::enter()? } else { identity::stay() };
+    Ok((
+        identity,
+        Footing { host: Rung::E, trees: None, upper_in_store: false, virtual_ids: false, refused: Vec::new() },
+    ))
+}
+
+/// Finds the best rung, or tries the one that is `wanted`, and makes this process what it has to be for it. `scratch`
+/// is an empty directory of the store. The process must have one thread only.
+pub fn climb(wanted: Option<Rung>, scratch: &Path) -> Result<(Identity, Footing), LadderError> {
+    let mut refused = Vec::new();
+    let steps = STEPS.iter().filter(|step| wanted.is_none_or(|wanted| wanted == step.rung));
+    for (number, step) in steps.enumerate() {
+        match trial(*step, &scratch.join(number.to_string())) {
+            Ok(()) => return stand(*step, scratch, refused),
+            Err(cause) => refused.push((step.rung, cause)),
+        }
+    }
+    match (wanted, refused.pop()) {
+        (Some(rung), Some((_, cause))) => Err(LadderError::Refused { rung, cause }),
+        (_, last) => Err(LadderError::None(refused.into_iter().chain(last).collect())),
+    }
+}
+
+fn stand(step: Step, scratch: &Path, refused: Vec<(Rung, String)>) -> Result<(Identity, Footing), LadderError> {
+    let Step { rung, in_store } = step;
+    let identity = match needs_user_namespace(rung) {
+        true => identity::enter()?,
+        false => identity::stay(),
+    };
+    let trees = match rung {
+        Rung::E => (is_root() && trial(Step { rung: Rung::D, in_store }, scratch).is_ok()).then_some(Rung::D),
+        rung => Some(rung),
+    };
+    let virtual_ids = match identity.kind {
+        IdentityKind::Single => true,
+        IdentityKind::Root | IdentityKind::Subordinate => false,
+        IdentityKind::Caller => is_root() && attempt(look_into_another_user).is_err(),
+    };
+    Ok((identity, Footing { host: rung, trees, upper_in_store: in_store, virtual_ids, refused }))
+}
+
+/// Whether scrimp has to be root of a user namespace for it: real root can change its root without.
+fn needs_user_namespace(rung: Rung) -> bool {
+    match rung {
+        Rung::A | Rung::B | Rung::C => true,
+        Rung::D => !is_root(),
+        Rung::E => false,
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether a run on this step would work; `dir` is used for it and may exist.
+pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
+    attempt(|| {
+        if needs_user_namespace(step.rung) {
+            identity::enter().map_err(|cause| first_line(&cause.to_string()))?;
+        }
+        try_tracing()?;
+        match step.rung {
+            Rung::A | Rung::B | Rung::C => {
+                let mut namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+                if step.rung.has_pid_namespace() {
+                    namespaces |= CloneFlags::CLONE_NEWPID;
+                }
+                unshare(namespaces).map_err(|e| format!("cannot make namespaces: {}", e.desc()))?;
+                let lower = dir.join("lower");
+                std::fs::create_dir_all(&lower).map_err(|e| format!("cannot make {}: {e}", lower.display()))?;
+                let upper = if step.in_store { Upper::Dir(dir.join("upper")) } else { Upper::Tmpfs };
+                build::try_overlay(&lower, &upper).map_err(|e| e.to_string())?;
+                match step.rung.has_pid_namespace() {
+                    true => attempt(|| build::try_proc().map_err(|e| e.to_string())),
+                    false => mount_api::clone_tree(Path::new("/proc"))
+                        .map(drop)
+                        .map_err(|e| format!("cannot bind /proc: {}", e.desc())),
+                }
+            }
+            Rung::D => {
+                std::fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+                nix::unistd::chroot(dir).map_err(|e| format!("cannot change the root: {}", e.desc()))
+            }
+            Rung::E => Ok(()),
+        }
+    })
+}
+
+/// Traces a child and kills it.
+pub fn try_tracing() -> Result<(), String> {
+    // SAFETY: this process has one thread; the child only waits to be killed.
+    let child = match Errno::result(unsafe { libc::fork() }) {
+        Ok(0) => loop {
+            // SAFETY: waits for a signal.
+            unsafe { libc::pause() };
+        },
+        Ok(child) => child,
+        Err(errno) => return Err(format!("cannot fork: {}", errno.desc())),
+    };
+    // SAFETY: seizes our own child, without any pointer that the kernel would follow.
+    let seized = Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, child, 0usize, 0usize) });
+    // SAFETY: kills and reaps our own child.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    seized.map(drop).map_err(|errno| format!("cannot trace a process: {}", errno.desc()))
+}
+
+/// Looks into a process that has become another user, which root may not without CAP_SYS_PTRACE.
+pub fn look_into_another_user() -> Result<(), String> {
+    let (mut ready, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    // SAFETY: this process has one thread; the child does nothing but wait to be killed.
+    let child = match Errno::result(unsafe { libc::fork() }) {
+        Ok(0) => {
+            let other = nix::unistd::Uid::from_raw(65534);
+            if nix::unistd::setresuid(other, other, other).is_err() {
+                // SAFETY: ends the child without running the parent's exit handlers.
+                unsafe { libc::_exit(1) }
+            }
+            drop(writer);
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        Ok(child) => child,
+        Err(errno) => return Err(errno.desc().into()),
+    };
+    drop(writer);
+    let mut nothing = Vec::new();
+    let waited = std::io::Read::read_to_end(&mut ready, &mut nothing);
+    let looked = waited.and_then(|_| std::fs::read_link(format!("/proc/{child}/root")));
+    // SAFETY: kills and reaps our own child.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    looked.map(drop).map_err(|e| e.to_string())
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn list(refused: &[(Rung, String)]) -> String {
+    refused.iter().map(|(rung, cause)| format!("\n  {rung}: {cause}")).collect()
+}

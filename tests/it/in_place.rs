@@ -1,0 +1,116 @@
+//! A command that runs in place, on this machine's own files, without anything between it and them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::Env;
+
+/// What the command does with the files beside it: each is used, so that each ships.
+pub const SCRIPT: &str = r#"set -e
+cd "$1"
+echo rewritten > rewritten
+echo more >> appended
+: > truncated
+chmod 600 modes
+touch -d 2020-02-02 times
+mv moved moved.away; echo x >> moved.away
+rm deleted
+mv tree tree.away; echo x > tree.away/leaf; echo x > tree.away/new
+ln linked linked.too; echo x > linked.too
+rm link; ln -s nowhere link
+echo x > twin.one
+echo x > created; mkdir created.dir; echo x > created.dir/file; ln -s created created.link
+cat untouched twin.two created created.dir/file > /dev/null
+"#;
+
+const FILES: [&str; 13] = [
+    "rewritten",
+    "appended",
+    "truncated",
+    "modes",
+    "times",
+    "moved",
+    "deleted",
+    "tree/leaf",
+    "tree/other",
+    "linked",
+    "twin.one",
+    "untouched",
+    "target",
+];
+
+/// A directory of files with times that nothing made now can have.
+pub fn make(dir: &Path) {
+    fs::create_dir_all(dir.join("tree")).unwrap();
+    for name in FILES {
+        fs::write(dir.join(name), format!("the base's {name}\n")).unwrap();
+        fs::set_permissions(dir.join(name), Permissions::from_mode(0o640)).unwrap();
+    }
+    fs::hard_link(dir.join("twin.one"), dir.join("twin.two")).unwrap();
+    std::os::unix::fs::symlink("target", dir.join("link")).unwrap();
+    let mut touch = Command::new("find");
+    touch.arg(dir).args(["-exec", "touch", "-h", "-d", "2001-02-03 04:05:06", "{}", "+"]);
+    assert!(touch.status().expect("find is missing: install findutils").success());
+}
+
+/// One line per path below `dir`.
+fn lines(dir: &Path) -> Vec<String> {
+    let (mut out, mut pending) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(path) = pending.pop() {
+        let meta = path.symlink_metadata().unwrap();
+        let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+        if meta.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let content = match meta.is_file() {
+            true => fs::read_to_string(&path).unwrap(),
+            false => fs::read_link(&path).map(|target| target.display().to_string()).unwrap_or_default(),
+        };
+        out.push(format!("{name} {:o} {} {content:?}", meta.mode(), meta.mtime()));
+    }
+    out.sort();
+    out
+}
+
+#[test]
+fn what_is_changed_in_place_ships_as_it_was() {
+    let env = Env::new();
+    let files = env.dir().join("files");
+    make(&files);
+    let before = lines(&files);
+    let script = env.path("script");
+    fs::write(&script, SCRIPT).unwrap();
+    let directory = files.to_str().unwrap();
+    let arguments = ["slim", "host", "--sandbox", "e", "--no-verify", "--level", "closure", "-o", "rootfs:root"];
+    env.scrimp(&[&arguments[..], &["--", "/bin/sh", &script, directory]].concat()).succeeds();
+    // It ran in place.
+    assert_eq!(fs::read_to_string(files.join("rewritten")).unwrap(), "rewritten\n");
+    assert!(files.join("created.dir/file").exists());
+    let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
+    let after = lines(&shipped);
+    let foreign: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(foreign.is_empty(), "the base has another or none: {foreign:?}\nit has {before:?}");
+    for name in FILES.into_iter().filter(|name| !matches!(*name, "target" | "tree/leaf" | "tree/other")) {
+        assert!(
+            after.iter().any(|line| line.split(' ').next() == Some(name)),
+            "{name} was used and is missing: {after:?}"
+        );
+    }
+    assert_eq!(env.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn at_the_level_of_the_application_nothing_that_was_made_ships() {
+    let env = Env::new();
+    let files = env.dir().join("files");
+    make(&files);
+    let before = lines(&files);
+    let script = env.path("script");
+    fs::write(&script, SCRIPT).unwrap();
+    let arguments = ["slim", "host", "--sandbox", "e", "--no-verify", "-o", "rootfs:root", "--"];
+    env.scrimp(&[&arguments[..], &["/bin/sh", &script, files.to_str().unwrap()]].concat()).succeeds();
+    let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
+    assert_eq!(lines(&shipped), before);
+}
