@@ -27,8 +27,11 @@ impl VirtualOwners for BaseOwners {
         if self.own.iter().any(|own| path.is_within(own)) {
             return None;
         }
-        // What cannot be read is treated as what is not there: the tracer then shows what the kernel says.
-        self.rootfs.lookup(path).ok().flatten().map(|entry| identity_of(&entry))
+        match self.rootfs.entries() {
+            Some(entries) => entries.get(path).map(identity_of),
+            // What cannot be read is treated as what is not there: the tracer then shows what the kernel says.
+            None => self.rootfs.lookup(path).ok().flatten().as_ref().map(identity_of),
+        }
     }
 }
 

@@ -312,6 +312,36 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_stopped_where_they_are_virtual() {
+        struct Nobody;
+        impl crate::tracer::VirtualOwners for Nobody {
+            fn base(&self, _: &crate::base::ImagePath) -> Option<crate::tracer::FileIdentity> {
+                None
+            }
+        }
+        let identity = crate::tracer::Identity { owners: std::sync::Arc::new(Nobody) };
+        let programs =
+            [Options::default(), Options { identity: Some(identity), ..Options::default() }].map(|o| filter(&o));
+        for (what, number, arguments, always) in [
+            ("getuid", 102, [0; 6], false),
+            ("fchmod", 91, [3, 0, 0, 0, 0, 0], false),
+            ("fstat", 5, [3, 1, 0, 0, 0, 0], false),
+            ("fstat of glibc", 262, [3, 1, 0, 0x1000, 0, 0], false),
+            ("fstat of musl", 332, [3, 0, 0x1000, 0, 0, 0], false),
+            ("SO_PEERCRED", 55, [3, 1, 17, 0, 0, 0], false),
+            ("SO_PEERGROUPS", 55, [3, 1, 59, 0, 0, 0], false),
+            ("stat", 4, [1, 0, 0, 0, 0, 0], true),
+        ] {
+            let data = Data { number, architecture: Architecture::X86_64.audit(), arguments };
+            let verdicts = programs.each_ref().map(|program| run(program, &data));
+            assert_eq!(verdicts, [if always { RET_TRACE } else { RET_ALLOW }, RET_TRACE], "{what}");
+        }
+        let error = Data { number: 55, architecture: Architecture::X86_64.audit(), arguments: [3, 1, 4, 0, 0, 0] };
+        assert_eq!(run(&programs[1], &error), RET_ALLOW, "SO_ERROR");
+        assert!(programs[1].len() < 4096, "BPF_MAXINSNS");
+    }
+
+    #[test]
     fn an_unknown_architecture_is_stopped() {
         let data = Data { number: 0, architecture: 0xc000_00b7, arguments: [0; 6] };
         assert_eq!(run(&filter(&options(false)), &data), RET_TRACE);

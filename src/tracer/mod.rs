@@ -8,7 +8,8 @@
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
 //! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible. It changes where busy processes run, unseen by them.
+//! would be invisible. It changes where busy processes run, unseen by them. With [`Options::identity`] it answers, as a
+//! kernel with many users would, what shows or changes ids, and refuses what another user could not do.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -77,7 +78,7 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `open_by_handle_at`, and with a witness `ioctl`, ...
+    /// `mount_namespace`, `open_by_handle_at`, `virtual_identity`, and with a witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,

@@ -203,3 +203,74 @@ pub fn descriptor_layout(name: &str, architecture: Architecture) -> Option<StatL
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::syscalls::{Action, TABLE};
+    use super::*;
+
+    fn describe(name: &str, architecture: Architecture, arguments: [u64; 6], memory: &[(u64, u64)]) -> String {
+        let call = TABLE.iter().find(|c| c.name == name).unwrap();
+        let Action::Paths(places) = &call.action else { panic!("{name} names no path") };
+        let word = |address| memory.iter().find(|(a, _)| *a == address).map(|(_, w)| *w);
+        let describe = |place| format!("{:?}", usage(name, place, &arguments, architecture, word));
+        places.iter().map(describe).collect::<Vec<_>>().join(", ").replace("Some(", "(")
+    }
+
+    #[test]
+    fn arguments_say_what_is_done() {
+        const NOW: u64 = 0x3fff_ffff;
+        const OMIT: u64 = 0x3fff_fffe;
+        let times = |a: u64, b: u64| vec![(100, 1), (108, a), (116, 1), (124, b)];
+        let narrow = vec![(100, 1), (104, NOW), (108, 1), (112, NOW)];
+        use Architecture::{I386, X86_64};
+        for (name, architecture, arguments, memory, expected) in [
+            ("chown", X86_64, [7, 5, u32::MAX as u64, 0, 0, 0], vec![], "(Chown { uid: (5), gid: None })"),
+            ("chown", I386, [7, 0xffff, 70000, 0, 0, 0], vec![], "(Chown { uid: None, gid: (4464) })"),
+            ("chown32", I386, [7, 0xffff, 70000, 0, 0, 0], vec![], "(Chown { uid: (65535), gid: (70000) })"),
+            ("fchownat", X86_64, [9, 7, 5, 6, 0, 0], vec![], "(Chown { uid: (5), gid: (6) })"),
+            ("chmod", X86_64, [7, 0o4755, 0, 0, 0, 0], vec![], "(Chmod { mode: 2541 })"),
+            ("fchmodat", X86_64, [9, 7, 0o644, 0, 0, 0], vec![], "(Chmod { mode: 420 })"),
+            ("faccessat2", X86_64, [9, 7, 4, 0x200, 0, 0], vec![], "(Access { wanted: 4, effective: true })"),
+            ("openat2", X86_64, [9, 7, 100, 24, 0, 0], vec![(100, 2)], "(Open(2))"),
+            ("openat2", X86_64, [9, 7, 100, 24, 0, 0], vec![], "None"),
+            ("creat", X86_64, [7, 0o644, 0, 0, 0, 0], vec![], "(Open(577))"),
+            ("utimensat", X86_64, [9, 7, 0, 0, 0, 0], vec![], "(Touch { now: true })"),
+            ("utimensat", X86_64, [9, 7, 100, 0, 0, 0], times(NOW, NOW), "(Touch { now: true })"),
+            ("utimensat", X86_64, [9, 7, 100, 0, 0, 0], times(NOW, 5), "(Touch { now: false })"),
+            ("utimensat", X86_64, [9, 7, 100, 0, 0, 0], times(OMIT, OMIT), "(Find)"),
+            ("utimensat", I386, [9, 7, 100, 0, 0, 0], narrow, "(Touch { now: true })"),
+            ("link", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(LinkFrom), (LinkTo)"),
+            ("linkat", X86_64, [9, 7, 9, 8, 0, 0], vec![], "(LinkFrom), (LinkTo)"),
+            ("rename", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(MoveFrom), (MoveTo { replaces: true, exchanges: false })"),
+            (
+                "renameat2",
+                X86_64,
+                [9, 7, 9, 8, 1, 0],
+                vec![],
+                "(MoveFrom), (MoveTo { replaces: false, exchanges: false })",
+            ),
+            (
+                "renameat2",
+                X86_64,
+                [9, 7, 9, 8, 2, 0],
+                vec![],
+                "(MoveFrom), (MoveTo { replaces: true, exchanges: true })",
+            ),
+            ("statfs", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(Find)"),
+            ("listxattr", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(Find)"),
+            (
+                "lgetxattr",
+                X86_64,
+                [7, 8, 9, 20, 0, 0],
+                vec![],
+                "(Attribute(Attribute { name: 8, task: Get { value: 9, size: 20 } }))",
+            ),
+            ("stat64", I386, [7, 8, 0, 0, 0, 0], vec![], "(Stat { layout: I386Stat64, buffer: 8, flags: 0, mask: 0 })"),
+            ("stat", I386, [7, 8, 0, 0, 0, 0], vec![], "(Stat { layout: I386Stat, buffer: 8, flags: 0, mask: 0 })"),
+            ("statx", I386, [9, 7, 2, 3, 8, 0], vec![], "(Stat { layout: Statx, buffer: 8, flags: 2, mask: 3 })"),
+        ] {
+            assert_eq!(describe(name, architecture, arguments, &memory), expected, "{name} {architecture:?}");
+        }
+    }
+}

@@ -135,6 +135,9 @@ pub fn status(dir: &Rc<OwnedFd>, component: &[u8]) -> Result<FileStat, Errno> {
     fstatat(dir.as_fd(), component, AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT)
 }
 
+/// How many answers of the base are kept; more than this and all are forgotten.
+const MAX_KNOWN: usize = 1 << 20;
+
 /// Device and inode number, as the sandbox sees them.
 type Key = (u64, u64);
 
@@ -157,6 +160,8 @@ pub enum Made {
 /// Whose each file is.
 pub struct Files {
     owners: Arc<dyn VirtualOwners + Send + Sync>,
+    /// What it said: a name has the same path as long as it is that name, and the base never changes.
+    base: HashMap<Name, Option<FileIdentity>>,
     bound: HashMap<Key, FileIdentity>,
     /// Other numbers of the same file.
     aliases: HashMap<Key, Key>,
@@ -173,6 +178,7 @@ impl Files {
         let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Files {
             owners,
+            base: HashMap::new(),
             bound: HashMap::new(),
             aliases: HashMap::new(),
             making: Vec::new(),
@@ -181,16 +187,21 @@ impl Files {
         }
     }
 
-    /// Whose the file with this metadata is, which is at `path` if it is anywhere. `None` for one that neither the base
-    /// nor the application made.
-    pub fn known(&self, stat: &FileStat, path: Option<&ImagePath>) -> Option<FileIdentity> {
-        if let Some(identity) = self.bound.get(&self.key(stat)) {
-            return Some(with_type(*identity, stat));
+    /// Whose the file with this metadata is, if that is bound to it.
+    pub fn bound(&self, stat: &FileStat) -> Option<FileIdentity> {
+        self.bound.get(&self.key(stat)).map(|identity| with_type(*identity, stat))
+    }
+
+    /// Whose the file with this metadata is, which is at `name`, if the base has one there.
+    pub fn base(&mut self, names: &Names, name: Name, stat: &FileStat) -> Option<FileIdentity> {
+        if self.base.len() >= MAX_KNOWN {
+            self.base.clear();
         }
-        let base = self.owners.base(path?)?;
+        let owners = &self.owners;
+        let base = *self.base.entry(name).or_insert_with(|| owners.base(&ImagePath::parse(names.path(name)).ok()?));
         // Something else was put in its place.
-        (base.mode & libc::S_IFMT == stat.st_mode & libc::S_IFMT || base.mode & libc::S_IFMT == 0)
-            .then(|| with_type(base, stat))
+        base.filter(|base| [0, stat.st_mode & libc::S_IFMT].contains(&(base.mode & libc::S_IFMT)))
+            .map(|base| with_type(base, stat))
     }
 
     /// From now on the file is whose `identity` says.

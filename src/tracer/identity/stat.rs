@@ -90,7 +90,7 @@ impl Virtual {
         }
         stat.st_mode = layout.read(bytes)?.mode;
         self.files.settle(None);
-        self.files.known(&stat, None)
+        self.files.bound(&stat)
     }
 }
 

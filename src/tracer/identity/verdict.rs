@@ -176,14 +176,17 @@ impl Virtual {
 
     /// Whose the file at `spot` is, whose real metadata are given. What has neither name nor owner belongs to who asks.
     pub fn owner(&mut self, names: &Names, spot: &Spot, stat: &FileStat, who: &Credentials) -> FileIdentity {
-        let path = spot.name().and_then(|name| ImagePath::parse(names.path(name)).ok());
         self.files.settle(None);
-        if let Some(identity) = self.files.known(stat, path.as_ref()) {
+        if let Some(identity) = self.files.bound(stat) {
             return identity;
         }
-        if path.is_none() {
+        let Some(name) = spot.name() else {
             return FileIdentity::new(who.uid.filesystem, who.gid.filesystem, stat.st_mode);
+        };
+        if let Some(identity) = self.files.base(names, name, stat) {
+            return identity;
         }
+        let path = ImagePath::parse(names.path(name)).ok();
         self.of_process(path.as_ref(), stat).unwrap_or_else(|| unknown(stat, path.as_ref()))
     }
 
