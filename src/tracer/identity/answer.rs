@@ -24,6 +24,21 @@ impl Virtual {
         arguments: &[u64; 6],
         architecture: Architecture,
     ) -> io::Result<Verdict> {
+        let verdict = self.decide(caller, call, arguments, architecture)?;
+        if self.files.has_changes() {
+            let names = caller.recorder.names(caller.id)?;
+            self.files.take_changes(names);
+        }
+        Ok(verdict)
+    }
+
+    fn decide(
+        &mut self,
+        caller: &mut Caller<'_>,
+        call: &Call,
+        arguments: &[u64; 6],
+        architecture: Architecture,
+    ) -> io::Result<Verdict> {
         if let Action::Exec(place) = &call.action {
             return self.execute(caller, place, arguments);
         }

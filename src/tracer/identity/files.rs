@@ -163,6 +163,9 @@ pub struct Files {
     /// What it said: a name has the same path as long as it is that name, and the base never changes.
     base: HashMap<Name, Option<FileIdentity>>,
     bound: HashMap<Key, FileIdentity>,
+    /// By path, beside the number.
+    changed: HashMap<Box<[u8]>, FileIdentity>,
+    changing: Vec<(Name, FileIdentity)>,
     /// Other numbers of the same file.
     aliases: HashMap<Key, Key>,
     making: Vec<Making>,
@@ -180,6 +183,8 @@ impl Files {
             owners,
             base: HashMap::new(),
             bound: HashMap::new(),
+            changed: HashMap::new(),
+            changing: Vec::new(),
             aliases: HashMap::new(),
             making: Vec::new(),
             held: HashMap::new(),
@@ -197,17 +202,45 @@ impl Files {
         if self.base.len() >= MAX_KNOWN {
             self.base.clear();
         }
+        // Something else may have been put in its place.
+        let is_it = |base: &FileIdentity| [0, stat.st_mode & libc::S_IFMT].contains(&(base.mode & libc::S_IFMT));
+        if !self.changed.is_empty()
+            && let Some(changed) = self.changed.get(&*names.path(name)).copied().filter(is_it)
+        {
+            return Some(with_type(changed, stat));
+        }
         let owners = &self.owners;
         let base = *self.base.entry(name).or_insert_with(|| owners.base(&ImagePath::parse(names.path(name)).ok()?));
-        // Something else was put in its place.
-        base.filter(|base| [0, stat.st_mode & libc::S_IFMT].contains(&(base.mode & libc::S_IFMT)))
-            .map(|base| with_type(base, stat))
+        base.filter(is_it).map(|base| with_type(base, stat))
+    }
+
+    /// From now on what is at `name`, and nobody knows better, is whose `identity` says: a file of the base that was
+    /// changed, whose number an overlay may change once more when it has forgotten it.
+    pub fn change(&mut self, name: Name, identity: FileIdentity) {
+        if identity.mode & libc::S_IFMT != libc::S_IFDIR {
+            self.changing.push((name, identity));
+        }
+    }
+
+    /// Takes in what was said by [`Files::change`].
+    pub fn take_changes(&mut self, names: &Names) {
+        for (name, identity) in self.changing.drain(..) {
+            self.changed.insert(names.path(name).into(), identity);
+        }
+    }
+
+    /// Whether there is anything to take in.
+    pub fn has_changes(&self) -> bool {
+        !self.changing.is_empty()
     }
 
     /// From now on the file is whose `identity` says.
     pub fn bind(&mut self, spot: &Spot, stat: &FileStat, identity: FileIdentity) {
         let key = self.key(stat);
         self.bound.insert(key, identity);
+        if let Some(name) = spot.name() {
+            self.change(name, identity);
+        }
         if stat.st_mode & libc::S_IFMT == libc::S_IFDIR
             && self.held.len() < self.limit
             && !self.held.contains_key(&key)

@@ -186,7 +186,12 @@ impl Virtual {
                 if exchanges && allowed.is_ok() {
                     allowed = self.anchor(&spot, identity);
                 }
-                return Ok(allowed.and_then(|()| self.moved(who, source.take(), parent)));
+                let moved = source.take();
+                if let (true, Some(Source { spot: Spot::Named(_, _, name), .. })) = (exchanges, &moved) {
+                    self.files.change(*name, identity);
+                }
+                let to = spot.name();
+                return Ok(allowed.and_then(|()| self.moved(who, moved, parent, to)));
             }
             Use::Find | Use::Stat { .. } | Use::Make { .. } | Use::LinkTo => Ok(()),
         };
@@ -220,7 +225,7 @@ impl Virtual {
             return Ok(Err(errno));
         }
         if let Use::MoveTo { .. } = usage {
-            return Ok(self.moved(who, source.take(), dir));
+            return Ok(self.moved(who, source.take(), dir, Some(name)));
         }
         if makes && let Ok(place) = caller.recorder.names(caller.id)?.place(name) {
             let what = match source.take() {
@@ -235,14 +240,24 @@ impl Virtual {
         PASS
     }
 
-    /// `source` goes into the directory `to`.
-    fn moved(&mut self, who: &Credentials, source: Option<Source>, to: Name) -> Result<Verdict, Errno> {
+    /// `source` goes into the directory `to`, under `name`.
+    fn moved(
+        &mut self,
+        who: &Credentials,
+        source: Option<Source>,
+        to: Name,
+        name: Option<Name>,
+    ) -> Result<Verdict, Errno> {
         let Some(Source { spot, identity, parent }) = source else { return Ok(Verdict::Pass) };
         if identity.mode & libc::S_IFMT == libc::S_IFDIR && parent != Some(to) {
             // Its `..` changes.
             who.may(&identity, Want::WRITE)?;
         }
-        self.anchor(&spot, identity).map(|()| Verdict::Pass)
+        self.anchor(&spot, identity)?;
+        if let Some(name) = name {
+            self.files.change(name, identity);
+        }
+        Ok(Verdict::Pass)
     }
 
     /// The directory that holds what is at `spot`.

@@ -65,9 +65,15 @@ impl Virtual {
     }
 
     fn signal_task(&mut self, caller: &Caller<'_>, target: i32, signal: i32) -> Verdict {
-        match self.people.inside(target) {
-            Some(task) => self.signal_known(caller, task, signal),
-            None => Verdict::Pass,
+        if let Some(task) = self.people.inside(target) {
+            return self.signal_known(caller, task, signal);
+        }
+        // Without a PID namespace of its own it sees the machine's other processes: root's, as far as it knows.
+        let sees_all = self.people.numbers(caller.id).is_some_and(|own| own.process == own.process_inside);
+        let denied = self.people.get(caller.id).is_some_and(|who| ![who.uid.real, who.uid.effective].contains(&0));
+        match sees_all && denied && std::path::Path::new(&format!("/proc/{target}")).exists() {
+            true => Err(Errno::EPERM).into(),
+            false => Verdict::Pass,
         }
     }
 
