@@ -223,7 +223,7 @@ fn check_name(name: &str) -> Result<(), DestinationError> {
 }
 
 /// The path without links, of a file that need not exist.
-fn real_path(path: &Path) -> PathBuf {
+pub fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path)
         .or_else(|_| fs::canonicalize(parent_of(path)).map(|parent| parent.join(path.file_name().unwrap_or_default())))
         .unwrap_or_else(|_| path.to_owned())

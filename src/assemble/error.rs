@@ -17,7 +17,7 @@ pub enum AssembleError {
     #[error(transparent)]
     Destination(#[from] DestinationError),
     /// An operation on a file of the host failed.
-    #[error("cannot {operation} {path}: {cause}")]
+    #[error("cannot {operation} {path}: {cause}{}", hint(cause))]
     File {
         /// What was attempted, as a verb.
         operation: &'static str,
@@ -65,6 +65,13 @@ pub enum AssembleError {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => "\nhint: make room there, or choose another place (-o, --store DIR)",
+        _ => "",
+    }
 }
 
 /// Size and digest of a file's content.

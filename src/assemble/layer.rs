@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use crate::assemble::error::Content;
@@ -63,7 +64,8 @@ pub fn write_layer(
     epoch: Option<Epoch>,
     scratch: File,
 ) -> Result<Layer, AssembleError> {
-    let writing = |cause| AssembleError::File { operation: "write", path: "the layer".into(), cause };
+    let place = place(&scratch);
+    let writing = |cause| AssembleError::File { operation: "write", path: place.clone(), cause };
     let hardlinks = manifest.hardlinks();
     let mut placed: FileTree<Placed> = FileTree::new();
     let mut tar = TarWriter::new(HashingWriter::new(BufWriter::with_capacity(256 * 1024, scratch)));
@@ -95,7 +97,7 @@ pub fn write_layer(
         };
         if let (Place::At(_), EntryKind::File { size, digest, .. }) = (&content, &entry.kind) {
             let digest = digest.ok_or_else(|| AssembleError::NoDigest(path.clone()))?;
-            copier.copy(rootfs, &path, Content { size: *size, digest }, &mut tar)?;
+            copier.copy(rootfs, &path, Content { size: *size, digest }, &mut tar, &place)?;
             tar.pad().map_err(writing)?;
         }
         placed.insert(path, Placed { entry, content });
@@ -103,6 +105,15 @@ pub fn write_layer(
     let (out, diff_id, bytes) = tar.finish().map_err(writing)?.finish();
     let file = out.into_inner().map_err(|e| writing(e.into_error()))?;
     Ok(Layer { file, diff_id, bytes, entries: placed })
+}
+
+/// What a layer in `scratch` is called in messages: it has no name, but it is somewhere.
+fn place(scratch: &File) -> String {
+    let itself = std::fs::read_link(format!("/proc/self/fd/{}", scratch.as_raw_fd()));
+    match itself.as_deref().ok().and_then(std::path::Path::parent) {
+        Some(dir) => format!("the layer in {}", dir.display()),
+        None => "the layer".into(),
+    }
 }
 
 /// All entries of the manifest and the parents that it lacks.
@@ -154,9 +165,10 @@ impl Copier {
         path: &ImagePath,
         expected: Content,
         out: &mut (impl Write + Send),
+        place: &str,
     ) -> Result<(), AssembleError> {
         let reading = |cause| AssembleError::File { operation: "read", path: path.to_string(), cause };
-        let writing = |cause| AssembleError::File { operation: "write", path: "the layer".into(), cause };
+        let writing = |cause| AssembleError::File { operation: "write", path: place.into(), cause };
         let mut file = rootfs.open(path)?;
         let mut hash = HashingWriter::new(io::sink());
         let mut read = 0;

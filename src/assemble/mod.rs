@@ -18,9 +18,10 @@ mod tarball;
 mod times;
 
 pub use config::{add_home, created, slim_config};
-pub use destination::{Destination, DestinationError, check_all};
+pub use destination::{Destination, DestinationError, check_all, real_path};
 pub use error::AssembleError;
 pub use layer::{Layer, LayerReader, write_layer};
+pub use staging::{StagedFile, parent_of, sweep_around};
 
 use crate::base::Digest;
 use crate::image::ImageConfig;

@@ -233,6 +233,19 @@ pub struct RunArgs {
     /// A capability less than Docker's default, or ALL; repeatable
     #[arg(long, value_name = "CAP")]
     pub cap_drop: Vec<String>,
+    /// How much memory the application may take: a number and b, k, m or g
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// How many processes and threads it may have; 0 or -1 for any number
+    #[arg(long, default_value_t = 2048, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(-1..=1 << 22))]
+    pub pids_limit: i64,
+    /// How much it may write, which is kept in memory then: a number and b, k, m or g
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub disk_limit: Option<u64>,
+    /// A resource limit of each process, such as nofile=1024:4096; repeatable
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
     /// The network that the application sees
     #[arg(long, value_enum, default_value_t = Net::None)]
     pub net: Net,
@@ -289,6 +302,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "it is too long".into())
 }
 
+/// Parses a size as podman does: `1000`, `1000b`, `64k`, `64m`, `1g`, with units of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "b" | "B" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return Err("expected a number and b, k, m or g".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a number and b, k, m or g")?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes <= i64::MAX as u64).ok_or_else(|| "it is too much".into())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -308,6 +336,29 @@ mod tests {
         for bad in ["", "s", "-1", "1d", "99999999999999999999", "18446744073709551615h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        for (text, bytes) in
+            [("0", 0), ("1000", 1000), ("7b", 7), ("64k", 64 << 10), ("64M", 64 << 20), ("2g", 2 << 30)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "m", "-1", "1.5g", "1t", "64mb", "9223372036854775808", "17179869184g"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_limit_on_processes_may_be_negative() {
+        let parse = |limit: &str| {
+            let cli = Cli::try_parse_from(["scrimp", "trace", "host", "-o", "t", "--pids-limit", limit]).ok()?;
+            let Command::Trace(args) = cli.command else { panic!("not trace") };
+            Some(args.run.pids_limit)
+        };
+        assert_eq!(["64", "0", "-1"].map(parse), [Some(64), Some(0), Some(-1)]);
+        assert_eq!(["-2", "many", "4194305"].map(parse), [None; 3]);
     }
 
     #[test]

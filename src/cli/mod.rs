@@ -8,6 +8,7 @@ mod interrupt;
 mod output;
 mod settings;
 mod slim;
+mod terminal;
 mod trace;
 mod verify;
 
@@ -35,7 +36,7 @@ pub fn run() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(cause) => {
-            anstream::eprintln!("error: {}", message(&cause));
+            terminal::say(format_args!("error: {}", message(&cause)));
             ExitCode::from(exit_code(&cause))
         }
     }

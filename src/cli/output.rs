@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use nix::sys::stat::fstat;
 
 use crate::cli::EXIT_GATE;
 use crate::cli::args::Format;
 use crate::cli::settings::Context;
+use crate::cli::terminal::say;
 use crate::pipeline::Ending;
 use crate::report::{write_json, write_text};
 
@@ -15,11 +17,11 @@ use crate::report::{write_json, write_text};
 pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitCode> {
     if !context.quiet {
         for warning in &ending.summary.warnings {
-            anstream::eprintln!("warning: {warning}");
+            say(format_args!("warning: {warning}"));
         }
     }
     for failure in &ending.failures {
-        anstream::eprintln!("failed: {failure}");
+        say(format_args!("failed: {failure}"));
     }
     print(|out| match format {
         Format::Json => write_json(out, &ending.summary),
@@ -29,21 +31,24 @@ pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitC
     if ending.failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    anstream::eprintln!("error: a probe or the verification failed; nothing was written");
+    say(format_args!("error: a probe or the verification failed; nothing was written"));
     Ok(ExitCode::from(EXIT_GATE))
 }
 
-/// Writes results to standard output. That its reader went away (`scrimp inspect ... | head`) is no error, and it does
-/// not change how the command ends.
+/// Writes results to standard output. That its reader went away (`scrimp inspect ... | head`, a terminal that was closed)
+/// is no error, and it does not change how the command ends.
 pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = write(&mut out).and_then(|()| out.flush());
-    forgive_broken_pipe(written).context("cannot write to standard output")
+    let is_terminal = fstat(&out).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFCHR);
+    forgive_nobody(written, is_terminal).context("cannot write to standard output")
 }
 
-fn forgive_broken_pipe(written: io::Result<()>) -> io::Result<()> {
+/// A terminal whose other end is closed says EIO, and no longer that it is a terminal; a character device it still is.
+fn forgive_nobody(written: io::Result<()>, is_terminal: bool) -> io::Result<()> {
     match written {
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(cause) if is_terminal && cause.raw_os_error() == Some(libc::EIO) => Ok(()),
         other => other,
     }
 }
@@ -54,7 +59,10 @@ mod tests {
 
     #[test]
     fn only_a_reader_that_went_away_is_forgiven() {
-        assert!(forgive_broken_pipe(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
-        assert!(forgive_broken_pipe(Err(io::ErrorKind::StorageFull.into())).is_err());
+        let gone = || Err(io::Error::from_raw_os_error(libc::EIO));
+        assert!(forgive_nobody(Err(io::ErrorKind::BrokenPipe.into()), false).is_ok());
+        assert!(forgive_nobody(gone(), true).is_ok());
+        assert!(forgive_nobody(gone(), false).is_err(), "a disk that fails");
+        assert!(forgive_nobody(Err(io::ErrorKind::StorageFull.into()), true).is_err());
     }
 }

@@ -15,7 +15,10 @@ use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
 use crate::probe::Spec;
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
 use crate::select::Rules;
-use crate::session::{Choice, Settings};
+use crate::session::{Choice, Limits, Settings};
+
+/// The least memory that a process can be given, in bytes: with less none starts.
+const MIN_MEMORY: u64 = 6 << 20;
 
 /// What holds for all commands.
 pub struct Context {
@@ -65,7 +68,7 @@ pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
             destinations: output.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?,
             tags: output.tag.clone(),
         },
-        side_files: SideFiles { trace: None, lock: output.lock.clone() },
+        side_files: SideFiles { lock: output.lock.clone(), ..SideFiles::default() },
         epoch: epoch()?,
         measure_source: false,
     })
@@ -93,11 +96,26 @@ fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>
             Net::None => Network::Private,
             Net::Host => Network::Host,
         },
+        limits: limits(args)?,
         timeout: args.timeout,
         stop_timeout: args.stop_timeout,
         stop_signal: args.stop_signal.as_deref().map(str::parse).transpose()?,
         expect_exit: probes.expect_exit,
         exact: args.exact,
+    })
+}
+
+/// What the application may use at most; 0 is no limit, and podman's -1 neither.
+fn limits(args: &RunArgs) -> Result<Limits> {
+    let memory = args.memory.filter(|&bytes| bytes > 0);
+    if memory.is_some_and(|bytes| bytes < MIN_MEMORY) {
+        bail!("--memory is too small\nhint: 6m is the least, as for podman");
+    }
+    Ok(Limits {
+        memory,
+        tasks: u32::try_from(args.pids_limit).ok().filter(|&n| n > 0),
+        disk: args.disk_limit.filter(|&bytes| bytes > 0),
+        resources: args.ulimit.iter().map(|u| u.parse().context("--ulimit")).collect::<Result<_>>()?,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::base::ImagePath;
 use crate::closure::ClosureError;
 use crate::closure::elf::{self, Elf, ElfError, ReadAt};
 use crate::closure::script::{self, Shebang};
-use crate::image::Rootfs;
+use crate::image::{Rootfs, RootfsError};
 
 /// The kind of a regular file.
 #[derive(Clone)]
@@ -53,7 +53,14 @@ impl<'a> Contents<'a> {
 
     fn examine(&self, path: &ImagePath) -> Result<Content, ClosureError> {
         let unreadable = |cause| ClosureError::Read { path: path.clone(), cause };
-        let file = self.rootfs.open(path)?;
+        let file = match self.rootfs.open(path) {
+            // What needs it nobody can know who may not read it. If the image is to have it, the selection says so, of
+            // this and of all others like it.
+            Err(RootfsError::File { cause, .. }) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Ok(Content::Other);
+            }
+            opened => opened?,
+        };
         let mut head = vec![0; script::HEAD];
         let length = file.read_at(&mut head, 0).map_err(unreadable)?;
         head.truncate(length);

@@ -216,6 +216,7 @@ fn system_hint(cause: &io::Error) -> &'static str {
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "\nhint: make room, or give the store another place with --store DIR (or SCRIMP_STORE)"
         }
+        Some(libc::EROFS) => "\nhint: give the store a place where you may write, with --store DIR (or SCRIMP_STORE)",
         Some(libc::ENOENT) => "\nhint: a relative path is looked for in the current directory",
         _ => "",
     }

@@ -6,6 +6,7 @@ mod archive;
 mod blobs;
 pub mod capability;
 mod compression;
+mod concealed;
 mod config;
 mod disk;
 mod docker_archive;
@@ -27,6 +28,7 @@ mod unpack;
 mod user;
 mod xattrs;
 
+pub use concealed::OwnFiles;
 pub use config::{ConfigError, DEFAULT_PATH, Healthcheck, ImageConfig};
 pub use entry::{Entry, EntryKind};
 pub use error::{EntryProblem, ImageError};

@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use crate::base::{FileTree, ImagePath};
+use crate::image::concealed::{Concealed, OwnFiles};
 use crate::image::saved::{Before, Saved};
 use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
@@ -29,6 +30,7 @@ pub struct Rootfs {
     location: PathBuf,
     root: OwnedFd,
     content: Content,
+    concealed: Concealed,
     saved: OnceLock<Arc<Saved>>,
 }
 
@@ -105,7 +107,30 @@ impl Rootfs {
     fn new(location: &Path, content: Content) -> Result<Self, RootfsError> {
         let root =
             File::open(location).map_err(|cause| RootfsError::Root { root: location.display().to_string(), cause })?;
-        Ok(Rootfs { location: location.to_owned(), root: root.into(), content, saved: OnceLock::new() })
+        Ok(Rootfs {
+            location: location.to_owned(),
+            root: root.into(),
+            content,
+            concealed: Concealed::default(),
+            saved: OnceLock::new(),
+        })
+    }
+
+    /// Leaves files of the host out of a lazy rootfs. An image has none of them.
+    pub fn conceal(&mut self, files: &OwnFiles) {
+        if self.entries().is_none() {
+            self.concealed = Concealed::below(&self.location, files);
+        }
+    }
+
+    /// Whether `path` is, or lies in, a file that is no part of this rootfs wherever it is met.
+    pub fn is_concealed(&self, path: &ImagePath) -> bool {
+        self.concealed.hides(path)
+    }
+
+    /// Whether `path` is part of this rootfs only where it is executed or read.
+    pub fn is_unlisted(&self, path: &ImagePath) -> bool {
+        self.concealed.leaves_out(path)
     }
 
     /// Keeps a lazy rootfs what it is now, as far as changes are told to what is returned before they are made. Asked
@@ -147,6 +172,7 @@ impl Rootfs {
     pub fn lookup(&self, path: &ImagePath) -> Result<Option<Entry>, RootfsError> {
         match &self.content {
             Content::Full(entries) => Ok(entries.get(path).cloned()),
+            Content::Lazy(_) if self.is_concealed(path) => Ok(None),
             Content::Lazy(owners) => {
                 // What is said to be unchanged after the look was unchanged when it was taken.
                 let found = self.look(path, owners.as_ref());
@@ -220,7 +246,12 @@ impl Rootfs {
             Some(saved) => saved.list(path, on_disk),
             None => on_disk(),
         };
-        names.map_err(|cause| self.error("list", path, cause))
+        let counts = |name: &Vec<u8>| {
+            path.child(name).is_ok_and(|child| !self.is_concealed(&child) && !self.is_unlisted(&child))
+        };
+        let mut names = names.map_err(|cause| self.error("list", path, cause))?;
+        names.retain(counts);
+        Ok(names)
     }
 
     /// Walks `path` as the kernel would for a process whose root this is: links are followed link by link (the last

@@ -1,7 +1,7 @@
 //! References: what a user writes to name an image or a root filesystem.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where an image or a root filesystem comes from. Its text form is `TRANSPORT:DETAILS`, as in containers-transports(5).
@@ -75,6 +75,17 @@ pub enum SourceError {
 /// Transports of other tools that name images this program does not read by itself.
 const NOT_YET: [&str; 8] =
     ["docker", "docker-daemon", "dir", "containers-storage", "ostree", "sif", "tarball", "docker-registry"];
+
+impl Source {
+    /// The file or directory that it is read from; `None` for the host.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::DockerArchive { file, .. } | Source::OciArchive { file, .. } => Some(file),
+            Source::OciDir { dir, .. } | Source::Rootfs { dir } => Some(dir),
+            Source::Host => None,
+        }
+    }
+}
 
 impl FromStr for Source {
     type Err = SourceError;

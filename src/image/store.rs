@@ -90,7 +90,8 @@ impl Store {
             make_dir(&dir.join(part), true).map_err(fail("make the directory", &dir.join(part)))?;
             placement::spread_apart(&dir.join(part));
         }
-        let store = Store { dir };
+        // Processes that work elsewhere get paths of it.
+        let store = Store { dir: fs::canonicalize(&dir).map_err(fail("find the way to", &dir))? };
         store.sweep()?;
         Ok(store)
     }
@@ -109,6 +110,15 @@ impl Store {
     /// Where the store is.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where all of it is: the directory that was named for it, unless that holds other things too.
+    pub fn outermost(&self) -> &Path {
+        let named = self.dir.parent().filter(|named| {
+            fs::read_dir(named)
+                .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| entry.file_name() == VERSION)))
+        });
+        named.unwrap_or(&self.dir)
     }
 
     /// A file without a name, for reading and writing.

@@ -74,6 +74,14 @@ pub enum PipelineError {
         /// Why.
         cause: io::Error,
     },
+    /// A file would be written twice, or read and written.
+    #[error("{first} and {second} are the same place\nhint: give each file a path of its own")]
+    SamePlace {
+        /// What it is.
+        first: String,
+        /// What else it is.
+        second: String,
+    },
     /// Publishing failed after something had been published.
     #[error("{cause}\nalready published, and still there: {}", published.join(", "))]
     HalfPublished {

@@ -1,10 +1,10 @@
 //! Putting results where the user wants them: all staged first, then all published.
 
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::assemble::{self, Destination, Layer, PublishError};
+use crate::assemble::{self, Destination, Layer, PublishError, StagedFile};
 use crate::image::ImageConfig;
 use crate::observation::{Observation, write_trace};
 use crate::pipeline::PipelineError;
@@ -27,12 +27,21 @@ pub struct SideFiles {
     pub trace: Option<PathBuf>,
     /// The list of what the image holds.
     pub lock: Option<PathBuf>,
+    /// What the same run reads or writes besides: none of the files above may be one of these.
+    pub others: Vec<PathBuf>,
 }
 
 impl Outputs {
-    /// Whether all destinations can be written, as far as that can be known beforehand.
+    /// Whether all destinations can be written, as far as that can be known beforehand. Removes what runs that ended
+    /// before their time left there.
     pub fn check(&self) -> Result<(), PipelineError> {
+        self.paths().for_each(assemble::sweep_around);
         Ok(assemble::check_all(&self.destinations, &self.tags)?)
+    }
+
+    /// What is written, on the host.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.destinations.iter().map(Destination::path)
     }
 
     /// Writes the image to all destinations and then the files beside it, or nothing. Returns what was written, and
@@ -79,25 +88,49 @@ pub struct StagedFiles(Vec<StagedSideFile>);
 struct StagedSideFile {
     kind: &'static str,
     path: PathBuf,
-    file: tempfile::NamedTempFile,
+    file: StagedFile,
     bytes: u64,
 }
 
 impl SideFiles {
-    /// Whether the directories are there and no directory is in the way.
+    /// Whether the directories are there, and what is replaced is a file of which the run has no other use. Removes what
+    /// runs that ended before their time left beside the files.
     pub fn check(&self) -> Result<(), PipelineError> {
-        for file in self.trace.iter().chain(&self.lock) {
-            let dir = directory_of(file);
+        let name = |path: &PathBuf| (assemble::real_path(path), path.display().to_string());
+        let mut taken: BTreeMap<PathBuf, String> = self.others.iter().map(name).collect();
+        for (kind, file) in self.named() {
+            let dir = assemble::parent_of(file);
+            let failed = |cause| PipelineError::SideFile { path: file.display().to_string(), cause };
             if !dir.is_dir() {
                 let cause = io::Error::new(io::ErrorKind::NotFound, format!("{} is not a directory", dir.display()));
-                return Err(PipelineError::SideFile { path: file.display().to_string(), cause });
+                return Err(failed(cause));
             }
-            if file.is_dir() {
-                let cause = io::ErrorKind::IsADirectory.into();
-                return Err(PipelineError::SideFile { path: file.display().to_string(), cause });
+            match file.metadata() {
+                Ok(meta) if meta.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
+                // Devices and pipes would be replaced, not written to.
+                Ok(meta) if !meta.is_file() => {
+                    return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+                }
+                Ok(_) | Err(_) => {}
             }
+            let this = format!("{kind}:{}", file.display());
+            if let Some(other) = taken.insert(assemble::real_path(file), this.clone()) {
+                return Err(PipelineError::SamePlace { first: other, second: this });
+            }
+            assemble::sweep_around(file);
         }
         Ok(())
+    }
+
+    /// What is written, on the host.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.named().map(|(_, path)| path.to_owned()).collect()
+    }
+
+    /// What is written, each with what it is.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let trace = self.trace.iter().map(|file| ("trace", file.as_path()));
+        trace.chain(self.lock.iter().map(|file| ("lock", file.as_path())))
     }
 
     /// Writes what was asked for, under no name yet.
@@ -128,29 +161,18 @@ impl StagedSideFile {
         write: &dyn Fn(&mut dyn Write) -> io::Result<()>,
     ) -> Result<Self, PipelineError> {
         let failed = |cause| PipelineError::SideFile { path: path.display().to_string(), cause };
-        let mut file = tempfile::Builder::new().prefix(".scrimp-").tempfile_in(directory_of(path)).map_err(failed)?;
-        let mut out = io::BufWriter::new(file.as_file_mut());
+        // Through a link the file that it leads to is written.
+        let mut file = StagedFile::new(&assemble::real_path(path))?;
+        let mut out = io::BufWriter::new(file.file());
         write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
         drop(out);
-        let bytes = file.as_file().metadata().map_err(failed)?.len();
-        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        File::set_permissions(file.as_file(), readable).map_err(failed)?;
+        let bytes = file.file().metadata().map_err(failed)?.len();
         Ok(StagedSideFile { kind, path: path.to_owned(), file, bytes })
     }
 
     fn publish(self) -> Result<Output, PipelineError> {
         let StagedSideFile { kind, path, file, bytes } = self;
-        let shown = path.display().to_string();
-        match file.persist(&path) {
-            Ok(_) => Ok(Output { destination: format!("{kind}:{shown}"), digest: None, bytes }),
-            Err(cause) => Err(PipelineError::SideFile { path: shown, cause: cause.error }),
-        }
-    }
-}
-
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
+        file.publish_over()?;
+        Ok(Output { destination: format!("{kind}:{}", path.display()), digest: None, bytes })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::Epoch;
 use crate::closure::Level;
-use crate::image::{Base, Platform, Rootfs, Source};
+use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
@@ -66,12 +66,12 @@ pub fn slim(
     order: &Order,
     verify: bool,
 ) -> Result<Ending, PipelineError> {
-    order.check()?;
+    order.check(input)?;
     if verify {
         environment.check_verification()?;
     }
     let mut clock = Clock::default();
-    let base = open_to_run(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, order.paths(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let failures = traced.failures();
     if !failures.is_empty() {
@@ -88,10 +88,11 @@ pub fn trace(
     trial: &Trial,
     output: PathBuf,
 ) -> Result<Ending, PipelineError> {
-    let side_files = SideFiles { trace: Some(output), lock: None };
+    let others = input.source.path().map(PathBuf::from).into_iter().collect();
+    let side_files = SideFiles { trace: Some(output), lock: None, others };
     side_files.check()?;
     let mut clock = Clock::default();
-    let base = open_to_run(environment, input, &mut clock)?;
+    let base = open_to_run(environment, input, side_files.paths(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut summary = summary_of(&traced.observation, &clock);
     let failures = traced.failures();
@@ -108,9 +109,9 @@ pub fn build(
     observation: &Observation,
     order: &Order,
 ) -> Result<Ending, PipelineError> {
-    order.check()?;
+    order.check(input)?;
     let mut clock = Clock::default();
-    let base = open(environment, input, &mut clock)?;
+    let base = open(environment, input, order.paths(), &mut clock)?;
     if observation.header.source_digest != base.digest {
         return Err(PipelineError::OtherSource {
             trace: observation.header.source.clone(),
@@ -128,8 +129,8 @@ pub fn verify(
     trial: &Trial,
 ) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
-    let base = open_to_run(environment, against, &mut clock)?;
-    let slim = open(environment, slim, &mut clock)?;
+    let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
+    let slim = open(environment, slim, Vec::new(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
     let mut failures = traced.failures();
     let mut verification = Verification::default();
@@ -182,13 +183,28 @@ pub(super) fn verification_of(failures: &[String], repaired: usize) -> Verificat
 }
 
 /// Opens what is going to be run.
-fn open_to_run(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
+fn open_to_run(
+    environment: &Environment,
+    input: &Input,
+    outputs: Vec<PathBuf>,
+    clock: &mut Clock,
+) -> Result<Base, PipelineError> {
     environment.check_source(&input.source)?;
-    open(environment, input, clock)
+    open(environment, input, outputs, clock)
 }
 
-fn open(environment: &Environment, input: &Input, clock: &mut Clock) -> Result<Base, PipelineError> {
-    clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))
+/// Opens a source. The store, scrimp itself and what this run writes to `outputs` are no part of it.
+fn open(
+    environment: &Environment,
+    input: &Input,
+    outputs: Vec<PathBuf>,
+    clock: &mut Clock,
+) -> Result<Base, PipelineError> {
+    let mut base = clock.time("unpack", || environment.open(&input.source, input.platform.as_ref()))?;
+    let mut absent = outputs;
+    absent.push(environment.store().outermost().to_owned());
+    base.rootfs.conceal(&OwnFiles { absent, unlisted: std::env::current_exe().into_iter().collect() });
+    Ok(base)
 }
 
 fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
@@ -229,9 +245,16 @@ fn make(
 
 impl Order {
     /// Whether everything can be written, as far as that can be known beforehand.
-    fn check(&self) -> Result<(), PipelineError> {
+    fn check(&self, input: &Input) -> Result<(), PipelineError> {
         self.outputs.check()?;
-        self.side_files.check()
+        let mut side_files = self.side_files.clone();
+        side_files.others.extend(self.outputs.paths().chain(input.source.path()).map(PathBuf::from));
+        side_files.check()
+    }
+
+    /// What is written, on the host.
+    fn paths(&self) -> Vec<PathBuf> {
+        self.outputs.paths().map(PathBuf::from).chain(self.side_files.paths()).collect()
     }
 }
 

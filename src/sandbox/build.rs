@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use crate::sandbox::chroot;
-use crate::sandbox::failure::{During, Failure};
+use crate::sandbox::failure::{self, During, Failure};
 use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::network;
 use crate::sandbox::place;
@@ -32,6 +32,9 @@ struct Prepared<'a> {
     is_dir: bool,
 }
 
+/// How many files a tmpfs can hold, however small it is.
+const MIN_FILES: u64 = 4096;
+
 /// The source of a mount (when there is one), whether it is a directory, and what went less well than planned.
 type Source = (Option<OwnedFd>, bool, Option<String>);
 
@@ -42,9 +45,11 @@ pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
         RootPlan::InPlace => Ok(plan.warnings.clone()),
         RootPlan::Copy { from, to, without } => chroot::build(plan, from, to, without),
         RootPlan::Overlay { lower, upper } => build_mounts(plan, |stage| stage.overlay(lower, upper)),
-        RootPlan::Tmpfs => {
-            build_mounts(plan, |_| tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e)))
-        }
+        RootPlan::Tmpfs => build_mounts(plan, |stage| match plan.bounds.disk() {
+            // What is written at the top counts, too.
+            Some(_) => stage.directory(),
+            None => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e)),
+        }),
     }
 }
 
@@ -74,16 +79,16 @@ fn build_mounts(
             bound.insert(number, bind(source, *read_only));
         }
     }
-    let stage = Stage::new()?;
+    let stage = Stage::new(plan.bounds.disk())?;
     let root = make_root(&stage)?;
-    let mut prepared = Vec::new();
+    let (mut prepared, mut refused) = (Vec::new(), Vec::new());
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
             Ok((source, is_dir, warning)) => {
                 warnings.extend(warning);
                 prepared.push(Prepared { mount, source, is_dir });
             }
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             Err(failure) => return Err(failure),
         }
     }
@@ -99,17 +104,18 @@ fn build_mounts(
     }
     for Prepared { mount, source, is_dir } in prepared {
         match put(mount, source, is_dir) {
-            Err(failure) if !mount.required => warnings.push(failure.to_string()),
+            Err(failure) if !mount.required => refused.push(failure),
             other => other?,
         }
     }
+    warnings.extend(failure::sentences(refused));
     Ok(warnings)
 }
 
 /// Tries an overlay whose throw-away layer is `upper`, in a mount namespace of its own; for a process that ends after.
 pub fn try_overlay(lower: &Path, upper: &Upper) -> Result<(), Failure> {
     unshare(CloneFlags::CLONE_NEWNS).during("make a mount namespace", "")?;
-    let stage = Stage::new()?;
+    let stage = Stage::new(None)?;
     let overlay = stage.overlay(lower, upper)?;
     let written = through(&overlay).join("scrimp-writes");
     std::fs::write(&written, b"x").during("write to an overlay of", lower.as_os_str().as_bytes())
@@ -166,12 +172,20 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Result<Self, Failure> {
-        let dir = tmpfs(0o700, None, 0).map_err(|e| refused("mount a tmpfs", "", e))?;
+    /// All that is written to it together has `size` bytes at most; half of the memory when absent.
+    fn new(size: Option<u64>) -> Result<Self, Failure> {
+        let dir = tmpfs(0o700, size, 0).map_err(|e| refused("mount a tmpfs", "", e))?;
         mount_api::attach(dir.as_fd(), Path::new("/")).during("mount a tmpfs on", "/")?;
         let stage = Stage { dir, next: 0.into() };
         std::fs::create_dir(stage.path("root")).during("make the directory", "root")?;
         Ok(stage)
+    }
+
+    /// A new directory of it as a mount.
+    fn directory(&self) -> Result<OwnedFd, Failure> {
+        let path = self.fresh_name();
+        place::directory(&path, 0o755, (0, 0)).during("make the directory", "/")?;
+        clone(&path, false)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -350,9 +364,13 @@ fn ensure_read_only(at: &Path, name: &[u8]) -> Result<(), Failure> {
 }
 
 fn tmpfs(mode: u32, size: Option<u64>, attributes: u64) -> Result<OwnedFd, Refused> {
-    let (mode, size) = (format!("{mode:o}"), size.map(|bytes| bytes.max(4096).to_string()));
+    let mode = format!("{mode:o}");
     let mut options = vec![("mode", Some(mode.as_str()))];
-    options.extend(size.as_deref().map(|size| ("size", Some(size))));
+    // Empty files take memory as well, so there may be as many files as pages; mount points need a few in any case.
+    let bounds = size.map(|bytes| (bytes.max(4096).to_string(), (bytes / 4096).max(MIN_FILES).to_string()));
+    if let Some((size, files)) = &bounds {
+        options.extend([("size", Some(size.as_str())), ("nr_inodes", Some(files.as_str()))]);
+    }
     mount_api::new_mount(c"tmpfs", &options, attributes)
 }
 

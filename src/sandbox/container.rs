@@ -48,7 +48,8 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         // Nothing can be mounted.
         Rung::D | Rung::E => put("/proc", What::Tmpfs { mode: 0o555, size: None, exec: false }, true),
     }
-    put("/dev", What::Tmpfs { mode: 0o755, size: Some(64 << 20), exec: true }, true);
+    let bounds = &choices.bounds;
+    put("/dev", What::Tmpfs { mode: 0o755, size: bounds.tmpfs(Some(64 << 20)), exec: true }, true);
     for device in DEVICES {
         let at = format!("/dev/{device}");
         put(&at, What::Bind { source: (&at).into(), read_only: true }, device == "null");
@@ -57,7 +58,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         put(at, What::Symlink { target: target.into() }, true);
     }
     put("/dev/pts", What::Devpts, false);
-    put("/dev/shm", What::Tmpfs { mode: 0o1777, size: Some(SHM_SIZE), exec: false }, true);
+    put("/dev/shm", What::Tmpfs { mode: 0o1777, size: bounds.tmpfs(Some(SHM_SIZE)), exec: false }, true);
     put("/dev/mqueue", What::Mqueue, false);
     match (choices.network, choices.rung) {
         // A fresh sysfs shows a network namespace, and the caller's is not ours to show; and where a fresh proc is
@@ -84,7 +85,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         mounts.push(Mount { at: volume.target.clone(), what, required: true, of_base: false });
     }
     for at in &choices.tmpfs {
-        let what = What::Tmpfs { mode: 0o1777, size: None, exec: false };
+        let what = What::Tmpfs { mode: 0o1777, size: bounds.disk(), exec: false };
         mounts.push(Mount { at: at.clone(), what, required: true, of_base: false });
     }
     mounts

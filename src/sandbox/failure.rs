@@ -37,6 +37,26 @@ impl Failure {
     }
 }
 
+/// Failures as sentences: those that differ in nothing but their subject are one.
+pub fn sentences(failures: Vec<Failure>) -> Vec<String> {
+    let mut merged: Vec<(Failure, Vec<String>)> = Vec::new();
+    for failure in failures {
+        let kind = Failure { subject: String::new(), ..failure.clone() };
+        match merged.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, subjects)) => subjects.push(failure.subject),
+            None => merged.push((kind, vec![failure.subject])),
+        }
+    }
+    let sentence = |(kind, subjects): (Failure, Vec<String>)| {
+        let subject = match subjects.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+            _ => subjects.concat(),
+        };
+        Failure { subject, ..kind }.to_string()
+    };
+    merged.into_iter().map(sentence).collect()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {}", self.operation)?;
@@ -71,5 +91,21 @@ impl<T> During<T> for std::io::Result<T> {
             let errno = cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             Failure::new(operation, subject, errno)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_one_kind_are_one_sentence() {
+        let failure = |subject: &str, errno| Failure::new("mount on", subject, errno);
+        let failures = ["/a", "/b", "/c"].map(|subject| failure(subject, Errno::EACCES));
+        let all: Vec<Failure> = failures.into_iter().chain([failure("/d", Errno::ENOENT)]).collect();
+        assert_eq!(
+            sentences(all),
+            ["cannot mount on /a, /b and /c: Permission denied", "cannot mount on /d: No such file or directory"]
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::sandbox::network::{self, Listener};
 use crate::sandbox::plan::{Network, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
+use crate::sandbox::supervisor::NAME;
 use crate::sandbox::{channel, supervisor};
 
 /// How long a supervisor that was asked to end may take before it is killed.
@@ -46,8 +47,16 @@ pub enum SandboxError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     /// The supervisor has ended before its time.
-    #[error("the supervisor of the sandbox has ended")]
+    #[error("the supervisor of the sandbox has ended before its time")]
     Gone,
+    /// Somebody killed the supervisor.
+    #[error(
+        "the supervisor of the sandbox, {NAME}, was killed by signal {signal}\nhint: when nobody did that, memory was short: see `dmesg`"
+    )]
+    Killed {
+        /// By what.
+        signal: i32,
+    },
     /// The supervisor cannot be reached.
     #[error("cannot reach the supervisor of the sandbox: {0}")]
     Channel(#[source] io::Error),
@@ -95,7 +104,8 @@ pub struct Sandbox {
 struct Control {
     socket: UnixStream,
     answers: Receiver<Message>,
-    application: Option<i32>,
+    /// Process 1, by a descriptor: its id may be another's once the supervisor is gone.
+    application: Option<OwnedFd>,
 }
 
 #[derive(Default)]
@@ -138,10 +148,12 @@ impl Sandbox {
         let control = Mutex::new(Control { socket: ours, answers, application: None });
         let mut sandbox =
             Sandbox { plan, warnings: Vec::new(), supervisor, pidfd, control, shared, reader: Some(reader) };
-        match sandbox.ask(&Request::Start(sandbox.plan.clone()), &[])? {
-            Message::Ready(warnings) => sandbox.warnings = warnings,
-            Message::Failed(failure) => return Err(SandboxError::Build(failure)),
-            _ => return Err(SandboxError::Gone),
+        match sandbox.ask(&Request::Start(sandbox.plan.clone()), &[]) {
+            Ok(Message::Ready(warnings)) => sandbox.warnings = warnings,
+            Ok(Message::Failed(failure)) => return Err(SandboxError::Build(failure)),
+            Err(SandboxError::Gone) => return Err(sandbox.why_gone()),
+            Err(error) => return Err(error),
+            Ok(_) => return Err(SandboxError::Gone),
         }
         Ok(sandbox)
     }
@@ -153,6 +165,21 @@ impl Sandbox {
             _ => SandboxError::Channel(cause),
         })?;
         control.answers.recv().map_err(|_| SandboxError::Gone)
+    }
+
+    /// How the supervisor has ended that is gone, while nobody traces it and it is not reaped.
+    fn why_gone(&self) -> SandboxError {
+        // SAFETY: an all-zero `siginfo_t` is valid.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        let ended = self.supervisor_ended(PATIENCE)
+            // SAFETY: the structure outlives the call.
+            && unsafe { libc::waitid(libc::P_PID, self.supervisor as u32, &raw mut info, flags) } == 0;
+        // SAFETY: `waitid` has filled in the fields that a report about a child has.
+        match ended.then(|| (info.si_code, unsafe { info.si_status() })) {
+            Some((libc::CLD_KILLED | libc::CLD_DUMPED, signal)) => SandboxError::Killed { signal },
+            _ => SandboxError::Gone,
+        }
     }
 
     /// The plan that was carried out.
@@ -177,7 +204,11 @@ impl Sandbox {
         let descriptors: [&dyn AsFd; 3] = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
         match self.ask(&Request::Spawn(spec.clone()), &descriptors)? {
             Message::Spawned(spawned) => {
-                lock(&self.control).application.get_or_insert(spawned.pid);
+                let mut control = lock(&self.control);
+                if control.application.is_none() {
+                    // One that has ended already needs no killing.
+                    control.application = open_pidfd(spawned.pid).ok();
+                }
                 Ok(spawned)
             }
             Message::NotSpawned(error) => Err(error.into()),
@@ -217,13 +248,16 @@ impl Sandbox {
         receiver
     }
 
-    /// Sends a signal to a process of the sandbox; `ESRCH` when it has ended.
+    /// Sends a signal to a process that was started in the sandbox, or with a negative id to its process group; `ESRCH`
+    /// when it has ended. The supervisor sends it: it is the parent, so the id is that process's until it says otherwise.
     pub fn signal(&self, pid: i32, signal: i32) -> io::Result<()> {
-        if lock(&self.shared.state).exits.contains_key(&pid) {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        match self.ask(&Request::Signal(pid, signal), &[]) {
+            Ok(Message::Signalled(0)) => Ok(()),
+            Ok(Message::Signalled(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            // With the supervisor goes all that it has started.
+            Ok(_) | Err(SandboxError::Gone) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            Err(cause) => Err(io::Error::other(cause.to_string())),
         }
-        // SAFETY: takes numbers only.
-        Ok(Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)?)
     }
 
     /// The network namespace of the sandbox.
@@ -270,13 +304,15 @@ impl Sandbox {
         if asked.is_ok() && self.supervisor_ended(PATIENCE) {
             return;
         }
-        let application = lock(&self.control).application;
-        let running = application.filter(|pid| !lock(&self.shared.state).exits.contains_key(pid));
-        for pid in running.into_iter().chain([self.supervisor]) {
-            // SAFETY: takes numbers only. The supervisor is a child that nobody has reaped yet, and the application
-            // ends before it is forgotten.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+        if let Some(application) = &lock(&self.control).application {
+            // SAFETY: takes numbers and a null pointer, which stands for no further information.
+            unsafe {
+                let nothing = std::ptr::null::<libc::siginfo_t>();
+                libc::syscall(libc::SYS_pidfd_send_signal, application.as_raw_fd(), libc::SIGKILL, nothing, 0)
+            };
         }
+        // SAFETY: takes numbers only. The supervisor is a child that nobody has reaped yet.
+        unsafe { libc::kill(self.supervisor, libc::SIGKILL) };
         self.supervisor_ended(PATIENCE);
     }
 
@@ -323,10 +359,14 @@ impl Drop for Sandbox {
     }
 }
 
-/// Whether a process has a handler for a signal, or blocks it: if not, a process 1 never sees it.
+/// Whether a process has a handler for a signal, or blocks it: if not, a process 1 never sees it. `ESRCH` when it has
+/// ended, whether or not somebody has taken note of that.
 pub fn handles_signal(pid: i32, signal: i32) -> io::Result<bool> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let status = std::fs::read_to_string(process.join("status"))?;
+    if is_zombie(&status) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
     Ok(has_bit(&status, "SigCgt:", signal) || has_bit(&status, "SigBlk:", signal) || waits_for_signals(&process))
 }
 
@@ -337,6 +377,12 @@ fn waits_for_signals(process: &Path) -> bool {
     let calls = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("syscall")).ok());
     let wait = libc::SYS_rt_sigtimedwait.to_string();
     calls.into_iter().any(|call| call.split(' ').next() == Some(&wait))
+}
+
+/// Whether all of a process has ended: its first thread may end before the others.
+fn is_zombie(status: &str) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    field("State:").starts_with(['Z', 'X']) && field("Threads:") == "1"
 }
 
 /// Reads a set of signals from `/proc/PID/status` (`proc_pid_status(5)`): bit N-1 stands for signal N.
@@ -382,6 +428,13 @@ fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_ends_with_its_last_thread() {
+        assert!(is_zombie("Name:\tsh\nState:\tZ (zombie)\nThreads:\t1\n"));
+        assert!(!is_zombie("Name:\tsh\nState:\tZ (zombie)\nThreads:\t2\n"));
+        assert!(!is_zombie("Name:\tsh\nState:\tS (sleeping)\nThreads:\t1\n"));
+    }
 
     #[test]
     fn signal_sets_count_from_one() {

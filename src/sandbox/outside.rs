@@ -6,12 +6,13 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use serde::{Deserialize, Serialize};
 
 use crate::sandbox::channel;
 use crate::sandbox::idmap::{Extent, to_arguments, to_proc};
@@ -66,14 +67,19 @@ impl Outside {
     }
 
     /// Writes the maps of the calling process, one answer per task: `Err` with the reason when it could not be done.
+    ///
+    /// # Errors
+    /// When this process, or a program that it runs, was killed meanwhile.
     pub fn write_maps(&self, tasks: usize) -> io::Result<Vec<Result<(), String>>> {
         let socket = self.socket.lock().unwrap_or_else(|e| e.into_inner());
-        (&*socket).write_all(b"m")?;
+        (&*socket).write_all(b"m").map_err(killed)?;
         let mut answers = Vec::new();
         for _ in 0..tasks {
-            match channel::receive::<Result<(), String>>(&socket)? {
-                Some((answer, _)) => answers.push(answer),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            match channel::receive::<Written>(&socket)? {
+                Some((Written::Killed(what), _)) => return Err(io::Error::other(what)),
+                Some((Written::Done, _)) => answers.push(Ok(())),
+                Some((Written::Refused(why), _)) => answers.push(Err(why)),
+                None => return Err(killed(io::ErrorKind::UnexpectedEof.into())),
             }
         }
         Ok(answers)
@@ -84,14 +90,35 @@ impl Outside {
         let socket = self.socket.lock().unwrap_or_else(|e| e.into_inner());
         let raw = [file.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&raw)];
-        sendmsg::<UnixAddr>(socket.as_raw_fd(), &[io::IoSlice::new(b"o")], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+        sendmsg::<UnixAddr>(socket.as_raw_fd(), &[io::IoSlice::new(b"o")], &control, MsgFlags::MSG_NOSIGNAL, None)
+            .map_err(|errno| killed(errno.into()))?;
         let mut answer = [0; 12];
-        (&*socket).read_exact(&mut answer)?;
+        (&*socket).read_exact(&mut answer).map_err(killed)?;
         let number = |at: usize| u32::from_le_bytes([answer[at], answer[at + 1], answer[at + 2], answer[at + 3]]);
         match number(0) {
             0 => Ok((number(4), number(8))),
             errno => Err(io::Error::from_raw_os_error(errno as i32)),
         }
+    }
+}
+
+/// What came of writing a map.
+#[derive(Serialize, Deserialize)]
+enum Written {
+    Done,
+    Refused(String),
+    /// The program that was to do it was killed, which says nothing about what this machine allows.
+    Killed(String),
+}
+
+/// Says in words what a closed socket means.
+fn killed(cause: io::Error) -> io::Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match cause.kind() {
+        BrokenPipe | ConnectionReset | UnexpectedEof => {
+            io::Error::other("the process that scrimp keeps outside its user namespace was killed")
+        }
+        _ => cause,
     }
 }
 
@@ -155,20 +182,27 @@ fn serve(socket: &UnixStream, proc: &Path, parent: u32, tasks: &[Task]) -> io::R
     }
 }
 
-fn write_map(task: &Task, proc: &Path, pid: u32) -> Result<(), String> {
+fn write_map(task: &Task, proc: &Path, pid: u32) -> Written {
     let file = proc.join(pid.to_string()).join(task.file);
     match task.writer {
-        Writer::Direct => {
-            std::fs::write(&file, to_proc(&task.extents)).map_err(|e| format!("cannot write {}: {e}", file.display()))
-        }
+        Writer::Direct => match std::fs::write(&file, to_proc(&task.extents)) {
+            Ok(()) => Written::Done,
+            Err(cause) => Written::Refused(format!("cannot write {}: {cause}", file.display())),
+        },
         Writer::Programs => {
             let program = if task.file == "uid_map" { "newuidmap" } else { "newgidmap" };
             let mut command = Command::new(program);
             command.arg(pid.to_string()).args(to_arguments(&task.extents)).stdin(Stdio::null()).arg0(program);
-            let output = command.output().map_err(|e| format!("cannot run {program}: {e}"))?;
-            match output.status.success() {
-                true => Ok(()),
-                false => Err(format!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            let output = match command.output() {
+                Ok(output) => output,
+                Err(cause) => return Written::Refused(format!("cannot run {program}: {cause}")),
+            };
+            match output.status.signal() {
+                Some(signal) => Written::Killed(format!("{program} was killed by signal {signal}")),
+                None if output.status.success() => Written::Done,
+                None => {
+                    Written::Refused(format!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim()))
+                }
             }
         }
     }

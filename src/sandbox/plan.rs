@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ImagePath;
 use crate::sandbox::container;
+use crate::sandbox::limits::Bounds;
 
 /// Which step of the ladder a plan stands on, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -252,6 +253,8 @@ pub struct SandboxPlan {
     pub network: Network,
     /// The name of the machine, as the application sees it.
     pub hostname: String,
+    /// What may be used at most.
+    pub bounds: Bounds,
     /// What the plan leaves out, each a sentence.
     pub warnings: Vec<String>,
 }
@@ -286,6 +289,8 @@ pub struct Choices {
     pub resolv_conf: Vec<u8>,
     /// Further lines for `/etc/hosts`: address and name.
     pub hosts: Vec<(std::net::IpAddr, String)>,
+    /// What may be used at most.
+    pub bounds: Bounds,
 }
 
 impl Choices {
@@ -304,6 +309,7 @@ impl Choices {
             tmpfs: Vec::new(),
             resolv_conf: b"nameserver 127.0.0.1\n".to_vec(),
             hosts: Vec::new(),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -340,6 +346,7 @@ impl SandboxPlan {
             mounts,
             network: choices.network,
             hostname: choices.hostname.clone(),
+            bounds: choices.bounds.clone(),
             warnings,
         }
     }
@@ -353,7 +360,7 @@ impl SandboxPlan {
     }
 
     /// No sandbox at all: the host as it is.
-    pub fn in_place() -> Self {
+    pub fn in_place(bounds: Bounds) -> Self {
         SandboxPlan {
             rung: Rung::E,
             namespaces: BTreeSet::new(),
@@ -361,6 +368,7 @@ impl SandboxPlan {
             mounts: Vec::new(),
             network: Network::Host,
             hostname: String::new(),
+            bounds,
             warnings: Vec::new(),
         }
     }

@@ -13,6 +13,8 @@ pub enum Request {
     Start(SandboxPlan),
     /// Start a process; three descriptors come along: standard input, output and error.
     Spawn(ProcessSpec),
+    /// Send a signal to a process that was started, or, with a negative id, to its process group.
+    Signal(i32, i32),
 }
 
 /// What the supervisor answers and reports.
@@ -26,6 +28,8 @@ pub enum Message {
     Spawned(Spawned),
     /// A process was not started.
     NotSpawned(SpawnError),
+    /// What came of sending a signal: an error number, or 0.
+    Signalled(i32),
     /// A process that was started has ended.
     Exited(i32, Exit),
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::escape_bytes;
 use crate::sandbox::build;
 use crate::sandbox::capability::CapabilitySet;
+use crate::sandbox::cgroup::Seat;
 use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::place;
 use crate::sandbox::plan::SandboxPlan;
@@ -36,10 +37,16 @@ pub enum Report {
     Failed(SpawnError),
 }
 
-/// Becomes the application. `inside` is the plan when this process is to be process 1 of the sandbox. Never returns.
-pub fn run(spec: &ProcessSpec, stdio: &[OwnedFd], inside: Option<&SandboxPlan>, report: File) -> ! {
+/// Becomes the application. `seat` is in the control group, where there is one. `inside` is the plan when this process is to be process 1 of the sandbox. Never returns.
+pub fn run(
+    spec: &ProcessSpec,
+    stdio: &[OwnedFd],
+    seat: Option<&Seat>,
+    inside: Option<&SandboxPlan>,
+    report: File,
+) -> ! {
     let mut reporter = Reporter(report);
-    let error = match become_application(spec, stdio, inside, &mut reporter) {
+    let error = match become_application(spec, stdio, seat, inside, &mut reporter) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -65,6 +72,7 @@ impl Reporter {
 fn become_application(
     spec: &ProcessSpec,
     stdio: &[OwnedFd],
+    seat: Option<&Seat>,
     inside: Option<&SandboxPlan>,
     reporter: &mut Reporter,
 ) -> Result<std::convert::Infallible, SpawnError> {
@@ -78,6 +86,9 @@ fn become_application(
     let (argv, env) = (strings(&spec.argv)?, strings(&spec.env)?);
 
     default_signals();
+    if let Some(seat) = seat {
+        seat.join().step("enter the control group", "")?;
+    }
     nix::unistd::setsid().during("start a session", "").map_err(SpawnError::Step)?;
     if let Some(plan) = inside {
         build::build_inside(plan).map_err(SpawnError::Step)?;

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -19,7 +20,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 
-use crate::sandbox::failure::Failure;
+use crate::sandbox::cgroup::Seat;
+use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::plan::{Namespace, Rung, SandboxPlan};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::protocol::{Message, Request};
@@ -50,6 +52,12 @@ pub fn main() -> io::Result<()> {
     if plan.namespaces.contains(&Namespace::Mount) {
         keep_apart()?;
     }
+    let group = plan.bounds.group.as_deref();
+    let seat = group.map(|dir| Seat::take(Path::new("/"), Path::new(dir)).during("enter the control group", dir));
+    let seat = match seat.transpose() {
+        Ok(seat) => seat,
+        Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
+    };
     match build::build(&plan) {
         Ok(mut warnings) => {
             if !plan.namespaces.contains(&Namespace::Pid)
@@ -64,8 +72,11 @@ pub fn main() -> io::Result<()> {
         }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
+    if let Some(seat) = &seat {
+        seat.leave();
+    }
     let mut supervisor =
-        Supervisor { control, plan, orphans, first: None, running: BTreeSet::new(), failed: BTreeSet::new() };
+        Supervisor { control, plan, seat, orphans, first: None, running: BTreeSet::new(), failed: BTreeSet::new() };
     let result = supervisor.serve(&ended);
     supervisor.kill_all();
     result
@@ -113,6 +124,8 @@ struct Supervisor {
     orphans: Option<Orphans>,
     /// The first child: process 1, where there is a PID namespace.
     first: Option<i32>,
+    /// The way into the control group, where there is one.
+    seat: Option<Seat>,
     running: BTreeSet<i32>,
     /// Children that never became what was asked for: their end is no news.
     failed: BTreeSet<i32>,
@@ -141,6 +154,9 @@ impl Supervisor {
                         };
                         channel::send(&self.control, &answer, &[])?;
                     }
+                    Some((Request::Signal(pid, signal), _)) => {
+                        channel::send(&self.control, &Message::Signalled(self.signal(pid, signal)), &[])?;
+                    }
                     Some((Request::Start(_), _)) => return Err(io::Error::other("a second plan")),
                     None => return Ok(()),
                 }
@@ -160,7 +176,7 @@ impl Supervisor {
             Ok(0) => {
                 drop(read);
                 let is_init = self.first.is_none() && self.plan.namespaces.contains(&Namespace::Pid);
-                spawn::run(spec, stdio, is_init.then_some(&self.plan), File::from(write))
+                spawn::run(spec, stdio, self.seat.as_ref(), is_init.then_some(&self.plan), File::from(write))
             }
             Ok(pid) => pid,
             // The kernel's answer to a fork into a PID namespace whose process 1 is gone.
@@ -185,6 +201,15 @@ impl Supervisor {
             }
         }
         Ok(spawned)
+    }
+
+    /// Sends a signal. A child that has not been reaped here still has its id, so nobody else is hit.
+    fn signal(&self, pid: i32, signal: i32) -> i32 {
+        if !self.running.contains(&pid.abs()) {
+            return libc::ESRCH;
+        }
+        // SAFETY: takes numbers only.
+        Errno::result(unsafe { libc::kill(pid, signal) }).map_or_else(|errno| errno as i32, |_| 0)
     }
 
     /// All that the child has to say, until it executes or ends. Scrimp's end is watched too: the child could be

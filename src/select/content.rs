@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::base::{Digest, FileTree, HashingReader, ImagePath, escape_bytes};
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::observation::{Found, Observation};
-use crate::select::error::Change;
+use crate::select::error::{Change, Unreadable};
 use crate::select::{ManifestEntry, SelectError};
 
 /// Reads every regular file of `entries` that has no digest, names of one file once, and puts the digests there. With
@@ -27,11 +27,21 @@ pub fn complete(
     let read: Vec<_> = unread.into_par_iter().map(|(key, (path, size))| (key, digest(rootfs, &path, size))).collect();
     let mut digests = BTreeMap::new();
     let mut changes = Vec::new();
+    let mut unreadable = Vec::new();
     for (key, result) in read {
-        match result? {
-            Ok(digest) => drop(digests.insert(key, digest)),
-            Err(change) => changes.push(change),
+        match result {
+            Ok(Ok(digest)) => drop(digests.insert(key, digest)),
+            Ok(Err(change)) => changes.push(change),
+            // There may be many: whoever is to do something about them needs to know all.
+            Err(RootfsError::File { path, cause, .. }) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                unreadable.push(Unreadable { path, cause: cause.to_string() });
+            }
+            Err(cause) => return Err(cause.into()),
         }
+    }
+    if !unreadable.is_empty() {
+        unreadable.sort_by(|a, b| a.path.cmp(&b.path));
+        return Err(SelectError::Unreadable { unreadable });
     }
     for (path, chosen) in entries.iter_mut() {
         if let EntryKind::File { digest: digest @ None, link_group, .. } = &mut chosen.entry.kind {

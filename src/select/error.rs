@@ -40,6 +40,17 @@ pub enum SelectError {
         /// The paths, in order.
         paths: Vec<ImagePath>,
     },
+    /// This user may not read files that the image is to have.
+    #[error(
+        "{} that the image is to have cannot be read by this user:{}\nhint: run scrimp as root, or leave them out with \
+         --drop (what the application used also needs --force-drop)",
+        Counted(.unreadable.len()),
+        Listed(.unreadable)
+    )]
+    Unreadable {
+        /// The files, each with the cause, in the order of the paths.
+        unreadable: Vec<Unreadable>,
+    },
     /// Files of the base are no longer what they were when they were traced.
     #[error(
         "{} changed since the trace was made:{}\nhint: run `scrimp trace` again",
@@ -50,6 +61,21 @@ pub enum SelectError {
         /// What changed, in the order of the paths.
         changes: Vec<Change>,
     },
+}
+
+/// One file that this user may not read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file.
+    pub path: ImagePath,
+    /// What the system says.
+    pub cause: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.cause)
+    }
 }
 
 /// One file that is not what it was when it was traced.

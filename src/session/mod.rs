@@ -3,6 +3,7 @@
 mod application;
 mod keeper;
 mod launch;
+mod limits;
 mod output;
 mod owners;
 mod record;
@@ -10,9 +11,11 @@ mod run;
 mod settings;
 mod signal;
 mod stage;
+mod unseen;
 
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
+pub use limits::Limits;
 pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};

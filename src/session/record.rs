@@ -4,11 +4,12 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::{FileTree, HashingReader, ImagePath, escape_bytes};
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
-use crate::observation::{Fingerprint, Found, PathRecord};
+use crate::observation::{Fingerprint, Found, Operation, PathRecord};
 use crate::tracer::Folded;
 
 /// Turns what was used into records of the base. What the sandbox itself put there (`own`, each with all below it)
-/// says nothing about the base and is left out; only the mount points themselves stay, where the base has them.
+/// says nothing about the base and is left out; only the mount points themselves stay, where the base has them. Nor does
+/// what the base conceals, and what it does not list counts when it was executed or read.
 pub fn records(
     accesses: FileTree<Folded>,
     rootfs: &Rootfs,
@@ -17,6 +18,7 @@ pub fn records(
     let relevant: Vec<(ImagePath, Folded)> = accesses
         .into_iter()
         .filter(|(path, _)| !own.iter().any(|point| path != point && path.is_within(point)))
+        .filter(|(path, folded)| !rootfs.is_concealed(path) && (!rootfs.is_unlisted(path) || is_read(folded)))
         .collect();
     let records: Result<Vec<_>, RootfsError> = relevant
         .into_par_iter()
@@ -35,6 +37,11 @@ pub fn records(
         })
         .collect();
     Ok(records?.into_iter().collect())
+}
+
+fn is_read(folded: &Folded) -> bool {
+    use Operation::{Exec, Load, Open};
+    folded.operations.iter().any(|operation| matches!(operation, Exec | Load | Open))
 }
 
 fn found(rootfs: &Rootfs, path: &ImagePath) -> Result<Found, RootfsError> {

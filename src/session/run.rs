@@ -9,12 +9,14 @@ use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, Sc
 use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{
-    self, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError, SandboxPlan,
-    Upper,
+    self, Bounds, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError,
+    SandboxPlan, Upper,
 };
 use crate::session::launch::{Launch, LaunchError};
+use crate::session::limits::Hold;
 use crate::session::owners;
 use crate::session::stage::Stage;
+use crate::session::unseen::Unseen;
 use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
 use crate::tracer::{self, TracerError};
 
@@ -83,6 +85,8 @@ pub struct Run {
     pub script: Script,
     /// The end of what the application wrote, for messages; secrets are taken out.
     pub last_output: String,
+    /// The limit for whose sake it was killed, a sentence.
+    pub exceeded: Option<String>,
 }
 
 /// Why there was no run.
@@ -148,6 +152,9 @@ impl Run {
         let failed = self.observation.header.transcript.probes.iter().filter(|p| !p.passed());
         let mut out: Vec<String> =
             failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
+        if !out.is_empty() {
+            out.extend(self.exceeded.clone());
+        }
         if !out.is_empty() && !self.last_output.is_empty() {
             out.push(format!("the last output of the application:\n{}", self.last_output));
         }
@@ -206,10 +213,12 @@ pub fn run(
         Some(signal) => signal,
         None => launch.stop_signal.parse::<StopSignal>()?,
     };
-    let (plan, scratch) = plan(place, rung, subject, settings)?;
+    let unseen = Unseen::default();
+    let hold = Hold::new(&settings.limits);
+    let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact, ..tracer::Options::default() };
+    let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
     let identity = match place.footing.virtual_ids {
@@ -226,7 +235,8 @@ pub fn run(
     };
     let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let refusals = rung != Rung::E;
-    let process = ProcessSpec { ids, refusals, ..process(&launch, &user, settings, &options) };
+    let process =
+        ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, &options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -234,10 +244,16 @@ pub fn run(
     // The tracer ends with the sandbox. When it fails everything in there is killed, so that comes first: what fails on
     // the stage then follows from it.
     let recording = tracer.join()?;
+    if let Some(tracer::End::Killed(signal)) = recording.supervisor {
+        return Err(SandboxError::Killed { signal }.into());
+    }
     let played = played?;
     let plan = sandbox.plan();
+    let held = hold.warnings(plan);
     let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
-    let warnings = [&plan.warnings, sandbox.warnings(), &recording.warnings, &played.warnings, &notes];
+    let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    // Among those of the sandbox are those of its plan.
+    let warnings = [sandbox.warnings(), &held, &unseen, &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -260,9 +276,11 @@ pub fn run(
         // base, and there a name that happens to hold the value of a variable has to be found.
         Exercise::Replay(_) => played.redactor.transcript(&mut observation.header.transcript),
     }
+    let exceeded = hold.exceeded();
+    observation.header.warnings.extend(exceeded.clone());
     drop(sandbox);
     scratch.remove()?;
-    Ok(Run { observation, script: played.script, last_output: played.last_output })
+    Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
 }
 
 /// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
@@ -312,9 +330,13 @@ fn plan(
     rung: Rung,
     subject: &Subject<'_>,
     settings: &Settings,
+    bounds: Bounds,
+    unseen: &Unseen,
 ) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = place.store.scratch_dir()?;
-    let upper = match place.footing.upper_in_store && rung != Rung::B {
+    // No quota of the store's filesystem is ours to set.
+    let rung = if rung == Rung::A && bounds.disk.is_some() { Rung::B } else { rung };
+    let upper = match place.footing.upper_in_store && rung != Rung::B && bounds.disk.is_none() {
         true => Upper::Dir(scratch.path().to_owned()),
         false => Upper::Tmpfs,
     };
@@ -331,11 +353,12 @@ fn plan(
         hostname: HOSTNAME.into(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
+        bounds,
         ..defaults
     };
     let location = subject.rootfs.location();
     let mut plan = match (rung, subject.rootfs.entries()) {
-        (Rung::E, _) => SandboxPlan::in_place(),
+        (Rung::E, _) => SandboxPlan::in_place(choices.bounds),
         (Rung::D, entries) => {
             let without = match entries {
                 Some(_) => Vec::new(),
@@ -344,7 +367,7 @@ fn plan(
             SandboxPlan::for_copy(location, scratch.path(), without, &choices)
         }
         (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
-        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &sandbox::list, &choices),
+        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &|dir| unseen.list(dir), &choices),
     };
     if settings.network == Network::Private && network == Network::Host {
         plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));

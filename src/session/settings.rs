@@ -6,7 +6,7 @@ use crate::base::ImagePath;
 use crate::observation::Overrides;
 use crate::probe::{Port, Spec};
 use crate::sandbox::{CapabilitySet, Network, Volume};
-use crate::session::StopSignal;
+use crate::session::{Limits, StopSignal};
 
 /// How an application is run, beyond what its image says.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub capabilities: CapabilitySet,
     /// What the application can reach.
     pub network: Network,
+    /// What it may use at most.
+    pub limits: Limits,
     /// How long it may take to be ready, or to end by itself.
     pub timeout: Duration,
     /// How long it may take to stop.

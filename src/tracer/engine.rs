@@ -14,6 +14,7 @@ use super::filter::{TRACE_DATA, X32_BIT};
 use super::identity::{Caller, Identity, Verdict, Virtual};
 use super::leash::Leash;
 use super::memory::{read_exact, read_path, read_word, write_word};
+use super::population::Population;
 use super::record::{Ask, From, Recorder};
 use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompStop, Stop};
 use super::syscalls::{Action, Architecture, CLONE_UNTRACED, Call, Effect, Index, Place};
@@ -35,9 +36,12 @@ pub struct Engine {
     leash: Leash,
     /// Who everybody is, where that is not real.
     identity: Option<Virtual>,
+    population: Population,
     path: Vec<u8>,
     shared: Arc<Shared>,
     events: Sender<Event>,
+    /// How the supervisor ended, once it has.
+    supervisor: Option<End>,
 }
 
 /// How a stopped call goes on.
@@ -45,6 +49,7 @@ enum Next {
     Go,
     GoToExit(Awaited),
     Refuse,
+    /// It is not made and returns this.
     Answer(i64),
 }
 
@@ -53,6 +58,7 @@ impl Engine {
     pub fn new(
         supervisor: i32,
         gaps: &[&str],
+        tasks: Option<u32>,
         leash: Leash,
         identity: Option<&Identity>,
         shared: Arc<Shared>,
@@ -66,6 +72,7 @@ impl Engine {
             recorder.gap("virtual_identity");
         }
         let identity = identity.map(Virtual::new);
+        let population = Population::new(tasks);
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
         Engine {
             tasks,
@@ -74,9 +81,11 @@ impl Engine {
             recorder,
             leash,
             identity,
+            population,
             path: Vec::new(),
             shared,
             events,
+            supervisor: None,
         }
     }
 
@@ -100,15 +109,21 @@ impl Engine {
             })?;
         }
         let Recorder { fold, gaps, warnings, .. } = self.recorder;
-        Ok(Recording { accesses: fold.finish(&self.shared.labels()), gaps: gaps.into_iter().collect(), warnings })
+        let accesses = fold.finish(&self.shared.labels());
+        Ok(Recording { accesses, gaps: gaps.into_iter().collect(), warnings, supervisor: self.supervisor })
     }
 
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let id = stop.task();
+        if self.supervisor.is_some() {
+            // Born too late to be among those that were killed.
+            wait::kill(id);
+        }
         self.leash.settle(id);
         if let Some(identity) = &mut self.identity {
             identity.settle(id);
         }
+        self.population.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
         }
@@ -136,8 +151,14 @@ impl Engine {
         if let Some(identity) = &mut self.identity {
             identity.settle(id);
         }
+        self.population.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
+        if task.origin == Origin::Supervisor {
+            self.supervisor = Some(end);
+            // Nobody is left who could end them. Each is still ours to reap, so the ids are theirs.
+            self.tasks.keys().chain(self.held.keys()).for_each(|&task| wait::kill(task));
+        }
         if task.origin == Origin::Spawned {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
@@ -324,10 +345,16 @@ impl Engine {
             Action::Listen => return Ok(Next::GoToExit(Awaited::Listen { socket: arguments[0] as i32 })),
             Action::Message => self.messages(id, call, arguments, architecture)?,
             Action::SocketCall => return self.socketcall(id, arguments),
-            Action::Clone if architecture == Architecture::X86_64 => {
-                stop.set_first_argument(arguments[0] & !CLONE_UNTRACED)?;
+            Action::Fork => return Ok(self.one_more(id)),
+            Action::Clone => {
+                let flags = arguments[0] & !CLONE_UNTRACED;
+                match architecture {
+                    _ if flags == arguments[0] => {}
+                    Architecture::X86_64 => stop.set_first_argument(flags)?,
+                    Architecture::I386 => stop.set_first_argument_i386(flags)?,
+                }
+                return Ok(self.one_more(id));
             }
-            Action::Clone => stop.set_first_argument_i386(arguments[0] & !CLONE_UNTRACED)?,
             Action::Clone3 => {
                 if let Some(flags) = read_word(id, arguments[0]).filter(|flags| flags & CLONE_UNTRACED != 0)
                     && write_word(id, arguments[0], flags & !CLONE_UNTRACED).is_none()
@@ -335,6 +362,7 @@ impl Engine {
                     self.recorder.gap("clone_untraced");
                     return Ok(Next::Refuse);
                 }
+                return Ok(self.one_more(id));
             }
             Action::Unshare => {
                 if arguments[0] & CLONE_NEWNS != 0 {
@@ -388,6 +416,20 @@ impl Engine {
             Action::Identity => {}
         }
         Ok(Next::Go)
+    }
+
+    /// How a call goes on that makes a task.
+    fn one_more(&mut self, id: i32) -> Next {
+        // The supervisor is none of the application's.
+        let alive = self.tasks.len().saturating_sub(1);
+        if self.population.admit(id, alive, is_zombie) {
+            return Next::Go;
+        }
+        let limit = self.population.limit();
+        self.recorder.warn(format!(
+            "the application was refused processes or threads: it had the {limit} that --pids-limit allows"
+        ));
+        Next::Answer(-i64::from(libc::EAGAIN))
     }
 
     fn path(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
@@ -543,6 +585,13 @@ fn parent_of(task: i32) -> Option<i32> {
         process if process != task => Some(process),
         _ => status_field(task, "PPid:"),
     }
+}
+
+/// Whether a process has ended that its parent has not waited for.
+fn is_zombie(task: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).unwrap_or_default();
+    // The name before the state may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 fn status_field(task: i32, field: &str) -> Option<i32> {

@@ -64,10 +64,15 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 
 /// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
 /// and frequent (`gaps` of a recording names them); with [`Options::witnessed`], also those that change the file of a
-/// descriptor; with [`Options::identity`], also those that show or change ids.
+/// descriptor; with [`Options::tasks`], also those that make a task; with [`Options::identity`], also those that show or
+/// change ids.
 pub fn filter(options: &Options) -> Vec<Instruction> {
-    let Options { exact, witnessed, .. } = *options;
-    let stops = Stops { exact, witnessed, identity: options.identity.is_some() };
+    let stops = Stops {
+        exact: options.exact,
+        witnessed: options.witnessed,
+        counted: options.tasks.is_some(),
+        identity: options.identity.is_some(),
+    };
     let main = search(Architecture::X86_64, stops);
     let mut program = vec![
         statement(LOAD, ARCHITECTURE),
@@ -90,6 +95,7 @@ struct Stops {
     exact: bool,
     witnessed: bool,
     identity: bool,
+    counted: bool,
 }
 
 /// From this number on, up to the next range.
@@ -143,7 +149,7 @@ fn tree(ranges: &[Range]) -> Vec<Instruction> {
 }
 
 /// What happens once the number is known.
-fn decide(when: When, Stops { exact, witnessed, identity }: Stops) -> Vec<Instruction> {
+fn decide(when: When, Stops { exact, witnessed, counted, identity }: Stops) -> Vec<Instruction> {
     let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
     match when {
         When::Always => vec![trace],
@@ -159,8 +165,9 @@ fn decide(when: When, Stops { exact, witnessed, identity }: Stops) -> Vec<Instru
         When::IdentityEither { .. } => vec![allow],
         When::Exact if exact => vec![trace],
         When::WitnessedOrIdentity if witnessed || identity => vec![trace],
-        When::Exact | When::WitnessedOrIdentity => vec![allow],
-        When::Bit { argument, bit } => {
+        When::Counted | When::CountedOrBit { .. } if counted => vec![trace],
+        When::Exact | When::WitnessedOrIdentity | When::Counted => vec![allow],
+        When::CountedOrBit { argument, bit } => {
             vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
         }
         When::NotNull { argument } => vec![
@@ -339,6 +346,22 @@ mod tests {
         let error = Data { number: 55, architecture: Architecture::X86_64.audit(), arguments: [3, 1, 4, 0, 0, 0] };
         assert_eq!(run(&programs[1], &error), RET_ALLOW, "SO_ERROR");
         assert!(programs[1].len() < 4096, "BPF_MAXINSNS");
+    }
+
+    #[test]
+    fn where_tasks_are_counted_each_call_that_makes_one_is_stopped() {
+        let stopped = |tasks, architecture: Architecture, number| {
+            let data = Data { number, architecture: architecture.audit(), arguments: [0x0120_0011, 0, 0, 0, 0, 0] };
+            run(&filter(&Options { tasks, ..Options::default() }), &data) == RET_TRACE
+        };
+        for name in ["fork", "vfork", "clone", "clone3"] {
+            let call = TABLE.iter().find(|c| c.name == name).unwrap();
+            for architecture in [Architecture::X86_64, Architecture::I386] {
+                let number = architecture.number(call).unwrap();
+                assert!(stopped(Some(1), architecture, number), "{name}");
+                assert_eq!(stopped(None, architecture, number), name == "clone3", "{name}");
+            }
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //! The tracer attaches to one process, the supervisor of the sandbox, and thereby to everything that process starts
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
-//! three: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible. It changes where busy processes run, unseen by them. With [`Options::identity`] it answers, as a
-//! kernel with many users would, what shows or changes ids, and refuses what another user could not do.
+//! these: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
+//! would be invisible; and calls that would make more tasks than there may be fail with EAGAIN. It changes where busy
+//! processes run, unseen by them. With [`Options::identity`] it answers, as a kernel with many users would, what shows
+//! or changes ids, and refuses what another user could not do.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -25,6 +26,7 @@ mod leash;
 mod memory;
 mod names;
 mod pace;
+mod population;
 mod record;
 mod resolve;
 mod stop;
@@ -63,11 +65,13 @@ pub struct Options {
     /// The filter also stops what changes a file through a descriptor that was not opened for writing. A [`Witness`]
     /// needs it.
     pub witnessed: bool,
+    /// How many processes and threads there may be; a call that would make one more fails with EAGAIN.
+    pub tasks: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true, identity: None, witnessed: false }
+        Options { exact: false, leash: true, identity: None, witnessed: false, tasks: None }
     }
 }
 
@@ -82,6 +86,8 @@ pub struct Recording {
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,
+    /// How the supervisor ended.
+    pub supervisor: Option<End>,
 }
 
 /// Why a run could not be traced.
@@ -205,7 +211,8 @@ fn start_thread(
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        let mut engine = Engine::new(supervisor, gaps, leash, options.identity.as_ref(), engine_shared, events);
+        let mut engine =
+            Engine::new(supervisor, gaps, options.tasks, leash, options.identity.as_ref(), engine_shared, events);
         if let Some(witness) = witness {
             engine.tell(witness);
         }

@@ -43,6 +43,8 @@ pub enum Action {
     Message,
     /// i386's multiplexer of the socket calls.
     SocketCall,
+    /// `fork` and `vfork`.
+    Fork,
     /// `clone`: flags in an argument.
     Clone,
     /// `clone3`: flags in memory.
@@ -150,8 +152,10 @@ pub enum When {
     /// All but what glibc, musl and Rust do for `fstat`: flags exactly AT_EMPTY_PATH with a real descriptor. In exact
     /// mode all but those with a NULL path.
     NotFstat { fd: u8, path: u8, flags: u8 },
-    /// Those with this bit set in the low half of the argument.
-    Bit { argument: u8, bit: u32 },
+    /// All where tasks are counted, otherwise none.
+    Counted,
+    /// All where tasks are counted, otherwise those with this bit set in the low half of the argument.
+    CountedOrBit { argument: u8, bit: u32 },
     /// Those whose argument is not NULL.
     NotNull { argument: u8 },
     /// All in exact mode, otherwise none.
@@ -336,7 +340,9 @@ pub static TABLE: &[Call] = &[
     // Programs and processes.
     other("execve", 59, 11, Action::Exec(cwd(Op::Exec, 0, Follow))),
     other("execveat", 322, 358, Action::Exec(at(Op::Exec, 0, 1, At(4)))),
-    other("clone", 56, 120, Action::Clone).when(When::Bit { argument: 0, bit: CLONE_UNTRACED as u32 }),
+    other("fork", 57, 2, Action::Fork).when(When::Counted),
+    other("vfork", 58, 190, Action::Fork).when(When::Counted),
+    other("clone", 56, 120, Action::Clone).when(When::CountedOrBit { argument: 0, bit: CLONE_UNTRACED as u32 }),
     other("clone3", 435, 435, Action::Clone3),
     other("unshare", 272, 310, Action::Unshare),
     other("setns", 308, 346, Action::Setns),

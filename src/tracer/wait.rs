@@ -48,3 +48,9 @@ pub fn next() -> io::Result<Option<Report>> {
         }));
     }
 }
+
+/// Kills a tracee that has not been reaped; that it has ended by itself is no matter.
+pub fn kill(task: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(task, libc::SIGKILL) };
+}

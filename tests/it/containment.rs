@@ -24,8 +24,23 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Env, Run, User, busybox_with};
 
-/// The rungs of the ladder that promise all of it, as `--sandbox` names them; `None` is the one that scrimp chooses.
-const RUNGS: [Option<&str>; 1] = [None];
+/// The rungs of the ladder that promise anything, as `--sandbox` names them.
+const RUNGS: [&str; 3] = ["a", "b", "c"];
+
+/// Attempts that succeed on rung c, as `docs/sandbox.md` says: the caller's `/proc` and `/sys` are in sight there, and
+/// with them its processes. Signals reach the supervisor alone, which ends the run.
+const IN_SIGHT: [&str; 10] = [
+    "interfaces in /sys: ",
+    "namespace pid: ",
+    "processes in /proc: ",
+    "parent: ",
+    "kill everybody: ",
+    "kill of every number: HARM (reaches 1)",
+    ": pidfd_open: ",
+    ": getpgid: ",
+    "/fd: HARM (opened)",
+    "/status: HARM (opened)",
+];
 
 /// The programs that end by themselves.
 const PROGRAMS: [&str; 9] =
@@ -142,26 +157,19 @@ impl Target {
     }
 
     /// Runs a program under `scrimp trace`, and returns what it reports.
-    fn attack(&self, rung: Option<&str>, program: &str, options: &[&str]) -> (Run, String) {
+    fn attack(&self, rung: &str, program: &str, options: &[&str]) -> (Run, String) {
         self.attack_in(&self.image, &format!("/containment/{program}"), rung, program, options)
     }
 
     /// The same with the machine itself as what runs.
-    fn attack_on_host(&self, rung: Option<&str>, program: &str) -> (Run, String) {
+    fn attack_on_host(&self, rung: &str, program: &str) -> (Run, String) {
         let file = self.env.path(program);
         fs::write(&file, &COMPILED[program]).unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         self.attack_in("host", &file, rung, program, &[])
     }
 
-    fn attack_in(
-        &self,
-        source: &str,
-        inside: &str,
-        rung: Option<&str>,
-        program: &str,
-        options: &[&str],
-    ) -> (Run, String) {
+    fn attack_in(&self, source: &str, inside: &str, rung: &str, program: &str, options: &[&str]) -> (Run, String) {
         let report = self.env.path(&format!("out/{program}"));
         let facts = self.facts();
         let (out, shown) =
@@ -172,7 +180,7 @@ impl Target {
         let mut arguments = vec![hidden.as_str(), binary.get_program().to_str().unwrap(), "trace", source];
         arguments.extend(["-o", "harm.trace", "--timeout", "120s", "-v", &out, "-v", &shown]);
         arguments.extend(facts.iter().flat_map(|fact| ["-e", fact]));
-        arguments.extend(rung.iter().flat_map(|rung| ["--sandbox", rung]));
+        arguments.extend(["--sandbox", rung]);
         arguments.extend(options);
         arguments.extend(["--", inside, &reported]);
         let run = self.env.run(&self.caller, &arguments);
@@ -270,12 +278,15 @@ fn programs_that_try_to_do_harm_do_none() {
         let (base, devices_before, name) = (target.base(), devices(), host_name());
         for rung in RUNGS {
             for program in PROGRAMS {
-                let on_host = (!NOT_ON_HOST.contains(&program)).then(|| target.attack_on_host(rung, program));
+                // The kernel does not tell them apart but by their root, which the best rung has like the others.
+                let has_host = rung == RUNGS[0] && !NOT_ON_HOST.contains(&program);
+                let on_host = has_host.then(|| target.attack_on_host(rung, program));
                 let runs = [("image", Some(target.attack(rung, program, &[]))), ("host", on_host)];
                 for (source, (run, report)) in runs.into_iter().filter_map(|(source, run)| Some((source, run?))) {
                     assert!(report.lines().count() > 1, "{program} says nothing: {report}");
-                    for line in bad(&report) {
-                        writeln!(harm, "{} in {source} on {rung:?}, {program}: {line}", target.who).unwrap();
+                    let promised = |line: &&str| rung != "c" || !IN_SIGHT.iter().any(|part| line.contains(part));
+                    for line in bad(&report).into_iter().filter(promised) {
+                        writeln!(harm, "{} in {source} on {rung}, {program}: {line}", target.who).unwrap();
                     }
                     if bad(&report).is_empty() {
                         run.succeeds();
@@ -304,7 +315,7 @@ fn the_binary_of_scrimp_is_out_of_reach_while_probes_start() {
     for (who, env) in users() {
         let target = Target::new(who, env);
         let probes = ["--exec", "/bin/true"].repeat(30);
-        let (run, report) = target.attack(None, "binary", &probes);
+        let (run, report) = target.attack(RUNGS[0], "binary", &probes);
         assert_eq!(bad(&report), Vec::<&str>::new(), "{}: {run}", target.who);
         run.succeeds();
         assert!(!report.contains("(0 looks"), "the test has seen nothing: {report}");

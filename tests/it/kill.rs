@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Env, User, busybox, sandboxed, web_config};
+use crate::support::{Env, User, busybox, children, sandboxed, web_config};
 
 /// Starts a slim whose probe does not end, and waits until it runs.
 fn start(env: &Env) -> Child {
@@ -86,5 +86,117 @@ fn an_application_that_ignores_its_stop_signal_is_killed_and_told() {
     // The config's Cmd is replaced as a whole, so this is the command.
     let run = env.scrimp(&arguments).succeeds();
     assert!(run.stderr.contains("SIGTERM") && run.stderr.contains("was killed"), "{run}");
+    assert_eq!(env.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_killed_supervisor_is_named() {
+    for env in [Env::new(), Env::as_user(User::Subordinate), Env::as_user(User::Single)] {
+        let child = start(&env);
+        let supervisor = named(&child, b"scrimp-supervisor");
+        kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.starts_with("error: the supervisor of the sandbox, scrimp-supervisor, was killed by signal 9\n"),
+            "{said}"
+        );
+        assert_gone(&env);
+    }
+}
+
+/// The child of a scrimp that is called so.
+fn named(child: &Child, name: &[u8]) -> i32 {
+    let found = children(child.id().try_into().unwrap());
+    let is_wanted = |(_, arguments): &&(i32, Vec<u8>)| arguments.split(|b| *b == 0).next() == Some(name);
+    found.iter().find(is_wanted).expect("a child of that name").0
+}
+
+#[test]
+fn an_application_with_other_rights_does_not_outlive_a_killed_supervisor() {
+    let env = Env::new();
+    // A program that gains rights loses the signal that it was to get when its parent dies.
+    let source = with_setuid_sleep(&env);
+    let arguments = [
+        "slim",
+        &source,
+        "-u",
+        "1000",
+        "--no-probe",
+        "--timeout",
+        "1000s",
+        "--entrypoint",
+        "/bin/su-sleep",
+        "--",
+        "1000",
+    ];
+    let child = env.scrimp_command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    sandboxed(&child, "/bin/su-sleep");
+    kill(Pid::from_raw(named(&child, b"scrimp-supervisor")), Signal::SIGKILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(env.leftovers().into_iter().filter(|left| !left.starts_with("scratch ")).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// A directory with one program: `sleep`, owned by root and set-user-id.
+fn with_setuid_sleep(env: &Env) -> String {
+    let root = env.path("root");
+    std::fs::create_dir_all(format!("{root}/bin")).unwrap();
+    let program = format!("{root}/bin/su-sleep");
+    let source = env.path("sleep.c");
+    std::fs::write(&source, "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n").unwrap();
+    env.run("gcc", &["-static", "-o", &program, &source]).succeeds();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    format!("rootfs:{root}")
+}
+
+#[test]
+fn a_killed_process_outside_the_namespace_is_named() {
+    for user in [User::Subordinate, User::Single] {
+        let env = Env::as_user(user);
+        // It tells owners of the host's files, after the run: until then it is not missed.
+        let command = ["--", "/bin/sh", "-c", "/bin/sleep 1000 & wait"];
+        let probe = ["slim", "host", "--timeout", "1000s", "-o", "docker-archive:out.tar", "--no-probe"];
+        let mut command = env.scrimp_command(&[&probe[..], &command].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let sleep = sandboxed(&child, "/bin/sleep");
+        let outside = named(&child, env.path("scrimp").as_bytes());
+        kill(Pid::from_raw(outside), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(sleep), Signal::SIGKILL).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("the process that scrimp keeps outside its user namespace was killed"), "{said}");
+        assert_eq!(env.leftovers(), Vec::<String>::new());
+        assert_eq!(env.names(), ["scrimp", "store"]);
+    }
+}
+
+#[test]
+fn a_killed_newuidmap_is_named() {
+    // In its place, in a mount namespace that ends with the test, something that waits to be killed.
+    let env = Env::as_user(User::Subordinate);
+    let user = User::Subordinate.account();
+    std::fs::write(env.path("newgidmap"), "#!/bin/sh\necho $$ > pid.new\nmv pid.new pid\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(env.path("newgidmap"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = "mount --bind newgidmap \"$(command -v newgidmap)\" && \
+                  exec setpriv --reuid $1 --regid $2 --clear-groups ./scrimp slim host --sandbox a -- /bin/true";
+    let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+    let mut command = env.command("unshare", &["-m", "sh", "-c", script, "sh", &uid, &gid]);
+    std::os::unix::process::CommandExt::uid(&mut command, 0);
+    std::os::unix::process::CommandExt::gid(&mut command, 0);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid: i32 = loop {
+        match std::fs::read_to_string(env.path("pid")) {
+            Ok(pid) => break pid.trim().parse().unwrap(),
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("newgidmap was killed by signal 9"), "{said}");
     assert_eq!(env.leftovers(), Vec::<String>::new());
 }

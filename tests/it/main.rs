@@ -4,6 +4,7 @@
 
 mod architecture;
 mod assemble;
+mod at_once;
 mod bad_input;
 mod changes;
 mod cli;
@@ -16,6 +17,11 @@ mod image;
 mod in_place;
 mod kill;
 mod layers;
+mod limits;
+mod no_room;
+mod no_terminal;
+mod own_files;
+mod random_kills;
 mod secrets;
 mod select;
 mod slim;

@@ -343,10 +343,10 @@ fn signals_stay_inside_without_a_pid_namespace() {
         "kill -0 {outside} 2>/dev/null || echo outside refused; kill -0 {supervisor} && echo inside; \
          sleep 1000 & kill $!; wait $! 2>/dev/null; echo $?"
     );
+    let first = idle(&sandbox);
     let (text, exit) = run(&sandbox, &sh(&script));
     assert_eq!((text.as_str(), exit), ("outside refused\ninside\n143\n", Exit::Code(0)));
     // A process that is started later is in the same domain, and what comes from outside goes on.
-    let first = idle(&sandbox);
     assert_eq!(run(&sandbox, &sh(&format!("kill -0 {first} && echo reached"))).0, "reached\n");
     sandbox.signal(first, libc::SIGKILL).unwrap();
     assert_eq!(sandbox.wait_exit(first, LONG), Some(Exit::Signal(9)));

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::sandbox::attempt::attempt;
+use crate::sandbox::cgroup::{Group, GroupLimits};
 use crate::sandbox::doctor::surroundings::Surroundings;
 use crate::sandbox::doctor::{Finding, in_scratch};
 use crate::sandbox::identity::{self, IdentityKind};
@@ -28,6 +29,7 @@ pub fn all(store: &Path, here: &Surroundings) -> Vec<Finding> {
         private_network(),
         low_ports(),
         filter(),
+        control_group(here),
         tun(here),
     ];
     if nix::unistd::geteuid().is_root() {
@@ -190,6 +192,13 @@ fn filter() -> Finding {
                 .into()
         },
     )
+}
+
+fn control_group(here: &Surroundings) -> Finding {
+    let limits = GroupLimits { memory: 64 << 20, tasks: Some(64) };
+    let tried = Group::make(Path::new("/"), limits).map(drop).map_err(|cause| cause.to_string());
+    let meaning = ["--memory holds for all processes together", "--memory holds for each process by itself"];
+    finding("limits for all processes together", tried, meaning, || here.control_groups())
 }
 
 /// `TUNSETIFF` of `linux/if_tun.h`.

@@ -92,6 +92,16 @@ impl Surroundings {
         .into()
     }
 
+    /// What delegates a control group.
+    pub fn control_groups(&self) -> String {
+        match self.container {
+            Some(Container::Podman) => "podman run --cgroups=split --security-opt unmask=/sys/fs/cgroup",
+            Some(_) => "limit the container itself, as its runtime can",
+            None => "under systemd: systemd-run --user --scope -p Delegate=yes scrimp ...",
+        }
+        .into()
+    }
+
     /// What allows `/dev/net/tun`.
     pub fn tun(&self) -> String {
         match self.container {

@@ -51,6 +51,12 @@ pub fn sandboxed(scrimp: &Child, name: &str) -> i32 {
     }
 }
 
+/// The children of a process, each with its arguments as `/proc` has them; those that have ended are left out.
+pub fn children(parent: i32) -> Vec<(i32, Vec<u8>)> {
+    let mine = processes().into_iter().filter(|pid| parent_of(*pid) == Some(parent));
+    mine.map(|pid| (pid, content(pid, "cmdline"))).filter(|(_, arguments)| !arguments.is_empty()).collect()
+}
+
 fn look(dir: &Path) -> Vec<String> {
     let needle = dir.to_str().expect("a path in UTF-8").as_bytes();
     let names_it = |pid, file: &&str| contains(&content(pid, file), needle);

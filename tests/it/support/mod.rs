@@ -18,7 +18,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::SystemTime;
 
 pub use image::Image;
-pub use leftovers::sandboxed;
+pub use leftovers::{children, sandboxed};
 use nix::fcntl::{Flock, FlockArg};
 pub use podman::{Podman, Response};
 use tempfile::TempDir;
