@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use scrimp::base::ImagePath;
 use scrimp::tracer::{self, Credentials, FileCapabilities, FileIdentity, Identity, Options, VirtualOwners};
 
+use crate::support::{Env, User};
 use crate::tracer::{SUPERVISOR, compile};
 
 /// What Docker gives a container.
@@ -303,4 +304,35 @@ except OSError as e: print(e)
         wrong.push_str(&compare(&Case { mode: "host", program: vec!["/bin/sh", "-c", &script] }));
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_server_that_drops_its_rights_is_made_small_where_one_id_exists() {
+    let env = Env::as_user(User::Single).sharing_the_store();
+    let (small, trace) = (format!("docker-archive:{}", env.path("small.tar")), env.path("trace.jsonl"));
+    let source = env.source("nginx-cv");
+    let arguments = ["slim", &source, "-o", &small, "--trace", &trace, "--http", "/cv", "--format", "json"];
+    let summary = env.scrimp(&arguments).succeeds().json();
+    assert_eq!(summary["verify"]["status"], "passed", "{summary}");
+    let header = fs::read_to_string(&trace).unwrap();
+    assert!(header.lines().next().unwrap().contains("\"virtual_identity\""), "{header}");
+}
+
+#[test]
+fn users_are_told_apart_where_one_id_exists() {
+    let env = Env::as_user(User::Single).sharing_the_store();
+    let (volume, trace) = (env.path("volume"), env.path("trace.jsonl"));
+    fs::create_dir(&volume).unwrap();
+    env.give(Path::new(&volume));
+    let script = "{ id -u; stat -c '%U %G %a' /etc/shadow /bin/su; cd /tmp; touch mine; chown 5:6 mine; stat -c '%u %g' mine /volume
+        setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id; cat /etc/shadow; touch yours; echo x > mine; rm mine'
+        stat -c '%u %g' yours; su nobody -s /bin/sh -c whoami; } > /volume/out 2>&1";
+    let volumes = format!("{volume}:/volume");
+    let source = env.source("nginx-cv");
+    let arguments = ["trace", &source, "-o", &trace, "-v", &volumes, "--entrypoint", "", "--", "/bin/sh", "-c", script];
+    env.scrimp(&arguments).succeeds();
+    let expected = "0\nroot shadow 640\nroot root 4755\n5 6\n0 0\nuid=1000 gid=1000 groups=1000\n\
+        cat: /etc/shadow: Permission denied\nsh: 1: cannot create mine: Permission denied\n\
+        rm: cannot remove 'mine': Operation not permitted\n1000 1000\nnobody\n";
+    assert_eq!(fs::read_to_string(format!("{volume}/out")).unwrap(), expected);
 }
