@@ -326,7 +326,7 @@ mod tests {
                 None
             }
         }
-        let identity = crate::tracer::Identity { owners: std::sync::Arc::new(Nobody) };
+        let identity = crate::tracer::Identity { owners: std::sync::Arc::new(Nobody), in_place: false };
         let programs =
             [Options::default(), Options { identity: Some(identity), ..Options::default() }].map(|o| filter(&o));
         for (what, number, arguments, always) in [

@@ -199,7 +199,10 @@ fn virtually(case: &Case) -> String {
     let base = tree(&dir.path().join("root"), false);
     let mut supervisor = case.supervise(dir.path());
     let (sender, _receiver) = channel();
-    let options = Options { identity: Some(Identity { owners: Arc::new(base) }), ..Options::default() };
+    let options = Options {
+        identity: Some(Identity { owners: Arc::new(base), in_place: case.mode == "host" }),
+        ..Options::default()
+    };
     let tracer = tracer::start(supervisor.id() as i32, options.clone(), sender).unwrap();
     let filter = tracer::filter(&options);
     let mut bytes = (filter.len() as u32).to_le_bytes().to_vec();

@@ -97,20 +97,32 @@ impl Spot {
         }
     }
 
-    /// Makes the file one of the upper layer, where it keeps its number, by a change of its owner that changes nothing.
-    /// It takes setuid and setgid bits and capabilities away, which nobody sees. Returns what it then is.
+    /// Makes the file one of the upper layer, where it keeps its number, by a change that changes nothing. Returns what
+    /// it then is.
     ///
     /// # Errors
     /// What `chown` itself would meet: a file system that is read-only, or full.
     pub fn copy_up(&self) -> Result<FileStat, Errno> {
-        let handle = self.handle()?;
-        // SAFETY: the empty path ends in NUL and outlives the call.
-        let r = unsafe { libc::fchownat(handle.as_raw_fd(), c"".as_ptr(), u32::MAX, u32::MAX, libc::AT_EMPTY_PATH) };
-        match Errno::result(r) {
-            // Somebody else's file in a volume: it stays where it is.
-            Ok(_) | Err(Errno::EPERM | Errno::EACCES) => fstat(&handle),
-            Err(e) => Err(e),
+        let (handle, stat) = (self.handle()?, self.stat()?);
+        match stat.st_mode & libc::S_IFMT {
+            // A link has no mode to set, and nothing that a change of its owner would take away.
+            libc::S_IFLNK => set_owner(&handle, u32::MAX, u32::MAX)?,
+            _ => set_bits(&handle, stat.st_mode & 0o7777)?,
         }
+        fstat(&handle)
+    }
+
+    /// Gives the real file an owner and a group; `u32::MAX` leaves one as it is.
+    ///
+    /// # Errors
+    /// As above; an id that does not exist is none.
+    pub fn set_owner(&self, uid: u32, gid: u32) -> Result<FileStat, Errno> {
+        let handle = self.handle()?;
+        match set_owner(&handle, uid, gid) {
+            Err(Errno::EINVAL) => {}
+            other => other?,
+        }
+        fstat(&handle)
     }
 
     /// Gives the real file the permission bits of `mode`, but never so few that this sandbox's only user cannot use it,
@@ -119,14 +131,36 @@ impl Spot {
     /// # Errors
     /// As above.
     pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        let handle = self.handle()?;
         let usable = if mode & libc::S_IFMT == libc::S_IFDIR { 0o700 } else { 0o600 };
-        let link = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: the path ends in NUL and outlives the call.
-        match Errno::result(unsafe { libc::chmod(link.as_ptr(), mode & 0o777 | usable) }) {
-            Ok(_) | Err(Errno::EPERM | Errno::EACCES) => Ok(()),
-            Err(e) => Err(e),
-        }
+        set_bits(&self.handle()?, mode & 0o777 | usable)
+    }
+
+    /// Gives the real file all bits of `mode`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn set_whole_mode(&self, mode: u32) -> Result<(), Errno> {
+        set_bits(&self.handle()?, mode & 0o7777)
+    }
+}
+
+/// Sets the mode of an open file; what is somebody else's in a volume stays as it is.
+fn set_bits(handle: &OwnedFd, mode: u32) -> Result<(), Errno> {
+    let link = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the path ends in NUL and outlives the call.
+    unless_foreign(unsafe { libc::chmod(link.as_ptr(), mode) })
+}
+
+/// The same for the owner.
+fn set_owner(handle: &OwnedFd, uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: the empty path ends in NUL and outlives the call.
+    unless_foreign(unsafe { libc::fchownat(handle.as_raw_fd(), c"".as_ptr(), uid, gid, libc::AT_EMPTY_PATH) })
+}
+
+fn unless_foreign(result: i32) -> Result<(), Errno> {
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::EPERM | Errno::EACCES) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -54,6 +54,9 @@ use crate::base::ImagePath;
 pub struct Identity {
     /// What the base says.
     pub owners: Arc<dyn VirtualOwners + Send + Sync>,
+    /// The files are the machine's own, not a throw-away copy: owners and modes are changed really, too, as far as the
+    /// kernel lets.
+    pub in_place: bool,
 }
 
 /// The owners, modes and capabilities of a base.

@@ -319,7 +319,11 @@ impl Virtual {
         mode: u32,
     ) -> Result<Verdict, Errno> {
         let new = who.chmod(identity, mode)?;
-        spot.set_mode(new.mode)?;
+        if self.in_place {
+            spot.set_whole_mode(new.mode)?
+        } else {
+            spot.set_mode(new.mode)?
+        }
         self.bind(spot, &spot.stat()?, new);
         Ok(Verdict::Answer(0))
     }
@@ -334,7 +338,11 @@ impl Virtual {
         gid: Option<u32>,
     ) -> Result<Verdict, Errno> {
         let new = who.chown(identity, uid, gid)?;
-        let stat = spot.copy_up()?;
+        let unchanged = |id: Option<u32>| id.unwrap_or(u32::MAX);
+        let stat = match self.in_place {
+            true => spot.set_owner(unchanged(uid), unchanged(gid))?,
+            false => spot.copy_up()?,
+        };
         self.bind(spot, &stat, new);
         Ok(Verdict::Answer(0))
     }
@@ -390,7 +398,7 @@ impl Virtual {
     /// Binds the identity of a file, which may be known only by its name, to the file itself.
     fn anchor(&mut self, spot: &Spot, identity: FileIdentity) -> Result<(), Errno> {
         let mut stat = spot.stat()?;
-        if !self.files.is_bound(&stat) && stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        if !self.in_place && !self.files.is_bound(&stat) && stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
             stat = spot.copy_up()?;
         }
         self.bind(spot, &stat, identity);

@@ -111,6 +111,8 @@ pub struct Virtual {
     pub files: Files,
     /// Who stood behind which socket.
     pub sockets: Sockets,
+    /// The files are the machine's own.
+    pub in_place: bool,
     /// Whose directories are, as long as nothing has changed.
     directories: std::collections::HashMap<Name, (Stamp, FileIdentity)>,
 }
@@ -122,6 +124,7 @@ impl Virtual {
             people: People::default(),
             files: Files::new(std::sync::Arc::clone(&identity.owners)),
             sockets: Sockets::default(),
+            in_place: identity.in_place,
             directories: std::collections::HashMap::new(),
         }
     }
