@@ -222,7 +222,10 @@ pub fn run(
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
     let identity = match place.footing.virtual_ids {
-        true => Some(owners::identity(subject.rootfs, own_paths(place.store, subject.rootfs, sandbox.plan())?)?),
+        true => {
+            let own = own_paths(place.store, subject.rootfs, sandbox.plan())?;
+            Some(owners::identity(subject.rootfs, own, rung == Rung::E)?)
+        }
         false => None,
     };
     let options = tracer::Options { witnessed: saved.is_some(), identity, ..options };
