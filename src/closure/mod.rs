@@ -16,6 +16,7 @@ mod reason;
 mod rules;
 mod runtime;
 mod script;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,8 @@ use crate::observation::Observation;
 pub enum Level {
     /// What was used, where its links lead and the directories above; what a runtime needs to start the command.
     Observed,
-    /// Also what the files that are kept need: libraries, interpreters, name service modules, sources, HEALTHCHECK.
+    /// Also what the files that are kept need: libraries, interpreters, name service modules, sources, HEALTHCHECK;
+    /// and the application's state as the base has it: VOLUME directories, and those that the run wrote in.
     Closure,
 }
 

@@ -36,6 +36,8 @@ pub enum Reason {
     Source(ImagePath),
     /// The directory in which the application made the path.
     Written(ImagePath),
+    /// Part of the application's state, which is the directory at the path with all that the base has below it.
+    State(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -77,6 +79,7 @@ impl Reason {
             Reason::Nss(_) => "nss",
             Reason::Source(_) => "source",
             Reason::Written(_) => "written",
+            Reason::State(_) => "state",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
@@ -84,7 +87,7 @@ impl Reason {
         }
     }
 
-    /// The kept path that asked for it; `None` when no single path did.
+    /// The kept path that asked for it, or of which it is a part; `None` when no single path did.
     pub fn cause(&self) -> Option<&ImagePath> {
         match self {
             Reason::Link(path)
@@ -93,7 +96,8 @@ impl Reason {
             | Reason::Dlopen(path)
             | Reason::Nss(path)
             | Reason::Source(path)
-            | Reason::Written(path) => Some(path),
+            | Reason::Written(path)
+            | Reason::State(path) => Some(path),
             _ => None,
         }
     }
@@ -135,6 +139,7 @@ impl FromStr for Reason {
             "nss" => Reason::Nss,
             "source" => Reason::Source,
             "written" => Reason::Written,
+            "state" => Reason::State,
             _ => return Err(unknown()),
         };
         let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
@@ -178,7 +183,9 @@ mod tests {
             (Reason::Interpreter(cause.clone()), "interpreter:/usr/sbin/nginx"),
             (Reason::Dlopen(cause.clone()), "dlopen:/usr/sbin/nginx"),
             (Reason::Nss(cause.clone()), "nss:/usr/sbin/nginx"),
-            (Reason::Source(cause), "source:/usr/sbin/nginx"),
+            (Reason::Source(cause.clone()), "source:/usr/sbin/nginx"),
+            (Reason::Written(cause.clone()), "written:/usr/sbin/nginx"),
+            (Reason::State(cause), "state:/usr/sbin/nginx"),
             (Reason::Healthcheck, "healthcheck"),
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),

@@ -8,7 +8,7 @@ use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::script::{Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, runtime};
+use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, runtime, state};
 use crate::image::{Entry, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -57,6 +57,7 @@ impl<'a> Rules<'a> {
         runtime::require(&mut self.kept, self.rootfs, self.execution, self.level)?;
         if self.level >= Level::Closure {
             self.healthcheck()?;
+            state::require(&mut self.kept, self.rootfs, self.execution, self.observation)?;
         }
         loop {
             while let Some((path, entry)) = self.kept.next() {

@@ -7,6 +7,7 @@
 mod companions;
 mod libraries;
 mod rootfs;
+mod state;
 
 use std::collections::BTreeSet;
 use std::fs;

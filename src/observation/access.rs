@@ -10,7 +10,7 @@ use crate::base::{Digest, ImagePath};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
-    /// open, openat, openat2 without O_CREAT, name_to_handle_at: content or a directory's list may have been read.
+    /// open, openat, openat2 for reading, name_to_handle_at: content or a directory's list may have been read.
     Open,
     /// The stat family, statfs.
     Stat,
@@ -58,6 +58,8 @@ pub enum Operation {
     Traverse,
     /// open with O_CREAT, creat: the file is made when there is none.
     Create,
+    /// open without O_CREAT, for writing: the content may have been changed.
+    Write,
 }
 
 impl Operation {
@@ -65,6 +67,12 @@ impl Operation {
     pub fn creates(self) -> bool {
         use Operation::{Bind, Create, Link, Mkdir, Mknod, Rename, Symlink};
         matches!(self, Bind | Create | Link | Mkdir | Mknod | Rename | Symlink)
+    }
+
+    /// Whether it can change what a regular file holds, or put another file in its place.
+    pub fn changes(self) -> bool {
+        use Operation::{Create, Rename, Truncate, Unlink, Write};
+        matches!(self, Create | Rename | Truncate | Unlink | Write)
     }
 }
 

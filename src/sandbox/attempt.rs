@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
+/// What a trial came to that somebody ended from outside: nothing follows from it.
+pub const KILLED: &str = "the trial was killed";
+
 /// Does something in a child process and returns what it came to: nothing, or why it failed, in a sentence without its
 /// full stop. The calling process must have one thread.
 pub fn attempt(action: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
@@ -35,7 +38,7 @@ pub fn attempt(action: impl FnOnce() -> Result<(), String>) -> Result<(), String
     match (read, said.as_str()) {
         (Err(cause), _) => Err(broken("hear from the trial", &cause)),
         (_, "ok") => Ok(()),
-        (_, "") => Err("the trial was killed".into()),
+        (_, "") => Err(KILLED.into()),
         (_, cause) => Err(cause.into()),
     }
 }

@@ -316,6 +316,12 @@ impl Sandbox {
         self.supervisor_ended(PATIENCE);
     }
 
+    /// Whether the supervisor, and with it what was in the sandbox, ends within `patience`: a process that was killed
+    /// is no use before that can be seen.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        self.supervisor_ended(patience)
+    }
+
     fn supervisor_ended(&self, patience: Duration) -> bool {
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         loop {

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::sandbox::attempt::attempt;
+use crate::sandbox::attempt::{KILLED, attempt};
 use crate::sandbox::identity::{self, Identity, IdentityKind};
 use crate::sandbox::plan::{Rung, Upper};
 use crate::sandbox::{build, mount_api};
@@ -50,6 +50,9 @@ pub enum LadderError {
         /// Why.
         cause: String,
     },
+    /// A trial was killed, so nothing is known.
+    #[error("the process that tried the sandbox {0} was killed")]
+    Killed(Rung),
     /// Every trial failed.
     #[error("this machine allows no sandbox:{}\nhint: `scrimp doctor` says what would help", list(.0))]
     None(Vec<(Rung, String)>),
@@ -96,6 +99,7 @@ pub fn climb(wanted: Option<Rung>, scratch: &Path) -> Result<(Identity, Footing)
     for (number, step) in steps.enumerate() {
         match trial(*step, &scratch.join(number.to_string())) {
             Ok(()) => return stand(*step, scratch, refused),
+            Err(cause) if cause == KILLED => return Err(LadderError::Killed(step.rung)),
             Err(cause) => refused.push((step.rung, cause)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 use std::{fs, io};
 
 use crate::base::{Digest, ImagePath};
@@ -22,6 +23,9 @@ use crate::tracer::{self, TracerError};
 
 /// The host name inside the sandbox.
 const HOSTNAME: &str = "scrimp";
+
+/// How long the death of a process may take to be seen.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What is run.
 #[derive(Clone, Copy)]
@@ -232,9 +236,14 @@ pub fn run(
     let tracer = match &saved {
         Some(saved) => {
             let keeper = Box::new(Keeper(saved.clone()));
-            tracer::start_with_witness(sandbox.supervisor(), options.clone(), keeper, sender)?
+            tracer::start_with_witness(sandbox.supervisor(), options.clone(), keeper, sender)
         }
-        None => tracer::start(sandbox.supervisor(), options.clone(), sender)?,
+        None => tracer::start(sandbox.supervisor(), options.clone(), sender),
+    };
+    let tracer = match tracer {
+        // What has just been killed cannot be traced, and that is the cause then.
+        Err(TracerError::Attach { .. }) if sandbox.ends_within(DYING) => return Err(SandboxError::Gone.into()),
+        other => other?,
     };
     let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let refusals = rung != Rung::E;

@@ -97,6 +97,7 @@ fn open(ask: &mut Ask, flags: u32) {
         ask.operation = Operation::Create;
     } else if writes {
         ask.effect = Effect::Content;
+        ask.operation = Operation::Write;
     }
 }
 
@@ -188,8 +189,8 @@ mod tests {
             ("open", [7, 0o101, 0, 0, 0, 0], "Create Current @7 CreateOrWrite"),
             ("open", [7, 0o301, 0, 0, 0, 0], "Create Current @7 keep Create"),
             ("open", [7, 0o100, 0, 0, 0, 0], "Create Current @7 Create"),
-            ("open", [7, 0o2, 0, 0, 0, 0], "Open Current @7 Content"),
-            ("open", [7, 0o1000, 0, 0, 0, 0], "Open Current @7 Content"),
+            ("open", [7, 0o2, 0, 0, 0, 0], "Write Current @7 Content"),
+            ("open", [7, 0o1000, 0, 0, 0, 0], "Write Current @7 Content"),
             ("open", [7, 0o10_000_102, 0, 0, 0, 0], "Open Current @7"),
             ("open", [7, 0o20_200_002, 0, 0, 0, 0], "Open Current @7"),
             ("openat", [CWD, 7, 0, 0, 0, 0], "Open Current @7"),

@@ -67,7 +67,7 @@ pub struct Fold {
     executable_ids: HashMap<ImagePath, ExecutableId>,
 }
 
-const OPERATIONS: [Operation; 24] = [
+const OPERATIONS: [Operation; 25] = [
     Operation::Open,
     Operation::Stat,
     Operation::Access,
@@ -92,6 +92,7 @@ const OPERATIONS: [Operation; 24] = [
     Operation::Mount,
     Operation::Traverse,
     Operation::Create,
+    Operation::Write,
 ];
 
 impl Fold {

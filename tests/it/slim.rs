@@ -140,10 +140,10 @@ fn the_numbers_of_the_summary_are_those_of_the_images() {
 
 #[test]
 fn at_level_observed_every_file_was_used() {
-    const USES: [&str; 24] = [
+    const USES: [&str; 25] = [
         "open", "stat", "access", "exec", "load", "readlink", "chdir", "xattr", "watch", "truncate", "chmod", "chown",
         "utime", "bind", "connect", "rename", "link", "symlink", "unlink", "mkdir", "mknod", "mount", "traverse",
-        "create",
+        "create", "write",
     ];
     for (name, arguments) in [("nginx-cv", &NGINX[..]), ("python-hello", &["--http", "/"])] {
         let small = Small::as_root(name, &[arguments, &["--level", "observed"]].concat());

@@ -10,7 +10,7 @@ use crate::observation::{Found, Operation};
 
 impl Case {
     /// Makes the rootfs a full one with everything that is there now.
-    fn indexed(mut self) -> Self {
+    pub(super) fn indexed(mut self) -> Self {
         let rootfs = self.rootfs();
         let mut index = FileTree::new();
         let mut pending = vec![path("/")];

@@ -59,11 +59,26 @@ impl Podman {
         line.unwrap_or_else(|| panic!("podman loaded no image\n{run}")).to_owned()
     }
 
+    /// Builds an image from the Dockerfile in a directory, as an engine without privileges of its own does, with volumes
+    /// (`FROM:TO:OPTIONS`) in each RUN. Returns the name by which it can be run, and what was said.
+    pub fn build(&self, context: &Path, volumes: &[&str]) -> (String, Run) {
+        let name = "localhost/built:latest";
+        let mut command = self.tool("buildah");
+        command.args(["bud", "--isolation", "chroot", "--pull=never", "--tag", name]);
+        command.args(volumes.iter().flat_map(|volume| ["--volume", volume])).arg(context);
+        (name.to_owned(), Run::of(command).succeeds())
+    }
+
     /// Runs a container to its end.
     pub fn run(&self, image: &str, command: &[&str]) -> Run {
+        self.run_with(&[], image, command)
+    }
+
+    /// The same with options of `podman run`.
+    pub fn run_with(&self, options: &[&str], image: &str, command: &[&str]) -> Run {
         let monitor = self.monitor_file();
-        let run =
-            self.podman(&[&["run", "--rm", "--network=none", "--conmon-pidfile", &monitor, image], command].concat());
+        let fixed = ["run", "--rm", "--network=none", "--conmon-pidfile", &monitor];
+        let run = self.podman(&[&fixed, options, &[image], command].concat());
         wait_for_monitor(&monitor);
         run
     }
@@ -85,12 +100,19 @@ impl Podman {
     }
 
     fn podman(&self, arguments: &[&str]) -> Run {
-        let path = |name| self.dir.path().join(name);
-        let mut command = Command::new("podman");
+        let mut command = self.tool("podman");
         command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
-        command.args(["--storage-driver", "overlay", "--root"]).arg(path("root")).arg("--runroot").arg(path("run"));
-        command.args(arguments).env("CONTAINERS_CONF", path("containers.conf"));
+        command.args(arguments);
         Run::of(command)
+    }
+
+    /// A program that works on this storage.
+    fn tool(&self, program: &str) -> Command {
+        let path = |name| self.dir.path().join(name);
+        let mut command = Command::new(program);
+        command.args(["--storage-driver", "overlay", "--root"]).arg(path("root")).arg("--runroot").arg(path("run"));
+        command.env("CONTAINERS_CONF", path("containers.conf"));
+        command
     }
 }
 
@@ -122,6 +144,21 @@ impl Container<'_> {
     pub fn get(&self, port: u16, path: &str) -> Response {
         let answer = self.in_network(|| self.ask(port, path));
         answer.unwrap_or_else(|problem| panic!("GET {path} on port {port}: {problem}\n{}", self.logs()))
+    }
+
+    /// What a command in the container prints, as soon as it succeeds: a service may listen before it can answer.
+    #[track_caller]
+    pub fn says(&self, command: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let run = self.podman.podman(&[&["exec", &self.id], command].concat());
+            if run.status.success() {
+                return run.stdout;
+            }
+            let is_over = !Path::new(&format!("/proc/{}", self.pid)).exists() || Instant::now() > deadline;
+            assert!(!is_over, "{run}\n{}", self.logs());
+            thread::sleep(INTERVAL);
+        }
     }
 
     /// Whether the image's HEALTHCHECK is content.
