@@ -145,6 +145,15 @@ impl Rootfs {
         Ok(Some(self.saved.get_or_init(|| Arc::new(saved)).clone()))
     }
 
+    /// The same tree once more, to be looked at from elsewhere; nothing of it is kept ([`Rootfs::keep`]).
+    pub fn again(&self) -> Result<Self, RootfsError> {
+        let content = match &self.content {
+            Content::Full(entries) => Content::Full(entries.clone()),
+            Content::Lazy(owners) => Content::Lazy(owners.clone()),
+        };
+        Self::new(&self.location, content)
+    }
+
     /// Where the tree is on the host.
     pub fn location(&self) -> &Path {
         &self.location

@@ -11,6 +11,7 @@ use crate::image::{self, Rootfs};
 use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
 use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
+use crate::session::owners;
 use crate::tracer::{End, Event, Tracer, Tree};
 
 /// How long to wait for what a command has still to say after it ended: a child of it may hold its output open.
@@ -154,6 +155,7 @@ impl<'a> Application<'a> {
         }
         let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
         self.tracer.next_tree(if request.keep { Tree::Probe } else { Tree::Observer });
+        self.tracer.next_credentials(owners::credentials(&process));
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),

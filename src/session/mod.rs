@@ -5,6 +5,7 @@ mod keeper;
 mod launch;
 mod limits;
 mod output;
+mod owners;
 mod record;
 mod run;
 mod settings;

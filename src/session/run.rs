@@ -15,6 +15,7 @@ use crate::sandbox::{
 };
 use crate::session::launch::{Launch, LaunchError};
 use crate::session::limits::Hold;
+use crate::session::owners;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
 use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
@@ -224,12 +225,20 @@ pub fn run(
     let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
-    let options = tracer::Options { witnessed: saved.is_some(), ..options };
+    let identity = match place.footing.virtual_ids {
+        true => {
+            let own = own_paths(place.store, subject.rootfs, sandbox.plan())?;
+            Some(owners::identity(subject.rootfs, own, rung == Rung::E)?)
+        }
+        false => None,
+    };
+    let options = tracer::Options { witnessed: saved.is_some(), identity, ..options };
     let tracer = match &saved {
         Some(saved) => {
-            tracer::start_with_witness(sandbox.supervisor(), options, Box::new(Keeper(saved.clone())), sender)
+            let keeper = Box::new(Keeper(saved.clone()));
+            tracer::start_with_witness(sandbox.supervisor(), options.clone(), keeper, sender)
         }
-        None => tracer::start(sandbox.supervisor(), options, sender),
+        None => tracer::start(sandbox.supervisor(), options.clone(), sender),
     };
     let tracer = match tracer {
         // What has just been killed cannot be traced, and that is the cause then.
@@ -238,7 +247,8 @@ pub fn run(
     };
     let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let refusals = rung != Rung::E;
-    let process = ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, options) };
+    let process =
+        ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, &options) };
     let stage =
         Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
     let played = stage.play(process, exercise, events);
@@ -389,7 +399,7 @@ fn read_resolv_conf() -> Result<Vec<u8>, SessionError> {
     }
 }
 
-fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: tracer::Options) -> ProcessSpec {
+fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: &tracer::Options) -> ProcessSpec {
     let bytes = |items: &[String]| -> Vec<Vec<u8>> { items.iter().map(|s| s.clone().into_bytes()).collect() };
     let instruction = |i: tracer::Instruction| FilterInstruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
     ProcessSpec {
@@ -399,7 +409,7 @@ fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: tr
         gid: user.gid,
         groups: user.groups.clone(),
         capabilities: settings.capabilities,
-        filter: Some(tracer::filter(&options).into_iter().map(instruction).collect()),
+        filter: Some(tracer::filter(options).into_iter().map(instruction).collect()),
         ..ProcessSpec::new(bytes(&launch.argv))
     }
 }

@@ -12,6 +12,7 @@ use crate::probe::{self, Exit, Port, Target};
 use crate::sandbox::{ProcessSpec, Sandbox};
 use crate::session::application::Application;
 use crate::session::output::{EDGE, Stream, capture};
+use crate::session::owners;
 use crate::session::{Choice, Exercise, Script, SessionError, Settings, Start, StopSignal, Subject};
 use crate::tracer::{self, Tracer, Tree};
 
@@ -73,6 +74,7 @@ impl Stage<'_> {
         let (stdio, captured) = capture(OUTPUT_KEPT + EDGE)
             .map_err(|cause| SessionError::System { operation: "make pipes for the application's output", cause })?;
         self.tracer.next_tree(Tree::Application);
+        self.tracer.next_credentials(owners::credentials(&process));
         let spawned = self.sandbox.spawn(&process, stdio)?;
         let command = process.argv.first().cloned();
         let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid);

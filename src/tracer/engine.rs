@@ -11,6 +11,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::decode::{Address, address, leaves, named, of_descriptor};
 use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
+use super::identity::{Caller, Identity, Verdict, Virtual};
 use super::leash::Leash;
 use super::memory::{read_exact, read_path, read_word, write_word};
 use super::population::Population;
@@ -33,6 +34,8 @@ pub struct Engine {
     index: Index,
     recorder: Recorder,
     leash: Leash,
+    /// Who everybody is, where that is not real.
+    identity: Option<Virtual>,
     population: Population,
     path: Vec<u8>,
     shared: Arc<Shared>,
@@ -57,6 +60,7 @@ impl Engine {
         gaps: &[&str],
         tasks: Option<u32>,
         leash: Leash,
+        identity: Option<&Identity>,
         shared: Arc<Shared>,
         events: Sender<Event>,
     ) -> Self {
@@ -64,6 +68,10 @@ impl Engine {
         for gap in gaps {
             recorder.gap(gap);
         }
+        if identity.is_some() {
+            recorder.gap("virtual_identity");
+        }
+        let identity = identity.map(Virtual::new);
         let population = Population::new(tasks);
         let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
         Engine {
@@ -72,6 +80,7 @@ impl Engine {
             index: Index::new(),
             recorder,
             leash,
+            identity,
             population,
             path: Vec::new(),
             shared,
@@ -111,6 +120,9 @@ impl Engine {
             wait::kill(id);
         }
         self.leash.settle(id);
+        if let Some(identity) = &mut self.identity {
+            identity.settle(id);
+        }
         self.population.settle(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             self.recorder.settle(task);
@@ -136,6 +148,9 @@ impl Engine {
     fn ended(&mut self, id: i32, end: End) -> io::Result<()> {
         self.held.remove(&id);
         self.leash.ended(id);
+        if let Some(identity) = &mut self.identity {
+            identity.settle(id);
+        }
         self.population.ended(id);
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         self.recorder.settle(&mut task);
@@ -152,7 +167,13 @@ impl Engine {
         let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
         for child in orphans {
             self.leash.orphan(child);
+            if let Some(identity) = &mut self.identity {
+                identity.people.forked(id, child);
+            }
             self.adopt(child, task.child(false))?;
+        }
+        if let Some(identity) = &mut self.identity {
+            identity.people.ended(id);
         }
         Ok(())
     }
@@ -195,6 +216,12 @@ impl Engine {
             None => Task::new(Tree::Application, Origin::Descendant),
         };
         self.leash.child(id, child);
+        if let Some(identity) = &mut self.identity {
+            match task.origin {
+                Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
+                _ => identity.people.forked(id, child),
+            }
+        }
         self.adopt(child, task)?;
         stop.resume()
     }
@@ -203,6 +230,9 @@ impl Engine {
         // A thread that executes takes the id of its process; its own id is never heard of again.
         if let Some(former) = stop.former_task()?.filter(|&former| former != id) {
             self.leash.renamed(former, id);
+            if let Some(identity) = &mut self.identity {
+                identity.people.renamed(former, id);
+            }
             if let Some(mut task) = self.tasks.remove(&former) {
                 self.recorder.settle(&mut task);
                 task.origin = self.tasks.get(&id).map_or(task.origin, |leader| leader.origin);
@@ -215,7 +245,13 @@ impl Engine {
             self.recorder.probe = self.shared.probe();
             task.awaited = None;
             let tree = task.tree;
-            if let Some(executable) = self.recorder.executed(id, task)? {
+            let executable = self.recorder.executed(id, task)?;
+            if let Some(identity) = &mut self.identity
+                && let Some(stack) = stop.stack()?
+            {
+                identity.executed(&mut Caller { id, task, recorder: &mut self.recorder }, stack)?;
+            }
+            if let Some(executable) = executable {
                 self.send(Event::Exec { pid: id, tree, executable });
             }
         }
@@ -260,7 +296,23 @@ impl Engine {
         }
         let Some(call) = self.index.get(architecture, entry.number) else { return Ok(Next::Go) };
         self.recorder.probe = self.shared.probe();
-        self.act(id, call, stop, entry, architecture)
+        // What is refused to the user is recorded all the same: a look-up says that the file has to be there. And the
+        // verdict may be to make the change here and now.
+        match self.act(id, call, stop, entry, architecture)? {
+            Next::Refuse => Ok(Next::Refuse),
+            next => Ok(match self.verdict(id, call, entry, architecture)? {
+                Verdict::Pass => next,
+                Verdict::Answer(result) => Next::Answer(result),
+                Verdict::Await(at_exit) => Next::GoToExit(Awaited::Identity(at_exit)),
+            }),
+        }
+    }
+
+    /// What the virtual identity makes of a call.
+    fn verdict(&mut self, id: i32, call: &Call, entry: &Entry, architecture: Architecture) -> io::Result<Verdict> {
+        let (Some(identity), Some(task)) = (&mut self.identity, self.tasks.get(&id)) else { return Ok(Verdict::Pass) };
+        let mut caller = Caller { id, task, recorder: &mut self.recorder };
+        identity.call(&mut caller, call, &entry.arguments, architecture)
     }
 
     fn act(
@@ -361,6 +413,7 @@ impl Engine {
                     return Ok(Next::Refuse);
                 }
             }
+            Action::Identity => {}
         }
         Ok(Next::Go)
     }
@@ -485,8 +538,17 @@ impl Engine {
     }
 
     fn exit(&mut self, id: i32, stop: ExitStop) -> io::Result<()> {
-        if let Some(task) = self.tasks.get_mut(&id)
-            && let Some(awaited) = task.awaited.take()
+        let mut awaited = self.tasks.get_mut(&id).and_then(|task| task.awaited.take());
+        if let Some(Awaited::Identity(at_exit)) = &awaited {
+            if let Some(result) = stop.result()?
+                && let (Some(identity), Some(task)) = (&mut self.identity, self.tasks.get(&id))
+            {
+                identity.returned(&mut Caller { id, task, recorder: &mut self.recorder }, at_exit, result)?;
+            }
+            awaited = None;
+        }
+        if let Some(task) = self.tasks.get(&id)
+            && let Some(awaited) = awaited
             && stop.result()? == Some(0)
         {
             let tree = task.tree;
@@ -504,7 +566,7 @@ impl Engine {
                         socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
                     Event::Bound { pid: id, tree, address, datagram }
                 }
-                Awaited::Affinity => return stop.resume(),
+                Awaited::Affinity | Awaited::Identity(_) => return stop.resume(),
             };
             self.send(event);
         }

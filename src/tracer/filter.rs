@@ -64,9 +64,15 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 
 /// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
 /// and frequent (`gaps` of a recording names them); with [`Options::witnessed`], also those that change the file of a
-/// descriptor; with [`Options::tasks`], also those that make a task.
+/// descriptor; with [`Options::tasks`], also those that make a task; with [`Options::identity`], also those that show or
+/// change ids.
 pub fn filter(options: &Options) -> Vec<Instruction> {
-    let stops = Stops { exact: options.exact, witnessed: options.witnessed, counted: options.tasks.is_some() };
+    let stops = Stops {
+        exact: options.exact,
+        witnessed: options.witnessed,
+        counted: options.tasks.is_some(),
+        identity: options.identity.is_some(),
+    };
     let main = search(Architecture::X86_64, stops);
     let mut program = vec![
         statement(LOAD, ARCHITECTURE),
@@ -88,6 +94,7 @@ pub fn filter(options: &Options) -> Vec<Instruction> {
 struct Stops {
     exact: bool,
     witnessed: bool,
+    identity: bool,
     counted: bool,
 }
 
@@ -142,14 +149,24 @@ fn tree(ranges: &[Range]) -> Vec<Instruction> {
 }
 
 /// What happens once the number is known.
-fn decide(when: When, Stops { exact, witnessed, counted }: Stops) -> Vec<Instruction> {
+fn decide(when: When, Stops { exact, witnessed, counted, identity }: Stops) -> Vec<Instruction> {
     let (allow, trace) = (statement(RETURN, RET_ALLOW), statement(RETURN, RET_TRACE));
     match when {
         When::Always => vec![trace],
+        When::Identity | When::NotFstat { .. } if identity => vec![trace],
+        When::Identity => vec![allow],
+        When::IdentityEither { argument, values: [one, other] } if identity => vec![
+            statement(LOAD, low(argument)),
+            branch(JUMP_EQUAL, one, 1, 0),
+            branch(JUMP_EQUAL, other, 0, 1),
+            trace,
+            allow,
+        ],
+        When::IdentityEither { .. } => vec![allow],
         When::Exact if exact => vec![trace],
-        When::Witnessed if witnessed => vec![trace],
+        When::WitnessedOrIdentity if witnessed || identity => vec![trace],
         When::Counted | When::CountedOrBit { .. } if counted => vec![trace],
-        When::Exact | When::Witnessed | When::Counted => vec![allow],
+        When::Exact | When::WitnessedOrIdentity | When::Counted => vec![allow],
         When::CountedOrBit { argument, bit } => {
             vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
         }
@@ -299,6 +316,36 @@ mod tests {
                 assert_eq!(run(&program, &data), expected, "{architecture:?} {witnessed}");
             }
         }
+    }
+
+    #[test]
+    fn ids_are_stopped_where_they_are_virtual() {
+        struct Nobody;
+        impl crate::tracer::VirtualOwners for Nobody {
+            fn base(&self, _: &crate::base::ImagePath) -> Option<crate::tracer::FileIdentity> {
+                None
+            }
+        }
+        let identity = crate::tracer::Identity { owners: std::sync::Arc::new(Nobody), in_place: false };
+        let programs =
+            [Options::default(), Options { identity: Some(identity), ..Options::default() }].map(|o| filter(&o));
+        for (what, number, arguments, always) in [
+            ("getuid", 102, [0; 6], false),
+            ("fchmod", 91, [3, 0, 0, 0, 0, 0], false),
+            ("fstat", 5, [3, 1, 0, 0, 0, 0], false),
+            ("fstat of glibc", 262, [3, 1, 0, 0x1000, 0, 0], false),
+            ("fstat of musl", 332, [3, 0, 0x1000, 0, 0, 0], false),
+            ("SO_PEERCRED", 55, [3, 1, 17, 0, 0, 0], false),
+            ("SO_PEERGROUPS", 55, [3, 1, 59, 0, 0, 0], false),
+            ("stat", 4, [1, 0, 0, 0, 0, 0], true),
+        ] {
+            let data = Data { number, architecture: Architecture::X86_64.audit(), arguments };
+            let verdicts = programs.each_ref().map(|program| run(program, &data));
+            assert_eq!(verdicts, [if always { RET_TRACE } else { RET_ALLOW }, RET_TRACE], "{what}");
+        }
+        let error = Data { number: 55, architecture: Architecture::X86_64.audit(), arguments: [3, 1, 4, 0, 0, 0] };
+        assert_eq!(run(&programs[1], &error), RET_ALLOW, "SO_ERROR");
+        assert!(programs[1].len() < 4096, "BPF_MAXINSNS");
     }
 
     #[test]

@@ -54,6 +54,29 @@ pub fn write_word(task: i32, address: u64, word: u64) -> Option<()> {
     memory.write_all_at(&word.to_le_bytes(), address).ok()
 }
 
+/// Writes `bytes` at `address`, as the kernel does for a call: where the application may not write, it fails. `None`
+/// unless all of it was written.
+pub fn write_exact(task: i32, address: u64, bytes: &[u8]) -> Option<()> {
+    if bytes.is_empty() {
+        return Some(());
+    }
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: bytes.len() };
+    // SAFETY: the kernel reads `bytes.len()` bytes of `bytes`; the remote address is the tracee's.
+    let n = unsafe { libc::process_vm_writev(task, &local, 1, &remote, 1, 0) };
+    if n >= 0 {
+        return (n as usize == bytes.len()).then_some(());
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EFAULT) => None,
+        // A sandbox around scrimp may forbid the call.
+        _ => {
+            let memory = File::options().write(true).open(format!("/proc/{task}/mem")).ok()?;
+            memory.write_all_at(bytes, address).ok()
+        }
+    }
+}
+
 /// Reads at least one byte, and as many as there are before a page that cannot be read.
 fn read_some(task: i32, address: u64, out: &mut [u8]) -> Option<usize> {
     // A page is read whole or not at all, per piece: so one piece up to the page's end and one for what follows. What
@@ -126,6 +149,17 @@ mod tests {
             assert_eq!(read_path(own(), end - text.len() as u64 - 1, &mut out), Some(()), "{name}");
             assert_eq!(out, text, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_there() {
+        let area = mapping(2);
+        let start = area.as_ptr() as u64;
+        assert_eq!(write_exact(own(), start + 4094, b"over"), Some(()));
+        assert_eq!(&area[4093..4099], b"\0over\0");
+        assert_eq!(write_exact(own(), start + 8190, b"over"), None);
+        assert_eq!(write_exact(own(), 0, b"over"), None);
+        assert_eq!(write_exact(own(), 0, b""), Some(()));
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! from then on. It assumes to be in a PID namespace that contains the supervisor's children, with `/proc` mounted for
 //! it, and to have all capabilities over the user namespace of the tracees. It never changes what a call does, but for
 //! these: `io_uring_setup` and x32 calls fail with ENOSYS, and CLONE_UNTRACED has no effect, because what follows them
-//! would be invisible; and calls that would make more tasks than there may be fail with EAGAIN. It changes where busy processes run, unseen by them.
+//! would be invisible; and calls that would make more tasks than there may be fail with EAGAIN. It changes where busy
+//! processes run, unseen by them. With [`Options::identity`] it answers, as a kernel with many users would, what shows
+//! or changes ids, and refuses what another user could not do.
 //!
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
@@ -18,6 +20,7 @@ mod engine;
 mod events;
 mod filter;
 mod fold;
+mod identity;
 mod interpreter;
 mod leash;
 mod memory;
@@ -41,6 +44,7 @@ use std::thread::{self, JoinHandle};
 pub use events::{End, Event, Tree};
 pub use filter::{Instruction, TRACE_DATA, filter};
 pub use fold::Folded;
+pub use identity::{Credentials, FileCapabilities, FileIdentity, Identity, Ids, VirtualOwners};
 pub use witness::{Change, Witness};
 
 use crate::base::{FileTree, ImagePath};
@@ -49,12 +53,15 @@ use engine::Engine;
 use leash::Leash;
 
 /// How to trace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The filter was made with `exact`: nothing is left out for speed.
     pub exact: bool,
     /// Keep busy processes on the tracer's CPU, which they cannot see.
     pub leash: bool,
+    /// Only one id really exists in the sandbox: the tracer answers what shows or changes ids, and what another user
+    /// could not do fails.
+    pub identity: Option<Identity>,
     /// The filter also stops what changes a file through a descriptor that was not opened for writing. A [`Witness`]
     /// needs it.
     pub witnessed: bool,
@@ -64,7 +71,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true, witnessed: false, tasks: None }
+        Options { exact: false, leash: true, identity: None, witnessed: false, tasks: None }
     }
 }
 
@@ -75,7 +82,7 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `open_by_handle_at`, and with a witness `ioctl`, ...
+    /// `mount_namespace`, `open_by_handle_at`, `virtual_identity`, and with a witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,
@@ -132,6 +139,7 @@ struct Shared {
     probe: AtomicU32,
     labels: Mutex<Vec<String>>,
     next_tree: AtomicU8,
+    next_credentials: Mutex<Option<Credentials>>,
 }
 
 impl Shared {
@@ -141,6 +149,11 @@ impl Shared {
 
     fn labels(&self) -> Vec<String> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn credentials(&self) -> Credentials {
+        let next = self.next_credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        next.clone().unwrap_or_else(|| Credentials::new(0, 0, vec![0], u64::MAX))
     }
 
     fn tree(&self) -> Tree {
@@ -198,7 +211,8 @@ fn start_thread(
         }
         let gaps: &[&str] = if options.exact { &[] } else { &["at_empty_path", "sendmsg_address"] };
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
-        let mut engine = Engine::new(supervisor, gaps, options.tasks, leash, engine_shared, events);
+        let mut engine =
+            Engine::new(supervisor, gaps, options.tasks, leash, options.identity.as_ref(), engine_shared, events);
         if let Some(witness) = witness {
             engine.tell(witness);
         }
@@ -238,6 +252,12 @@ impl Tracer {
             Tree::Observer => 2,
         };
         self.shared.next_tree.store(number, Ordering::Release);
+    }
+
+    /// Processes that the supervisor starts from now on are these virtual users, with [`Options::identity`]. They are so
+    /// from their first exec on, which is made as them; what is done before is done really.
+    pub fn next_credentials(&self, credentials: Credentials) {
+        *self.shared.next_credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
     }
 
     /// Waits until the supervisor and all tracees are gone and returns what was seen.

@@ -22,7 +22,7 @@ use super::fold::{Fold, PathId};
 use crate::base::ImagePath;
 
 /// A name that may have been forgotten since, and its number used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Name {
     id: u32,
     generation: u32,
@@ -272,6 +272,17 @@ impl Names {
         // The file may have become a FIFO by now: do not wait for its other end.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         Ok(openat(dir.as_fd(), component, flags, Mode::empty()).ok().map(fs::File::from))
+    }
+
+    /// Where the file at `name` itself is to be had: its directory, and its name there.
+    pub fn place(&mut self, name: Name) -> Result<(Rc<OwnedFd>, Box<[u8]>), Errno> {
+        let node = self.node(name).ok_or(Errno::ENOENT)?;
+        if name.id == ROOT {
+            return Ok((self.descriptor(ROOT)?, b"."[..].into()));
+        }
+        let component = node.name.clone();
+        let parent = node.parent;
+        Ok((self.descriptor(parent)?, component))
     }
 
     /// Reads the magic link at `name` in `/proc`, as it is now.

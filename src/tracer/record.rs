@@ -5,7 +5,7 @@ use std::io;
 
 use super::fold::{ExecutableId, Fold, PathId, User};
 use super::interpreter::{Interpreter, interpreter};
-use super::names::{Names, Seen, Stamp};
+use super::names::{Name, Names, Seen, Stamp};
 use super::resolve::{Asker, Chain, End, Resolver};
 use super::syscalls::Effect;
 use super::tasks::Task;
@@ -136,6 +136,22 @@ impl Recorder {
             self.change(task, ask.effect, chain.end.as_ref());
         }
         Ok(())
+    }
+
+    /// Where `path` leads, without recording anything; `None` when that place has no name.
+    pub fn walk(&mut self, id: i32, task: &Task, ask: &Ask, path: &[u8]) -> io::Result<Option<Chain>> {
+        let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(None) };
+        self.resolver(id)?.walk(&asker, path, ask.follow).map(Some)
+    }
+
+    /// The tree of names.
+    pub fn names(&mut self, id: i32) -> io::Result<&mut Names> {
+        Ok(&mut self.resolver(id)?.names)
+    }
+
+    /// The name of what `/proc/ID/LINK` leads to.
+    pub fn descriptor(&mut self, id: i32, link: &str) -> io::Result<Option<Name>> {
+        self.resolver(id)?.descriptor(id, link)
     }
 
     /// Records the program that `task` is about to execute, and keeps where it is.

@@ -33,8 +33,12 @@ pub struct Asker {
 pub struct Chain {
     /// Links that were followed, and a file that was in the way of a directory.
     pub passed: Vec<Name>,
+    /// Directories in which a name was looked up, in this order, which takes the right to search them.
+    pub searched: Vec<Name>,
     /// The end; `None` when it has no name: a deleted file, a pipe.
     pub end: Option<End>,
+    /// The link of `/proc` behind which such an end is.
+    pub magic: Option<Name>,
     /// Whether the same walk has the same result until names change.
     pub lasting: bool,
 }
@@ -118,6 +122,9 @@ impl Resolver {
             };
             let name = rest[start..end].to_vec();
             at = end;
+            if chain.searched.last() != Some(&here) {
+                chain.searched.push(here);
+            }
             if name == b"." {
                 continue;
             }
@@ -145,6 +152,7 @@ impl Resolver {
                     }
                     if self.is_magic(child, here) {
                         chain.lasting = false;
+                        chain.magic = (last && !slash).then_some(child);
                         let Some(target) = self.jump(child)? else { return Ok(chain) };
                         let (seen, _) = self.names.look(target)?;
                         match seen {

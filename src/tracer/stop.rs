@@ -21,6 +21,7 @@ const OFFSET_RAX: usize = 10 * 8;
 const OFFSET_RDI: usize = 14 * 8;
 const OFFSET_ORIG_RAX: usize = 15 * 8;
 const OFFSET_CS: usize = 17 * 8;
+const OFFSET_RSP: usize = 19 * 8;
 /// The code segment of 32-bit programs (`__USER32_CS`).
 const CS_32: u64 = 0x23;
 
@@ -200,6 +201,12 @@ impl ExecStop {
     /// The id that the task had before: another than now when it was not the leader of its process.
     pub fn former_task(&self) -> io::Result<Option<i32>> {
         self.0.message()
+    }
+
+    /// Where the stack of the new program begins, and whether its words are those of a 32-bit program.
+    pub fn stack(&self) -> io::Result<Option<(u64, bool)>> {
+        let Some(segment) = self.0.peek_user(OFFSET_CS)? else { return Ok(None) };
+        Ok(self.0.peek_user(OFFSET_RSP)?.map(|pointer| (pointer, segment == CS_32)))
     }
 
     /// Goes on.

@@ -59,6 +59,9 @@ pub enum Action {
     Affinity,
     /// It changes them.
     SetAffinity,
+    /// It asks for or changes ids, or is about a file or process whose owner counts; stopped only for the sake of
+    /// virtual identities, which know it by its name.
+    Identity,
     /// It is answered with ENOSYS, because what follows it cannot be seen; the gap has this name.
     Refuse(&'static str),
     /// It goes on, but what it opens cannot be seen; the gap has this name.
@@ -157,8 +160,12 @@ pub enum When {
     NotNull { argument: u8 },
     /// All in exact mode, otherwise none.
     Exact,
-    /// All when a [`Witness`](super::Witness) is told of changes, otherwise none.
-    Witnessed,
+    /// All when a [`Witness`](super::Witness) is told of changes or with virtual identities, otherwise none.
+    WitnessedOrIdentity,
+    /// All with virtual identities, otherwise none.
+    Identity,
+    /// With virtual identities those with one of these two values in the low half of the argument.
+    IdentityEither { argument: u8, values: [u32; 2] },
 }
 
 const fn at(operation: Operation, dir: u8, path: u8, last: Last) -> Place {
@@ -182,6 +189,10 @@ const fn paths(name: &'static str, x86_64: u32, i386: u32, places: &'static [Pla
 
 const fn other(name: &'static str, x86_64: u32, i386: u32, action: Action) -> Call {
     Call { name, x86_64, i386, action, when: When::Always }
+}
+
+const fn identity(name: &'static str, x86_64: u32, i386: u32) -> Call {
+    Call { name, x86_64, i386, action: Action::Identity, when: When::Identity }
 }
 
 impl Call {
@@ -252,15 +263,15 @@ pub static TABLE: &[Call] = &[
     paths("readlink", 89, 85, &[cwd(Op::Readlink, 0, Keep)]),
     paths("readlinkat", 267, 305, &[at(Op::Readlink, 0, 1, KeepOrEmpty)]),
     paths("chmod", 90, 15, &[cwd(Op::Chmod, 0, Follow).effect(Metadata)]),
-    other("fchmod", 91, 94, FCHMOD).when(When::Witnessed),
+    other("fchmod", 91, 94, FCHMOD).when(When::WitnessedOrIdentity),
     paths("fchmodat", 268, 306, &[at(Op::Chmod, 0, 1, Follow).effect(Metadata)]),
     paths("fchmodat2", 452, 452, &[at(Op::Chmod, 0, 1, At(3)).effect(Metadata)]),
     paths("chown", 92, 182, CHOWN),
     paths("lchown", 94, 16, LCHOWN),
     paths("chown32", NONE, 212, CHOWN),
     paths("lchown32", NONE, 198, LCHOWN),
-    other("fchown", 93, 95, FCHOWN).when(When::Witnessed),
-    other("fchown32", NONE, 207, FCHOWN).when(When::Witnessed),
+    other("fchown", 93, 95, FCHOWN).when(When::WitnessedOrIdentity),
+    other("fchown32", NONE, 207, FCHOWN).when(When::WitnessedOrIdentity),
     paths("fchownat", 260, 298, &[at(Op::Chown, 0, 1, At(4)).effect(Metadata)]),
     paths("utime", 132, 30, UTIME),
     paths("utimes", 235, 271, UTIME),
@@ -269,14 +280,14 @@ pub static TABLE: &[Call] = &[
     paths("utimensat_time64", NONE, 412, UTIMENSAT),
     paths("setxattr", 188, 226, SET_XATTR),
     paths("lsetxattr", 189, 227, SET_LXATTR),
-    other("fsetxattr", 190, 228, FSETXATTR).when(When::Witnessed),
+    other("fsetxattr", 190, 228, FSETXATTR).when(When::WitnessedOrIdentity),
     paths("getxattr", 191, 229, XATTR),
     paths("lgetxattr", 192, 230, LXATTR),
     paths("listxattr", 194, 232, XATTR),
     paths("llistxattr", 195, 233, LXATTR),
     paths("removexattr", 197, 235, SET_XATTR),
     paths("lremovexattr", 198, 236, SET_LXATTR),
-    other("fremovexattr", 199, 237, FSETXATTR).when(When::Witnessed),
+    other("fremovexattr", 199, 237, FSETXATTR).when(When::WitnessedOrIdentity),
     paths("setxattrat", 463, 463, SET_XATTRAT),
     paths("getxattrat", 464, 464, XATTRAT),
     paths("listxattrat", 465, 465, XATTRAT),
@@ -349,6 +360,55 @@ pub static TABLE: &[Call] = &[
     other("sched_setaffinity", 203, 241, Action::SetAffinity),
     // For SCHED_DEADLINE a task must be allowed to run on all CPUs.
     other("sched_setattr", 314, 351, Action::Affinity),
+    // Who a process is. Without a number in the name, i386 has 16-bit ids.
+    identity("getuid", 102, 24),
+    identity("getgid", 104, 47),
+    identity("geteuid", 107, 49),
+    identity("getegid", 108, 50),
+    identity("getresuid", 118, 165),
+    identity("getresgid", 120, 171),
+    identity("getgroups", 115, 80),
+    identity("setuid", 105, 23),
+    identity("setgid", 106, 46),
+    identity("setreuid", 113, 70),
+    identity("setregid", 114, 71),
+    identity("setresuid", 117, 164),
+    identity("setresgid", 119, 170),
+    identity("setfsuid", 122, 138),
+    identity("setfsgid", 123, 139),
+    identity("setgroups", 116, 81),
+    identity("getuid32", NONE, 199),
+    identity("getgid32", NONE, 200),
+    identity("geteuid32", NONE, 201),
+    identity("getegid32", NONE, 202),
+    identity("getresuid32", NONE, 209),
+    identity("getresgid32", NONE, 211),
+    identity("getgroups32", NONE, 205),
+    identity("setuid32", NONE, 213),
+    identity("setgid32", NONE, 214),
+    identity("setreuid32", NONE, 203),
+    identity("setregid32", NONE, 204),
+    identity("setresuid32", NONE, 208),
+    identity("setresgid32", NONE, 210),
+    identity("setfsuid32", NONE, 215),
+    identity("setfsgid32", NONE, 216),
+    identity("setgroups32", NONE, 206),
+    identity("capget", 125, 184),
+    identity("capset", 126, 185),
+    identity("prctl", 157, 172),
+    // Whose a file is, by a descriptor.
+    identity("fstat", 5, 108),
+    identity("oldfstat", NONE, 28),
+    identity("fstat64", NONE, 197),
+    identity("fgetxattr", 193, 231),
+    // Whose a process is. SO_PEERCRED and SO_PEERGROUPS.
+    identity("kill", 62, 37),
+    identity("tkill", 200, 238),
+    identity("tgkill", 234, 270),
+    identity("rt_sigqueueinfo", 129, 178),
+    identity("rt_tgsigqueueinfo", 297, 335),
+    identity("pidfd_send_signal", 424, 424),
+    identity("getsockopt", 55, 365).when(When::IdentityEither { argument: 2, values: [17, 59] }),
     // What happens behind it is invisible.
     other("io_uring_setup", 425, 425, Action::Refuse("io_uring")),
 ];

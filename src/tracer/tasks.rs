@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::events::Tree;
 use super::fold::ExecutableId;
+use super::identity::AtExit;
 use super::names::Name;
 use super::resolve::End;
 
@@ -63,6 +64,8 @@ pub enum Awaited {
         /// As asked.
         address: SocketAddr,
     },
+    /// One whose result shows ids, or is a file whose owner counts.
+    Identity(AtExit),
     /// One that must not see the leash, whatever it returns.
     Affinity,
 }

@@ -54,7 +54,8 @@ fn trace(
     witness: Box<dyn Witness>,
 ) -> (Vec<u8>, Result<Recording, TracerError>) {
     let options = Options { witnessed: true, ..Options::default() };
-    let start = |supervisor, events| tracer::start_with_witness(supervisor, options, witness, events);
+    let traced = options.clone();
+    let start = |supervisor, events| tracer::start_with_witness(supervisor, traced, witness, events);
     let (codes, recording, _) = supervise(mode, root, argv, options, &[(Tree::Application, None)], start);
     (codes, recording)
 }

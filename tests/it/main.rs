@@ -12,6 +12,7 @@ mod containment;
 mod determinism;
 mod formats;
 mod host;
+mod identity;
 mod image;
 mod in_place;
 mod kill;

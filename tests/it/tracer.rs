@@ -27,7 +27,7 @@ pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
     out
 }
 
-static SUPERVISOR: LazyLock<PathBuf> = LazyLock::new(|| compile("supervisor", &[]));
+pub static SUPERVISOR: LazyLock<PathBuf> = LazyLock::new(|| compile("supervisor", &[]));
 static HAZARDS: LazyLock<PathBuf> = LazyLock::new(|| compile("hazards", &["-static"]));
 
 struct Run {
@@ -42,7 +42,8 @@ fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Op
 }
 
 fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &[(Tree, Option<&str>)]) -> Run {
-    let start = |supervisor, events| tracer::start(supervisor, options, events);
+    let traced = options.clone();
+    let start = |supervisor, events| tracer::start(supervisor, traced, events);
     let (codes, recording, events) = supervise(mode, root, argv, options, trees, start);
     assert_eq!(codes.len(), trees.len(), "the supervisor failed");
     Run { codes, recording: recording.unwrap(), events }
