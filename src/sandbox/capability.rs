@@ -114,6 +114,11 @@ impl CapabilitySet {
         Ok(CapabilitySet(set))
     }
 
+    /// What one or the other has.
+    pub fn union(self, other: Self) -> Self {
+        CapabilitySet(self.0 | other.0)
+    }
+
     /// Whether the capability with this number is in the set.
     pub fn contains(self, number: u32) -> bool {
         number < 64 && self.0 & (1 << number) != 0

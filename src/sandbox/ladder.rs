@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::sandbox::attempt::{KILLED, attempt};
 use crate::sandbox::identity::{self, Identity, IdentityKind};
 use crate::sandbox::plan::{Rung, Upper};
+use crate::sandbox::process::Ids;
 use crate::sandbox::{build, mount_api};
 
 /// What the sandboxes of this process stand on.
@@ -24,7 +25,7 @@ pub struct Footing {
     pub upper_in_store: bool,
     /// Whether a tracer has to answer for ids: because only one exists, or because it could not follow a process that
     /// takes another.
-    pub virtual_ids: bool,
+    pub ids: Ids,
     /// Why each better rung was not taken.
     pub refused: Vec<(Rung, String)>,
 }
@@ -85,10 +86,7 @@ pub const STEPS: [Step; 6] = [
 pub fn settle() -> Result<(Identity, Footing), LadderError> {
     let entered = attempt(|| identity::enter().map(drop).map_err(|cause| first_line(&cause.to_string())));
     let identity = if entered.is_ok() { identity::enter()? } else { identity::stay() };
-    Ok((
-        identity,
-        Footing { host: Rung::E, trees: None, upper_in_store: false, virtual_ids: false, refused: Vec::new() },
-    ))
+    Ok((identity, Footing { host: Rung::E, trees: None, upper_in_store: false, ids: Ids::Own, refused: Vec::new() }))
 }
 
 /// Finds the best rung, or tries the one that is `wanted`, and makes this process what it has to be for it. `scratch`
@@ -119,12 +117,12 @@ fn stand(step: Step, scratch: &Path, refused: Vec<(Rung, String)>) -> Result<(Id
         Rung::E => (is_root() && trial(Step { rung: Rung::D, in_store }, scratch).is_ok()).then_some(Rung::D),
         rung => Some(rung),
     };
-    let virtual_ids = match identity.kind {
-        IdentityKind::Single => true,
-        IdentityKind::Root | IdentityKind::Subordinate => false,
-        IdentityKind::Caller => is_root() && attempt(look_into_another_user).is_err(),
+    let ids = match identity.kind {
+        IdentityKind::Single => Ids::Named,
+        IdentityKind::Caller if is_root() && attempt(look_into_another_user).is_err() => Ids::Virtual,
+        IdentityKind::Root | IdentityKind::Subordinate | IdentityKind::Caller => Ids::Own,
     };
-    Ok((identity, Footing { host: rung, trees, upper_in_store: in_store, virtual_ids, refused }))
+    Ok((identity, Footing { host: rung, trees, upper_in_store: in_store, ids, refused }))
 }
 
 /// Whether scrimp has to be root of a user namespace for it: real root can change its root without.

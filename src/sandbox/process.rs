@@ -42,8 +42,11 @@ impl Limit {
 pub enum Ids {
     /// Its own.
     Own,
-    /// Those of scrimp: only they exist, and a tracer answers in the name of others.
+    /// Those of scrimp: a tracer answers in the name of others.
     Virtual,
+    /// The same where no other ids exist: the one that does bears the name of the process's user, so that the kernel
+    /// says so too.
+    Named,
 }
 
 /// A process to start in the sandbox. It gets this and nothing else.

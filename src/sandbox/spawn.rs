@@ -106,8 +106,9 @@ fn become_application(
     let executable = as_user(spec, || find_executable(spec))??;
     let path = CString::new(executable.as_os_str().as_bytes())
         .map_err(|_| SpawnError::Step(Failure::new("execute", executable.as_os_str().as_bytes(), Errno::EINVAL)))?;
-    let is_named = spec.ids == Ids::Virtual && take_name(spec)?;
-    limit_capabilities(spec.capabilities).step("drop capabilities", "")?;
+    let is_named = spec.ids == Ids::Named && take_name(spec)?;
+    let capabilities = real_capabilities(spec);
+    limit_capabilities(capabilities).step("drop capabilities", "")?;
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
@@ -123,7 +124,7 @@ fn become_application(
     }
     take_ids(spec)?;
     if is_named {
-        keep_capabilities(spec.capabilities).step("keep capabilities", "")?;
+        keep_capabilities(capabilities).step("keep capabilities", "")?;
     }
     die_with_supervisor(reporter).step("ask to end with the supervisor", "")?;
     // SAFETY: marks every descriptor but the standard streams close-on-exec; takes numbers only.
@@ -186,7 +187,7 @@ fn set_limit(limit: &Limit) -> nix::Result<()> {
 }
 
 fn set_groups(spec: &ProcessSpec, reporter: &mut Reporter) -> Result<(), SpawnError> {
-    if spec.ids == Ids::Virtual {
+    if spec.ids != Ids::Own {
         return Ok(());
     }
     // SAFETY: the pointer and the length describe one slice, which outlives the call.
@@ -217,7 +218,7 @@ fn enter_directory(path: &[u8]) -> std::io::Result<()> {
 
 /// Does something with the rights of the application's user, and comes back.
 fn as_user<T>(spec: &ProcessSpec, action: impl FnOnce() -> T) -> Result<T, SpawnError> {
-    if spec.ids == Ids::Virtual {
+    if spec.ids != Ids::Own {
         return Ok(action());
     }
     let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -238,8 +239,8 @@ fn effective_ids(uid: u32, gid: u32) -> Result<(), SpawnError> {
 
 /// Takes the application's ids for good and leaves root the capabilities of the specification.
 fn take_ids(spec: &ProcessSpec) -> Result<(), SpawnError> {
-    if spec.ids == Ids::Virtual {
-        return set_capabilities(spec.capabilities).step("set capabilities", "");
+    if spec.ids != Ids::Own {
+        return set_capabilities(real_capabilities(spec)).step("set capabilities", "");
     }
     for (what, call, id) in [("group", libc::SYS_setresgid, spec.gid), ("user", libc::SYS_setresuid, spec.uid)] {
         id_result(what, id, set_ids(call, id, id))?;
@@ -264,6 +265,15 @@ fn take_name(spec: &ProcessSpec) -> Result<bool, SpawnError> {
     write("gid_map", format!("{} 0 1", spec.gid))?;
     write("uid_map", format!("{} 0 1", spec.uid))?;
     Ok(true)
+}
+
+/// What a process may really do. Where a tracer decides that in its stead, no decision must fail afterwards for want of
+/// the rights over files that the user has in appearance.
+fn real_capabilities(spec: &ProcessSpec) -> CapabilitySet {
+    match spec.ids {
+        Ids::Own => spec.capabilities,
+        Ids::Virtual | Ids::Named => spec.capabilities.union(CapabilitySet::docker()),
+    }
 }
 
 /// Lets a process that is not user 0 have `kept` across `execve`: whether it may do something its tracer decides.

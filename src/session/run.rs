@@ -225,12 +225,13 @@ pub fn run(
     let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
-    let identity = match place.footing.virtual_ids {
-        true => {
+    let ids = place.footing.ids;
+    let identity = match ids {
+        Ids::Own => None,
+        Ids::Virtual | Ids::Named => {
             let own = own_paths(place.store, subject.rootfs, sandbox.plan())?;
             Some(owners::identity(subject.rootfs, own, rung == Rung::E)?)
         }
-        false => None,
     };
     let options = tracer::Options { witnessed: saved.is_some(), identity, ..options };
     let tracer = match &saved {
@@ -245,7 +246,6 @@ pub fn run(
         Err(TracerError::Attach { .. }) if sandbox.ends_within(DYING) => return Err(SandboxError::Gone.into()),
         other => other?,
     };
-    let ids = if place.footing.virtual_ids { Ids::Virtual } else { Ids::Own };
     let refusals = rung != Rung::E;
     let process =
         ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, &options) };

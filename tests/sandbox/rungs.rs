@@ -95,7 +95,7 @@ pub fn the_only_id_has_the_name_of_the_images_user() {
     crate::harness::idle(&sandbox);
     for (uid, gid) in [(1000, 50), (0, 0)] {
         let script = "id -u; id -g; grep -E '^(Uid|Gid|CapEff)' /proc/self/status; echo x >>/etc/plain && echo written";
-        let spec = ProcessSpec { uid, gid, ids: Ids::Virtual, ..sh(script) };
+        let spec = ProcessSpec { uid, gid, ids: Ids::Named, ..sh(script) };
         let (text, exit) = run(&sandbox, &spec);
         let line = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
         let expected =
@@ -113,7 +113,8 @@ pub fn the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for() {
         None => {
             assert_eq!((footing.host, footing.trees, footing.upper_in_store), (Rung::A, Some(Rung::A), true));
             assert_eq!(footing.refused, []);
-            assert_eq!(footing.virtual_ids, kind == IdentityKind::Single);
+            let expected = if kind == IdentityKind::Single { Ids::Named } else { Ids::Own };
+            assert_eq!(footing.ids, expected);
             // Only the first `climb` of a process can enter a user namespace: each further one is a process of its own.
             for rung in Rung::ALL {
                 let exe = std::env::current_exe().unwrap();

@@ -171,6 +171,11 @@ impl Run {
     }
 
     #[track_caller]
+    /// Whether it ended with 0, where another end is no failure of the test.
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.status.code(), Some(code), "the exit code is another one\n{self}");
         self
