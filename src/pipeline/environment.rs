@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
 use crate::pipeline::PipelineError;
-use crate::sandbox::identity::Identity;
+use crate::sandbox::identity::{Identity, inherit_orphans};
 use crate::sandbox::{self, Footing, Rung};
 use crate::session::Place;
 
@@ -27,6 +27,7 @@ impl Environment {
         let trials = Store::open(&dir)?.scratch_dir()?;
         let (identity, footing) = sandbox::climb(wanted, trials.path())?;
         trials.remove()?;
+        inherit_orphans().map_err(PipelineError::Orphans)?;
         // Once more, as who this process is now: only now it may sweep what belongs to subordinate ids.
         let store = Store::open(&dir)?;
         Ok(Environment { identity: Arc::new(identity), footing, store })

@@ -26,6 +26,9 @@ pub enum PipelineError {
         /// Why there is no other sandbox.
         causes: String,
     },
+    /// This process cannot take care of what a killed helper leaves behind.
+    #[error("cannot inherit the children of helper processes: {0}")]
+    Orphans(#[source] io::Error),
     /// The result could be made but not tried.
     #[error(
         "the small image could not be tried: {0}\nhint: --no-verify makes it all the same, and CI can try it with \

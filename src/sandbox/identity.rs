@@ -124,6 +124,22 @@ pub fn stay() -> Identity {
     Identity { map: IdMap { uids, gids }, kind: IdentityKind::Caller, notes: Vec::new(), outside: None }
 }
 
+/// From now on orphans among the descendants of this process become its children, and children go without being waited
+/// for. A process that a killed supervisor leaves behind would otherwise go to whoever inherits on this machine; where
+/// nobody takes note of its end, process 1 of the sandbox, and with it the tracer, would wait for that for ever.
+pub fn inherit_orphans() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    nix::errno::Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    let default = nix::sys::signal::SigAction::new(
+        nix::sys::signal::SigHandler::SigDfl,
+        nix::sys::signal::SaFlags::SA_NOCLDWAIT,
+        nix::sys::signal::SigSet::empty(),
+    );
+    // SAFETY: no handler is installed, so nothing can run at a bad moment.
+    unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGCHLD, &default) }?;
+    Ok(())
+}
+
 impl Identity {
     /// The owner and group of an open file as the caller of scrimp sees them (source `host`).
     pub fn owner_outside(&self, file: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
