@@ -18,6 +18,7 @@ mod in_place;
 mod kill;
 mod layers;
 mod limits;
+mod matrix;
 mod nested;
 mod no_room;
 mod no_terminal;
