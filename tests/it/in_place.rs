@@ -115,6 +115,15 @@ fn at_the_level_of_the_application_nothing_that_was_made_ships() {
     assert_eq!(lines(&shipped), before);
 }
 
+/// Nobody but root may set groups, and for a while that was a warning about the groups that were to stay.
+#[test]
+fn in_place_the_groups_are_the_callers_and_that_deserves_no_word() {
+    let env = Env::as_user(User::Single);
+    let slim = ["slim", "host", "--sandbox", "e", "--no-verify", "-o", "rootfs:root", "--", "id"];
+    let said = env.scrimp(&slim).succeeds();
+    assert!(!said.stderr.contains("groups"), "{said}");
+}
+
 /// Without rights over it nobody can read what such a program names; for a while that passed for a path that the kernel
 /// could not read either, and what it used was silently missing.
 #[test]
