@@ -158,7 +158,7 @@ pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
         try_tracing()?;
         match step.rung {
             Rung::A | Rung::B | Rung::C => {
-                let mut namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+                let mut namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
                 if step.rung.has_pid_namespace() {
                     namespaces |= CloneFlags::CLONE_NEWPID;
                 }
@@ -225,9 +225,11 @@ fn beside_a_child(
                 // Whoever had been killed before that no longer reads.
                 && std::io::Write::write_all(&mut &writer, b"!").is_ok();
             drop(writer);
-            while is_ready {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
+            if is_ready {
+                loop {
+                    // SAFETY: waits for a signal.
+                    unsafe { libc::pause() };
+                }
             }
             // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(1) }

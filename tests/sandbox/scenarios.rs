@@ -19,7 +19,7 @@ use crate::rungs;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 28] = [
+pub const ALL: [(&str, Scenario); 29] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("before_linux_5_12_read_only_is_read_only_too", before_linux_5_12_read_only_is_read_only_too),
@@ -49,6 +49,7 @@ pub const ALL: [(&str, Scenario); 28] = [
     ),
     ("a_second_process_runs_on_every_rung", rungs::a_second_process_runs_on_every_rung),
     ("a_copy_is_closed", rungs::a_copy_is_closed),
+    ("a_file_that_is_generated_replaces_a_fifo", rungs::a_file_that_is_generated_replaces_a_fifo),
     ("the_only_id_has_the_name_of_the_images_user", rungs::the_only_id_has_the_name_of_the_images_user),
     (
         "the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for",
