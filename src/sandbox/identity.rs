@@ -125,10 +125,16 @@ pub fn stay() -> Identity {
     Identity { map: IdMap { uids, gids }, kind: IdentityKind::Caller, notes: Vec::new(), outside: None }
 }
 
+/// [`enter`] for a process that ends after, and whether anything is gained by it; otherwise why not, in a sentence.
+pub fn try_entering() -> Result<(), String> {
+    enter().map_err(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned())?;
+    try_rights().map_err(|cause| format!("a user namespace can be made, and gives no rights: {cause}"))
+}
+
 /// Whether this process has the rights that root of a user namespace has over its own files: it opens one that its mode
 /// closes to everybody. A security module may let anybody make a user namespace and take all rights away in it (AppArmor's
 /// `unprivileged_userns`), and then it is worse than none: ids exist that no file can be given to.
-pub fn try_rights() -> io::Result<()> {
+fn try_rights() -> io::Result<()> {
     let file = File::from(nix::sys::memfd::memfd_create(c"scrimp", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?);
     nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::empty())?;
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(drop)

@@ -87,11 +87,7 @@ pub const STEPS: [Step; 6] = [
 /// Makes this process root of a user namespace where that is possible, for reading and writing images; nothing can be
 /// run. The process must have one thread only.
 pub fn settle() -> Result<(Identity, Footing), LadderError> {
-    let entered = attempt(|| {
-        identity::enter().map_err(|cause| first_line(&cause.to_string()))?;
-        identity::try_rights().map_err(|cause| cause.to_string())
-    });
-    let identity = match entered {
+    let identity = match attempt(identity::try_entering) {
         Ok(()) => identity::enter()?,
         // Another identity than the last time would not find what was unpacked then.
         Err(cause) if cause == KILLED => return Err(LadderError::NothingKnown),
@@ -153,7 +149,7 @@ fn is_root() -> bool {
 pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
     attempt(|| {
         if needs_user_namespace(step.rung) {
-            identity::enter().map_err(|cause| first_line(&cause.to_string()))?;
+            identity::try_entering()?;
         }
         try_tracing()?;
         match step.rung {
@@ -251,10 +247,6 @@ fn beside_a_child(
         false if libc::WIFSIGNALED(status) => Err(KILLED.into()),
         false => Err("a process for a trial cannot become what it has to be".into()),
     }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn list(refused: &[(Rung, String)]) -> String {
