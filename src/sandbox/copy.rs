@@ -240,7 +240,11 @@ fn copy_content(from: &File, to: &File) -> Result<(), Broken> {
         return Ok(());
     }
     let errno = |cause: io::Error| cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    let length = from.metadata().map_err(|e| Broken::Read(errno(e)))?.len() as i64;
+    let meta = from.metadata().map_err(|e| Broken::Read(errno(e)))?;
+    let length = meta.len() as i64;
+    if meta.blocks() * 512 >= meta.len() {
+        return copy_range(from, to, 0, length);
+    }
     to.set_len(length as u64).map_err(|e| Broken::Write(errno(e)))?;
     let mut at = 0;
     while at < length {
@@ -272,8 +276,9 @@ fn copy_range(from: &File, to: &File, mut at: i64, end: i64) -> Result<(), Broke
             Err(_) => break,
         }
     }
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Vec::new();
     while at < end {
+        buffer.resize(BUFFER, 0);
         let wanted = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
         match from.read_at(&mut buffer[..wanted], at as u64) {
             Ok(0) => return Ok(()),
