@@ -19,6 +19,7 @@ use nix::sys::stat::Mode;
 
 use crate::sandbox::chroot;
 use crate::sandbox::failure::{self, During, Failure};
+use crate::sandbox::lazy;
 use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::network;
 use crate::sandbox::place;
@@ -27,16 +28,23 @@ use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, Upp
 /// A mount of the plan whose source is ready.
 struct Prepared<'a> {
     mount: &'a Mount,
+    source: Source,
+}
+
+/// What a mount of the plan shows.
+#[derive(Default)]
+struct Source {
     /// The mount, when there is one to be put somewhere.
-    source: Option<OwnedFd>,
+    mount: Option<OwnedFd>,
     is_dir: bool,
+    /// What of it is still to be made read-only once it has a place: paths below it, an empty one for itself.
+    writable: Vec<PathBuf>,
+    /// What went less well than planned.
+    warning: Option<String>,
 }
 
 /// How many files a tmpfs can hold, however small it is.
 const MIN_FILES: u64 = 4096;
-
-/// The source of a mount (when there is one), whether it is a directory, and what went less well than planned.
-type Source = (Option<OwnedFd>, bool, Option<String>);
 
 /// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
 /// Returns what could not be done and is not required, each a sentence.
@@ -84,9 +92,9 @@ fn build_mounts(
     let (mut prepared, mut refused) = (Vec::new(), Vec::new());
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
-            Ok((source, is_dir, warning)) => {
-                warnings.extend(warning);
-                prepared.push(Prepared { mount, source, is_dir });
+            Ok(mut source) => {
+                warnings.extend(source.warning.take());
+                prepared.push(Prepared { mount, source });
             }
             Err(failure) if !mount.required => refused.push(failure),
             Err(failure) => return Err(failure),
@@ -102,8 +110,8 @@ fn build_mounts(
         place::mount_point(Path::new("/proc"), true).during("make the directory", "/proc")?;
         mount_api::attach(proc.as_fd(), Path::new("/proc")).during("mount", "/proc")?;
     }
-    for Prepared { mount, source, is_dir } in prepared {
-        match put(mount, source, is_dir) {
+    for Prepared { mount, source } in prepared {
+        match put(mount, source) {
             Err(failure) if !mount.required => refused.push(failure),
             other => other?,
         }
@@ -143,7 +151,7 @@ pub fn build_inside(plan: &SandboxPlan) -> Result<(), Failure> {
                 }
                 mount_api::attach(fresh.as_fd(), &at).during("mount", "/proc")?;
             }
-            _ => put(mount, None, false)?,
+            _ => put(mount, Source::default())?,
         }
     }
     Ok(())
@@ -185,7 +193,7 @@ impl Stage {
     fn directory(&self) -> Result<OwnedFd, Failure> {
         let path = self.fresh_name();
         place::directory(&path, 0o755, (0, 0)).during("make the directory", "/")?;
-        clone(&path, false)
+        mount_api::clone_tree(&path).during("bind", "/")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -209,7 +217,7 @@ impl Stage {
                 Ok(overlay) => overlay,
                 Err(failure) => {
                     let warning = format!("{failure}; it is read-only in the sandbox");
-                    return Ok((Some(clone(lower, true)?), true, Some(warning)));
+                    return Ok(Source { warning: Some(warning), ..clone_read_only(lower)? });
                 }
             },
             What::File { content } => {
@@ -217,7 +225,7 @@ impl Stage {
                 std::fs::write(&path, content).during("write", at)?;
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
                     .during("set the mode of", at)?;
-                return Ok((Some(clone(&path, true)?), false, None));
+                return clone_read_only(&path);
             }
             What::Tmpfs { mode, size, exec } => {
                 let attributes = NOSUID | NODEV | if *exec { 0 } else { NOEXEC };
@@ -238,10 +246,10 @@ impl Stage {
             | What::ReadOnly
             | What::Proc
             | What::Bind { .. } => {
-                return Ok((None, true, None));
+                return Ok(Source { is_dir: true, ..Source::default() });
             }
         };
-        Ok((Some(source), true, None))
+        Ok(Source { mount: Some(source), is_dir: true, ..Source::default() })
     }
 
     /// An overlay of `lower` and a new throw-away layer. The top of that layer is the top of the overlay, so it takes
@@ -299,15 +307,15 @@ impl Stage {
 }
 
 /// Puts a prepared mount in its place. Runs where `/` is the root of the sandbox.
-fn put(mount: &Mount, source: Option<OwnedFd>, is_dir: bool) -> Result<(), Failure> {
+fn put(mount: &Mount, source: Source) -> Result<(), Failure> {
     let (at, name) = (mount.at.on_host(Path::new("/")), mount.at.as_bytes());
-    match (&mount.what, source) {
-        (What::Directory { mode, owner }, _) => place::directory(&at, *mode, *owner).during("make the directory", name),
-        (What::Symlink { target }, _) => match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &at) {
+    match &mount.what {
+        What::Directory { mode, owner } => place::directory(&at, *mode, *owner).during("make the directory", name),
+        What::Symlink { target } => match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &at) {
             Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             other => other.during("make the link", name),
         },
-        (What::Mask, _) => match std::fs::symlink_metadata(&at) {
+        What::Mask => match std::fs::symlink_metadata(&at) {
             Err(_) => Ok(()),
             Ok(meta) if meta.is_dir() => {
                 let empty =
@@ -319,48 +327,63 @@ fn put(mount: &Mount, source: Option<OwnedFd>, is_dir: bool) -> Result<(), Failu
                 mount_api::attach(null.as_fd(), &at).during("hide", name)
             }
         },
-        (What::ReadOnly, _) => match std::fs::symlink_metadata(&at) {
+        What::ReadOnly => match std::fs::symlink_metadata(&at) {
             Err(_) => Ok(()),
-            Ok(_) => mount_api::attach(clone(&at, true)?.as_fd(), &at).during("make read-only", name),
+            Ok(_) => attach(clone_read_only(&at)?, &at, name),
         },
-        (_, Some(source)) => {
-            place::mount_point(&at, is_dir).during("make a mount point at", name)?;
-            mount_api::attach(source.as_fd(), &at).during("mount on", name)?;
-            match mount.what {
-                What::Bind { read_only: true, .. } | What::File { .. } => ensure_read_only(&at, name),
-                _ => Ok(()),
-            }
+        _ if source.mount.is_some() => {
+            place::mount_point(&at, source.is_dir).during("make a mount point at", name)?;
+            attach(source, &at, name)
         }
-        (_, None) => Ok(()),
+        _ => Ok(()),
     }
+}
+
+/// Mounts what is prepared on what is there.
+fn attach(source: Source, at: &Path, name: &[u8]) -> Result<(), Failure> {
+    let Some(mount) = source.mount else { return Ok(()) };
+    mount_api::attach(mount.as_fd(), at).during("mount on", name)?;
+    for below in source.writable {
+        let is_top = below.as_os_str().is_empty();
+        // Joined with nothing a path would end in a slash, and a file has none.
+        let path = if is_top { at.to_owned() } else { at.join(below) };
+        match mount_api::remount_read_only(&path) {
+            // Covered by what is mounted above it, where nobody gets at it.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EINVAL) if !is_top => {}
+            other => other.during("make read-only", path.as_os_str().as_bytes())?,
+        }
+    }
+    Ok(())
 }
 
 /// The source of a bind mount, as [`Stage::prepare`] returns it.
 fn bind(source: &Path, read_only: bool) -> Result<Source, Failure> {
-    let is_dir = std::fs::metadata(source).during("find", source.as_os_str().as_bytes())?.is_dir();
-    Ok((Some(clone(source, read_only)?), is_dir, None))
-}
-
-/// A copy of a tree of mounts, without a place.
-fn clone(source: &Path, read_only: bool) -> Result<OwnedFd, Failure> {
-    let name = source.as_os_str().as_bytes();
-    let tree = mount_api::clone_tree(source).during("bind", name)?;
     if read_only {
-        match mount_api::set_read_only(tree.as_fd()) {
-            // Before Linux 5.12 that is done once it has a place.
-            Ok(()) | Err(Errno::ENOSYS) => {}
-            Err(errno) => return Err(Failure::new("make read-only", name, errno)),
-        }
+        return clone_read_only(source);
     }
-    Ok(tree)
+    let name = source.as_os_str().as_bytes();
+    let is_dir = std::fs::metadata(source).during("find", name)?.is_dir();
+    let mount = mount_api::clone_tree(source).during("bind", name)?;
+    Ok(Source { mount: Some(mount), is_dir, ..Source::default() })
 }
 
-fn ensure_read_only(at: &Path, name: &[u8]) -> Result<(), Failure> {
-    let flags = nix::sys::statvfs::statvfs(at).during("look at", name)?.flags();
-    if flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
-        return Ok(());
-    }
-    mount_api::remount_read_only(at).during("make read-only", name)
+/// A copy of a tree of mounts, without a place, that is read-only or says what of it is not.
+fn clone_read_only(source: &Path) -> Result<Source, Failure> {
+    let name = source.as_os_str().as_bytes();
+    let is_dir = std::fs::metadata(source).during("find", name)?.is_dir();
+    let mount = mount_api::clone_tree(source).during("bind", name)?;
+    let writable = match mount_api::set_read_only(mount.as_fd()) {
+        Ok(()) => Vec::new(),
+        // Before Linux 5.12, and in containers whose filter is older, each mount is made so once it has a place.
+        Err(Errno::ENOSYS | Errno::EPERM) if is_dir => {
+            let real = std::fs::canonicalize(source).during("find the way to", name)?;
+            let table = std::fs::read("/proc/self/mountinfo").during("read", "/proc/self/mountinfo")?;
+            [vec![PathBuf::new()], lazy::mounts_below(&table, &real)].concat()
+        }
+        Err(Errno::ENOSYS | Errno::EPERM) => vec![PathBuf::new()],
+        Err(errno) => return Err(Failure::new("make read-only", name, errno)),
+    };
+    Ok(Source { mount: Some(mount), is_dir, writable, ..Source::default() })
 }
 
 fn tmpfs(mode: u32, size: Option<u64>, attributes: u64) -> Result<OwnedFd, Refused> {

@@ -153,7 +153,13 @@ fn stand_in(at: &Path, random: Option<&mut File>) -> io::Result<()> {
 /// Replaces the file at `at`; a link there is followed, as a mount would.
 fn write(at: &Path, content: &mut dyn Read) -> io::Result<()> {
     place::mount_point(at, false)?;
-    let mut file = OpenOptions::new().write(true).truncate(true).open(at)?;
+    let at = std::fs::canonicalize(at)?;
+    // A FIFO would wait for a reader for ever, and what is written to a device goes to the machine's.
+    if !std::fs::metadata(&at)?.is_file() {
+        std::fs::remove_file(&at)?;
+        place::mount_point(&at, false)?;
+    }
+    let mut file = OpenOptions::new().write(true).truncate(true).open(&at)?;
     io::copy(content, &mut file)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
     file.flush()

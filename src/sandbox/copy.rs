@@ -3,12 +3,13 @@
 //! Everything goes through descriptors of directories and no link is followed, so that a tree that changes meanwhile
 //! cannot lead the copy elsewhere. Content is shared with the original where the file system can (`FICLONE`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
@@ -18,13 +19,15 @@ use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence, fchownat, linkat, lseek, mkfifoat, symlinkat, unlinkat};
 use xattr::FileExt;
 
 use crate::sandbox::failure::{During, Failure};
 
-/// How many bytes are copied with one call where content cannot be shared.
+/// How many bytes are copied with one call where the kernel copies.
 const CHUNK: usize = 1 << 30;
+/// The same where it cannot.
+const BUFFER: usize = 1 << 16;
 
 /// Copies what is in the directory `from` into the empty directory `to`, with owners, modes, times, hard links and
 /// extended attributes; sockets are left out, and so is what lies in a directory of `without` (absolute paths).
@@ -63,6 +66,7 @@ pub fn check_room(from: &Path, to: &Path, without: &[PathBuf]) -> Result<(), Fai
     let stat = nix::sys::statvfs::statvfs(to).during("look at the file system of", to.as_os_str().as_bytes())?;
     let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
     let mut bytes = 0;
+    let mut counted = HashSet::new();
     let mut pending = vec![from.to_owned()];
     while let Some(dir) = pending.pop() {
         // What cannot be listed is not copied either.
@@ -70,17 +74,20 @@ pub fn check_room(from: &Path, to: &Path, without: &[PathBuf]) -> Result<(), Fai
             let path = entry.path();
             match entry.metadata() {
                 Ok(meta) if meta.is_dir() && !without.contains(&path) => pending.push(path),
-                Ok(meta) if meta.is_file() => bytes += meta.len(),
+                // Holes take no room, nor do further names.
+                Ok(meta) if meta.is_file() && (meta.nlink() == 1 || counted.insert((meta.dev(), meta.ino()))) => {
+                    bytes += meta.blocks() * 512;
+                }
                 _ => {}
             }
         }
         if bytes > free / 2 {
             let mut failure = Failure::new("copy", from.as_os_str().as_bytes(), Errno::ENOSPC);
-            failure.detail = format!(
-                "it holds more than {} MB and {} MB are free; `--sandbox e` runs the application in place",
-                bytes >> 20,
-                free >> 20
-            );
+            let instead = match from == Path::new("/") {
+                true => "; `--sandbox e` runs the application in place",
+                false => "; --store DIR puts the copy elsewhere",
+            };
+            failure.detail = format!("it holds more than {} MB and {} MB are free{instead}", bytes >> 20, free >> 20);
             return Err(failure);
         }
     }
@@ -128,14 +135,10 @@ impl Copy<'_> {
     ) -> Result<(), Failure> {
         let subject = at.as_os_str().as_bytes();
         let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
-        if kind != SFlag::S_IFDIR && stat.st_nlink > 1 {
-            let key = (stat.st_dev, stat.st_ino);
-            if let Some(first) = self.names.get(&key) {
-                return linkat(nix::fcntl::AT_FDCWD, first, to, name, AtFlags::empty())
-                    .during("link the copy of", subject);
-            }
+        let others = (kind != SFlag::S_IFDIR && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        if let Some(first) = others.and_then(|key| self.names.get(&key)) {
             // Nobody but this process knows the copy yet, so the path leads where it was made.
-            self.names.insert(key, copy.to_owned());
+            return linkat(nix::fcntl::AT_FDCWD, first, to, name, AtFlags::empty()).during("link the copy of", subject);
         }
         match kind {
             SFlag::S_IFDIR => {
@@ -164,7 +167,15 @@ impl Copy<'_> {
                 let target = openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
                     .during("make the copy of", subject)
                     .map(File::from)?;
-                copy_content(&source, &target).during("copy", subject)?;
+                match copy_content(&source, &target) {
+                    Ok(()) => {}
+                    Err(Broken::Write(cause)) => return Err(cause).during("copy", subject),
+                    Err(Broken::Read(cause)) => {
+                        unlinkat(to, name, UnlinkatFlags::NoRemoveDir).during("remove the copy of", subject)?;
+                        self.skipped(at, cause);
+                        return Ok(());
+                    }
+                }
                 copy_attributes(source.as_fd(), target.as_fd());
             }
             SFlag::S_IFLNK => {
@@ -186,6 +197,10 @@ impl Copy<'_> {
                 }
             }
             _ => return Ok(()),
+        }
+        // Only now is there something to link to: what could not be copied under one name is tried under the next.
+        if let Some(key) = others {
+            self.names.insert(key, copy.to_owned());
         }
         apply(to, name, stat, at)
     }
@@ -211,22 +226,71 @@ fn list(dir: BorrowedFd<'_>) -> nix::Result<Vec<std::ffi::CString>> {
     Ok(names)
 }
 
-fn copy_content(from: &File, to: &File) -> io::Result<()> {
+/// Why the content of a file was not copied.
+enum Broken {
+    /// The original cannot be read.
+    Read(Errno),
+    /// The copy cannot be written.
+    Write(Errno),
+}
+
+/// Copies the content of a file into an empty one, as long as it is now; where it has holes the copy has them, too.
+fn copy_content(from: &File, to: &File) -> Result<(), Broken> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
     }
-    loop {
-        match nix::fcntl::copy_file_range(from, None, to, None, CHUNK) {
+    let errno = |cause: io::Error| cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let meta = from.metadata().map_err(|e| Broken::Read(errno(e)))?;
+    let length = meta.len() as i64;
+    if meta.blocks() * 512 >= meta.len() {
+        return copy_range(from, to, 0, length);
+    }
+    to.set_len(length as u64).map_err(|e| Broken::Write(errno(e)))?;
+    let mut at = 0;
+    while at < length {
+        let start = match lseek(from, at, Whence::SeekData) {
+            Ok(start) => start,
+            Err(Errno::ENXIO) => break,
+            Err(_) => at,
+        };
+        let end = lseek(from, start, Whence::SeekHole).unwrap_or(length).min(length);
+        copy_range(from, to, start, end)?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// Copies the bytes from `at` to `end`, or as many as there are.
+fn copy_range(from: &File, to: &File, mut at: i64, end: i64) -> Result<(), Broken> {
+    let errno = |cause: io::Error| cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    while at < end {
+        let (mut read, mut written) = (at, at);
+        let wanted = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+        match nix::fcntl::copy_file_range(from, Some(&mut read), to, Some(&mut written), wanted) {
             Ok(0) => return Ok(()),
-            Ok(_) => {}
+            Ok(count) => at += count as i64,
             Err(Errno::EINTR) => {}
-            // Some pairs of file systems cannot; both files stand where the copy has come to.
-            Err(Errno::EXDEV | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL) => {
-                return io::copy(&mut &*from, &mut &*to).map(drop);
-            }
-            Err(errno) => return Err(errno.into()),
+            Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => return Err(Broken::Write(errno)),
+            // Some pairs of file systems cannot, nor can files that are swapped to; and this call does not say which
+            // of the two files it failed for.
+            Err(_) => break,
         }
     }
+    let mut buffer = Vec::new();
+    while at < end {
+        buffer.resize(BUFFER, 0);
+        let wanted = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+        match from.read_at(&mut buffer[..wanted], at as u64) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                to.write_all_at(&buffer[..count], at as u64).map_err(|e| Broken::Write(errno(e)))?;
+                at += count as i64;
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Broken::Read(errno(cause))),
+        }
+    }
+    Ok(())
 }
 
 /// Extended attributes as far as this process may set them; the others are of no use in a sandbox that may not either.
@@ -267,7 +331,7 @@ fn apply(dir: BorrowedFd<'_>, name: &CStr, stat: &FileStat, at: &Path) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -299,6 +363,57 @@ mod tests {
         assert_eq!(std::fs::metadata(to.join("etc/a")).unwrap().ino(), std::fs::metadata(to.join("b")).unwrap().ino());
         assert_eq!(std::fs::read(to.join("b")).unwrap(), b"content");
         assert_eq!(to.metadata().unwrap().mtime_nsec(), from.metadata().unwrap().mtime_nsec());
+    }
+
+    /// The first of several names once counted as made before it was, and linking to it failed.
+    #[test]
+    fn what_has_several_names_and_cannot_be_copied_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
+        std::fs::hard_link(from.join("socket"), from.join("socket too")).unwrap();
+        std::fs::write(from.join("file"), b"x").unwrap();
+
+        assert_eq!(copy_tree(&from, &to, &[]).unwrap(), [""; 0]);
+
+        assert_eq!(shown(&to), ". directory 755\nfile file 644\n");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        // Its first page is not mapped, whoever reads it.
+        let (memory, copy) = (File::open("/proc/self/mem").unwrap(), File::create(dir.path().join("copy")).unwrap());
+        assert!(matches!(copy_range(&memory, &copy, 0, 4096), Err(Broken::Read(Errno::EIO))));
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert!(matches!(
+            copy_range(&File::open("/proc/self/exe").unwrap(), &full, 0, 4096),
+            Err(Broken::Write(Errno::ENOSPC))
+        ));
+    }
+
+    #[test]
+    fn holes_stay_holes_and_take_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        let sparse = File::create(from.join("sparse")).unwrap();
+        // More than any disk has.
+        let length = 1 << 42;
+        sparse.set_len(length).unwrap();
+        sparse.write_all_at(b"in the middle", length / 2).unwrap();
+
+        check_room(&from, &to, &[]).unwrap();
+        assert_eq!(copy_tree(&from, &to, &[]).unwrap(), [""; 0]);
+
+        let copy = File::open(to.join("sparse")).unwrap();
+        let mut middle = [0; 13];
+        copy.read_exact_at(&mut middle, length / 2).unwrap();
+        assert_eq!((&middle, copy.metadata().unwrap().len()), (b"in the middle", length));
+        assert!(copy.metadata().unwrap().blocks() * 512 < 1 << 20);
     }
 
     /// One line per entry: path, kind, mode.

@@ -41,7 +41,7 @@ pub enum SandboxError {
         cause: io::Error,
     },
     /// The supervisor could not carry out the plan.
-    #[error("cannot make the sandbox: {0}\nhint: `scrimp doctor` says what this machine allows")]
+    #[error("cannot make the sandbox: {0}\nhint: {hint}", hint = build_hint(.0))]
     Build(Failure),
     /// A process could not be started in it.
     #[error(transparent)]
@@ -70,6 +70,15 @@ pub enum SandboxError {
         /// Why.
         cause: io::Error,
     },
+}
+
+fn build_hint(failure: &Failure) -> &'static str {
+    match failure.errno() {
+        Errno::ENOSPC | Errno::EDQUOT => {
+            "make room, or give the store another place with --store DIR (or SCRIMP_STORE)"
+        }
+        _ => "`scrimp doctor` says what this machine allows",
+    }
 }
 
 /// The standard streams of a process to start.
@@ -434,6 +443,16 @@ fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_matter_of_what_the_machine_allows() {
+        for (errno, expected) in [(Errno::ENOSPC, "make room"), (Errno::EDQUOT, "make room"), (Errno::EPERM, "doctor")]
+        {
+            let text = SandboxError::Build(Failure::new("copy", "/srv/big", errno)).to_string();
+            let hint = text.lines().last().unwrap();
+            assert!(hint.starts_with("hint: ") && hint.contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn a_process_ends_with_its_last_thread() {

@@ -4,8 +4,9 @@
 //! capability over its own files, mounts and processes, and none over anybody else's. Which ids exist inside depends on
 //! who started it; the order of the attempts is in [`IdentityKind`].
 
+use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
@@ -140,6 +141,21 @@ pub fn inherit_orphans() -> io::Result<()> {
     Ok(())
 }
 
+/// [`enter`] for a process that ends after, and whether anything is gained by it; otherwise why not, in a sentence.
+pub fn try_entering() -> Result<(), String> {
+    enter().map_err(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned())?;
+    try_rights().map_err(|cause| format!("a user namespace can be made, and gives no rights: {cause}"))
+}
+
+/// Whether this process has the rights that root of a user namespace has over its own files: it opens one that its mode
+/// closes to everybody. A security module may let anybody make a user namespace and take all rights away in it (AppArmor's
+/// `unprivileged_userns`), and then it is worse than none: ids exist that no file can be given to.
+fn try_rights() -> io::Result<()> {
+    let file = File::from(nix::sys::memfd::memfd_create(c"scrimp", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?);
+    nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::empty())?;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(drop)
+}
+
 impl Identity {
     /// The owner and group of an open file as the caller of scrimp sees them (source `host`).
     pub fn owner_outside(&self, file: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
@@ -158,9 +174,14 @@ impl Identity {
         self.owner_outside(file).map(|raw| self.map.inside_or_raw(raw))
     }
 
-    /// A text that is the same for runs that see the same ids: unpacked roots are kept apart by it.
+    /// A text that is the same for runs that see the same ids and can give files to them: unpacked roots are kept apart
+    /// by it.
     pub fn map_key(&self) -> String {
-        self.map.key()
+        match (self.kind, nix::unistd::geteuid()) {
+            // All ids exist, and what is unpacked is this user's all the same.
+            (IdentityKind::Caller, user) if !user.is_root() => format!("as {user};{}", self.map.key()),
+            _ => self.map.key(),
+        }
     }
 }
 
@@ -234,6 +255,37 @@ mod tests {
         let wanted = wanted(dir.path(), dir.path(), uid, uid);
         let side = |map: &Option<Vec<Extent>>| map.as_deref().map(idmap::to_proc).unwrap_or_default();
         (wanted.kind, format!("{}|{}", side(&wanted.uids), side(&wanted.gids)).replace('\n', ";"))
+    }
+
+    #[test]
+    fn a_root_without_rights_is_none() {
+        // Capabilities are a thread's, so the other tests notice nothing.
+        let without = || {
+            crate::sandbox::spawn::set_capabilities(crate::sandbox::CapabilitySet::EMPTY).unwrap();
+            try_rights().map_err(|cause| cause.kind())
+        };
+        assert_eq!(std::thread::spawn(without).join().unwrap(), Err(io::ErrorKind::PermissionDenied));
+        try_rights().expect("run the tests as root");
+    }
+
+    /// They once had one key, and root found files that were all the user's.
+    #[test]
+    fn what_an_ordinary_user_unpacked_without_a_user_namespace_is_not_roots() {
+        let key = |user: u32| {
+            let become_user = move || {
+                // SAFETY: takes numbers only; the call itself changes the calling thread alone.
+                assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }, 0);
+                stay().map_key()
+            };
+            std::thread::spawn(become_user).join().unwrap()
+        };
+        assert_eq!(key(0), idmap_key_of_all());
+        assert_eq!(key(1000), format!("as 1000;{}", idmap_key_of_all()));
+    }
+
+    fn idmap_key_of_all() -> String {
+        let (uids, gids) = existing(Path::new("/proc"));
+        IdMap { uids, gids }.key()
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub enum LadderError {
     /// A trial was killed, so nothing is known.
     #[error("the process that tried the sandbox {0} was killed")]
     Killed(Rung),
+    /// The same, of a user namespace.
+    #[error("the process that tried a user namespace was killed")]
+    NothingKnown,
     /// Every trial failed.
     #[error("this machine allows no sandbox:{}\nhint: `scrimp doctor` says what would help", list(.0))]
     None(Vec<(Rung, String)>),
@@ -84,8 +87,12 @@ pub const STEPS: [Step; 6] = [
 /// Makes this process root of a user namespace where that is possible, for reading and writing images; nothing can be
 /// run. The process must have one thread only.
 pub fn settle() -> Result<(Identity, Footing), LadderError> {
-    let entered = attempt(|| identity::enter().map(drop).map_err(|cause| first_line(&cause.to_string())));
-    let identity = if entered.is_ok() { identity::enter()? } else { identity::stay() };
+    let identity = match attempt(identity::try_entering) {
+        Ok(()) => identity::enter()?,
+        // Another identity than the last time would not find what was unpacked then.
+        Err(cause) if cause == KILLED => return Err(LadderError::NothingKnown),
+        Err(_) => identity::stay(),
+    };
     Ok((identity, Footing { host: Rung::E, trees: None, upper_in_store: false, ids: Ids::Own, refused: Vec::new() }))
 }
 
@@ -142,12 +149,12 @@ fn is_root() -> bool {
 pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
     attempt(|| {
         if needs_user_namespace(step.rung) {
-            identity::enter().map_err(|cause| first_line(&cause.to_string()))?;
+            identity::try_entering()?;
         }
         try_tracing()?;
         match step.rung {
             Rung::A | Rung::B | Rung::C => {
-                let mut namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+                let mut namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
                 if step.rung.has_pid_namespace() {
                     namespaces |= CloneFlags::CLONE_NEWPID;
                 }
@@ -174,59 +181,72 @@ pub fn trial(step: Step, dir: &Path) -> Result<(), String> {
 
 /// Traces a child and kills it.
 pub fn try_tracing() -> Result<(), String> {
-    // SAFETY: this process has one thread; the child only waits to be killed.
-    let child = match Errno::result(unsafe { libc::fork() }) {
-        Ok(0) => loop {
-            // SAFETY: waits for a signal.
-            unsafe { libc::pause() };
+    beside_a_child(
+        || Ok(()),
+        |child| {
+            // SAFETY: seizes our own child, without any pointer that the kernel would follow.
+            match Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, child, 0usize, 0usize) }) {
+                // Nothing but its death explains that of a child that nobody has reaped.
+                Err(Errno::ESRCH) => Err(KILLED.into()),
+                seized => seized.map(drop).map_err(|errno| format!("cannot trace a process: {}", errno.desc())),
+            }
         },
-        Ok(child) => child,
-        Err(errno) => return Err(format!("cannot fork: {}", errno.desc())),
-    };
-    // SAFETY: seizes our own child, without any pointer that the kernel would follow.
-    let seized = Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, child, 0usize, 0usize) });
-    // SAFETY: kills and reaps our own child.
-    unsafe {
-        libc::kill(child, libc::SIGKILL);
-        libc::waitpid(child, std::ptr::null_mut(), 0);
-    }
-    seized.map(drop).map_err(|errno| format!("cannot trace a process: {}", errno.desc()))
+    )
 }
 
 /// Looks into a process that has become another user, which root may not without CAP_SYS_PTRACE.
 pub fn look_into_another_user() -> Result<(), String> {
-    let (mut ready, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    let other = nix::unistd::Uid::from_raw(65534);
+    beside_a_child(
+        || nix::unistd::setresuid(other, other, other),
+        |child| std::fs::read_link(format!("/proc/{child}/root")).map(drop).map_err(|e| e.to_string()),
+    )
+}
+
+/// Does `action` while there is a child that has done `prepare` and waits to be killed; its id is passed. This process
+/// must have one thread.
+fn beside_a_child(
+    prepare: impl FnOnce() -> nix::Result<()>,
+    action: impl FnOnce(libc::pid_t) -> Result<(), String>,
+) -> Result<(), String> {
+    let (mut prepared, writer) = std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
     // SAFETY: this process has one thread; the child does nothing but wait to be killed.
     let child = match Errno::result(unsafe { libc::fork() }) {
         Ok(0) => {
-            let other = nix::unistd::Uid::from_raw(65534);
-            if nix::unistd::setresuid(other, other, other).is_err() {
-                // SAFETY: ends the child without running the parent's exit handlers.
-                unsafe { libc::_exit(1) }
-            }
+            drop(prepared);
+            let is_ready = prepare().is_ok()
+                // Nobody else would end it when this process is killed. Asked for last: a change of ids withdraws it.
+                // SAFETY: takes numbers only.
+                && unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } == 0
+                // Whoever had been killed before that no longer reads.
+                && std::io::Write::write_all(&mut &writer, b"!").is_ok();
             drop(writer);
-            loop {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
+            if is_ready {
+                loop {
+                    // SAFETY: waits for a signal.
+                    unsafe { libc::pause() };
+                }
             }
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(1) }
         }
         Ok(child) => child,
-        Err(errno) => return Err(errno.desc().into()),
+        Err(errno) => return Err(format!("cannot fork: {}", errno.desc())),
     };
     drop(writer);
-    let mut nothing = Vec::new();
-    let waited = std::io::Read::read_to_end(&mut ready, &mut nothing);
-    let looked = waited.and_then(|_| std::fs::read_link(format!("/proc/{child}/root")));
-    // SAFETY: kills and reaps our own child.
+    let is_ready = std::io::Read::read_exact(&mut prepared, &mut [0]).is_ok();
+    let done = if is_ready { action(child) } else { Ok(()) };
+    let mut status = 0;
+    // SAFETY: kills and reaps our own child; the status outlives the call.
     unsafe {
         libc::kill(child, libc::SIGKILL);
-        libc::waitpid(child, std::ptr::null_mut(), 0);
+        libc::waitpid(child, &raw mut status, 0);
     }
-    looked.map(drop).map_err(|e| e.to_string())
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    match is_ready {
+        true => done,
+        false if libc::WIFSIGNALED(status) => Err(KILLED.into()),
+        false => Err("a process for a trial cannot become what it has to be".into()),
+    }
 }
 
 fn list(refused: &[(Rung, String)]) -> String {

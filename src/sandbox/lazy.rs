@@ -130,6 +130,12 @@ pub fn pseudo_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
     parse_mountinfo(mountinfo).into_iter().filter(|m| m.pseudo).map(|m| m.at).collect()
 }
 
+/// Where something is mounted below `directory`, relative to it; `mountinfo` as in [`SandboxPlan::for_lazy`].
+pub fn mounts_below(mountinfo: &[u8], directory: &Path) -> Vec<PathBuf> {
+    let relative = |mount: MountPoint| mount.at.strip_prefix(directory).ok().map(Path::to_owned);
+    parse_mountinfo(mountinfo).into_iter().filter_map(relative).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
 struct Walk<'a> {
     root: &'a Path,
     table: &'a [MountPoint],

@@ -48,7 +48,8 @@ impl Rung {
         match self {
             Rung::A | Rung::B => "The application reaches nothing outside: no process, no file, no network",
             Rung::C => {
-                "It reaches no file and no network outside, but it sees the caller's processes in /proc and may signal them"
+                "It reaches no file and no network outside, but it sees the caller's processes in /proc, and without \
+                 Landlock of Linux 6.12 it may signal them"
             }
             Rung::D => {
                 "It does not change the caller's files, but shares processes and network, and root can leave a chroot: \

@@ -192,6 +192,8 @@ fn set_groups(spec: &ProcessSpec, reporter: &mut Reporter) -> Result<(), SpawnEr
     }
     // SAFETY: the pointer and the length describe one slice, which outlives the call.
     match check(unsafe { libc::syscall(libc::SYS_setgroups, spec.groups.len(), spec.groups.as_ptr()) }) {
+        // In place nobody but root may set groups, and need not.
+        Err(Errno::EPERM) if has_groups(&spec.groups) => Ok(()),
         // Where a single id is mapped, groups cannot be changed (`user_namespaces(7)`).
         Err(Errno::EPERM) => {
             reporter.say(&Report::GroupsKept);
@@ -203,6 +205,13 @@ fn set_groups(spec: &ProcessSpec, reporter: &mut Reporter) -> Result<(), SpawnEr
         }
         other => other.step("set the groups", ""),
     }
+}
+
+/// Whether this process is in exactly these groups.
+fn has_groups(wanted: &[u32]) -> bool {
+    let set = |groups: &mut dyn Iterator<Item = u32>| groups.collect::<std::collections::BTreeSet<u32>>();
+    nix::unistd::getgroups()
+        .is_ok_and(|now| set(&mut now.into_iter().map(|group| group.as_raw())) == set(&mut wanted.iter().copied()))
 }
 
 fn enter_directory(path: &[u8]) -> std::io::Result<()> {
@@ -378,7 +387,7 @@ fn limit_capabilities(kept: CapabilitySet) -> nix::Result<()> {
 }
 
 /// Sets the permitted and effective sets to `kept`, as far as they are permitted now; the inheritable set is emptied.
-fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
+pub(super) fn set_capabilities(kept: CapabilitySet) -> nix::Result<()> {
     change_capabilities(kept, CapabilitySet::EMPTY)
 }
 

@@ -1,6 +1,7 @@
 //! The one place where sandbox, tracer and probes meet: an image and probes in, an [`Observation`] out.
 
 mod application;
+mod arrange;
 mod keeper;
 mod launch;
 mod limits;
@@ -12,6 +13,7 @@ mod settings;
 mod signal;
 mod stage;
 mod unseen;
+mod watch;
 
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};

@@ -1,31 +1,21 @@
 //! One run: what goes in, what comes out, what is made ready for it.
 
+use std::io;
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::Duration;
-use std::{fs, io};
 
-use crate::base::{Digest, ImagePath};
-use crate::image::{self, Base, Credentials, ImageConfig, Rootfs, RootfsError, ScratchDir, Store};
-use crate::observation::{Header, Observation, Overrides, Redactor, SCHEMA_VERSION};
+use crate::base::Digest;
+use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
+use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::{
-    self, Bounds, Choices, FilterInstruction, Footing, Ids, Network, ProcessSpec, Rung, Sandbox, SandboxError,
-    SandboxPlan, Upper,
-};
-use crate::session::launch::{Launch, LaunchError};
+use crate::sandbox::{Footing, ProcessSpec, Rung, Sandbox, SandboxError};
+use crate::session::arrange::{self, Task};
+use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
-use crate::session::owners;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
-use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
-use crate::tracer::{self, TracerError};
-
-/// The host name inside the sandbox.
-const HOSTNAME: &str = "scrimp";
-
-/// How long the death of a process may take to be seen.
-const DYING: Duration = Duration::from_secs(1);
+use crate::session::watch::Watch;
+use crate::session::{Choice, Settings, UnknownSignal, record};
+use crate::tracer::TracerError;
 
 /// What is run.
 #[derive(Clone, Copy)]
@@ -210,77 +200,47 @@ pub fn run(
     settings: &Settings,
     exercise: Exercise<'_>,
 ) -> Result<Run, SessionError> {
-    let mut overrides = settings.overrides.clone();
     let rung = place.rung(subject.rootfs)?;
-    let (launch, user) = prepare(subject, settings, rung, &mut overrides)?;
-    let stop_signal = match settings.stop_signal {
-        Some(signal) => signal,
-        None => launch.stop_signal.parse::<StopSignal>()?,
-    };
-    let unseen = Unseen::default();
-    let hold = Hold::new(&settings.limits);
-    let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
+    let task = Task::new(subject, settings, rung)?;
+    let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
+    let (plan, scratch) = arrange::plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
     let sandbox = Sandbox::start(plan)?;
-    let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
-    // In place the application changes the very files that are read afterwards.
-    let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
-    let ids = place.footing.ids;
-    let identity = match ids {
-        Ids::Own => None,
-        Ids::Virtual | Ids::Named => {
-            let own = own_paths(place.store, subject.rootfs, sandbox.plan())?;
-            Some(owners::identity(subject.rootfs, own, rung == Rung::E)?)
-        }
+    let (watch, events) = Watch::start(place, subject, settings, &sandbox)?;
+
+    let process = ProcessSpec {
+        ids: place.footing.ids,
+        refusals: rung != Rung::E,
+        limits: hold.resources(),
+        ..task.process(settings, watch.options())
     };
-    let options = tracer::Options { witnessed: saved.is_some(), identity, ..options };
-    let tracer = match &saved {
-        Some(saved) => {
-            let keeper = Box::new(Keeper(saved.clone()));
-            tracer::start_with_witness(sandbox.supervisor(), options.clone(), keeper, sender)
-        }
-        None => tracer::start(sandbox.supervisor(), options.clone(), sender),
-    };
-    let tracer = match tracer {
-        // What has just been killed cannot be traced, and that is the cause then.
-        Err(TracerError::Attach { .. }) if sandbox.ends_within(DYING) => return Err(SandboxError::Gone.into()),
-        other => other?,
-    };
-    let refusals = rung != Rung::E;
-    let process =
-        ProcessSpec { ids, refusals, limits: hold.resources(), ..process(&launch, &user, settings, &options) };
-    let stage =
-        Stage { sandbox: &sandbox, tracer: &tracer, subject, settings, stop_signal, redactor: redactor(settings) };
+    let (stop_signal, redactor) = (task.stop_signal, redactor(settings));
+    let stage = Stage { sandbox: &sandbox, tracer: watch.tracer(), subject, settings, stop_signal, redactor };
     let played = stage.play(process, exercise, events);
     sandbox.finish();
-    // The tracer ends with the sandbox. When it fails everything in there is killed, so that comes first: what fails on
-    // the stage then follows from it.
-    let recording = tracer.join()?;
-    if let Some(tracer::End::Killed(signal)) = recording.supervisor {
-        return Err(SandboxError::Killed { signal }.into());
-    }
+    // What fails on the stage follows from what ended the sandbox, so that comes first.
+    let (recording, notes) = watch.finish()?;
     let played = played?;
-    let plan = sandbox.plan();
-    let held = hold.warnings(plan);
-    let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
+
+    let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());
     let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
     // Among those of the sandbox are those of its plan.
     let warnings = [sandbox.warnings(), &held, &unseen, &recording.warnings, &played.warnings, &notes];
+    let own = arrange::own_paths(place.store, subject.rootfs, sandbox.plan())?;
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
             tool: concat!("scrimp ", env!("CARGO_PKG_VERSION")).into(),
             source: subject.source.into(),
             source_digest: subject.digest,
-            command: launch.command(),
-            overrides,
+            command: task.launch.command(),
+            overrides: task.overrides,
             env_names: settings.env.iter().map(|v| v.split('=').next().unwrap_or_default().into()).collect(),
-            rung: plan.rung.to_string(),
+            rung: sandbox.plan().rung.to_string(),
             gaps: recording.gaps.into_iter().chain(played.gaps).collect(),
             warnings: warnings.into_iter().flatten().cloned().collect(),
             transcript: played.transcript,
         },
-        paths: record::records(recording.accesses, subject.rootfs, &own_paths(place.store, subject.rootfs, plan)?)?,
+        paths: record::records(recording.accesses, subject.rootfs, &own)?,
     };
     match exercise {
         Exercise::Choose(_) => played.redactor.observation(&mut observation),
@@ -288,130 +248,10 @@ pub fn run(
         // base, and there a name that happens to hold the value of a variable has to be found.
         Exercise::Replay(_) => played.redactor.transcript(&mut observation.header.transcript),
     }
-    let exceeded = hold.exceeded();
     observation.header.warnings.extend(exceeded.clone());
     drop(sandbox);
     scratch.remove()?;
     Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
-}
-
-/// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
-/// it lies in a directory that is run.
-fn own_paths(store: &Store, rootfs: &Rootfs, plan: &SandboxPlan) -> Result<Vec<ImagePath>, RootfsError> {
-    let mut own = plan.mount_points();
-    for point in plan.mount_points() {
-        own.push(rootfs.resolve(point.as_bytes(), true)?.end);
-    }
-    if rootfs.entries().is_none()
-        && let Ok(below) = store.dir().strip_prefix(rootfs.location())
-        && let Ok(path) = ImagePath::from_relative(below.as_os_str().as_encoded_bytes())
-    {
-        own.push(path);
-    }
-    own.retain(|path| !path.is_root());
-    own.sort();
-    own.dedup();
-    Ok(own)
-}
-
-/// The process to start, and as whom.
-fn prepare(
-    subject: &Subject<'_>,
-    settings: &Settings,
-    rung: Rung,
-    overrides: &mut Overrides,
-) -> Result<(Launch, Credentials), SessionError> {
-    let mut launch = Launch::new(subject.config, overrides, &settings.env, subject.source)?;
-    if subject.digest.is_none() {
-        launch.make_absolute(subject.rootfs, overrides)?;
-    }
-    let caller = (rung == Rung::E && launch.user.is_empty()).then(|| nix::unistd::geteuid().to_string());
-    let mut user = image::user(subject.rootfs, caller.as_deref().unwrap_or(&launch.user))?;
-    if rung == Rung::E && !nix::unistd::geteuid().is_root() {
-        // Nobody but root can have other groups than he has.
-        user.groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
-    }
-    launch.default_variable("HOME", &user.home);
-    launch.default_variable("HOSTNAME", HOSTNAME);
-    Ok((launch, user))
-}
-
-/// The sandbox for a subject, and the scratch space it needs.
-fn plan(
-    place: Place<'_>,
-    rung: Rung,
-    subject: &Subject<'_>,
-    settings: &Settings,
-    bounds: Bounds,
-    unseen: &Unseen,
-) -> Result<(SandboxPlan, ScratchDir), SessionError> {
-    let scratch = place.store.scratch_dir()?;
-    // No quota of the store's filesystem is ours to set.
-    let rung = if rung == Rung::A && bounds.disk.is_some() { Rung::B } else { rung };
-    let upper = match place.footing.upper_in_store && rung != Rung::B && bounds.disk.is_none() {
-        true => Upper::Dir(scratch.path().to_owned()),
-        false => Upper::Tmpfs,
-    };
-    let defaults = Choices::new(upper);
-    let network = if rung.has_namespaces() { settings.network } else { Network::Host };
-    let resolv_conf = match network {
-        Network::Private => defaults.resolv_conf.clone(),
-        Network::Host => read_resolv_conf()?,
-    };
-    let choices = Choices {
-        rung,
-        network,
-        resolv_conf,
-        hostname: HOSTNAME.into(),
-        volumes: settings.volumes.clone(),
-        tmpfs: settings.tmpfs.clone(),
-        bounds,
-        ..defaults
-    };
-    let location = subject.rootfs.location();
-    let mut plan = match (rung, subject.rootfs.entries()) {
-        (Rung::E, _) => SandboxPlan::in_place(choices.bounds),
-        (Rung::D, entries) => {
-            let without = match entries {
-                Some(_) => Vec::new(),
-                None => [vec![place.store.dir().to_owned()], sandbox::pseudo_mounts(&mount_table()?)].concat(),
-            };
-            SandboxPlan::for_copy(location, scratch.path(), without, &choices)
-        }
-        (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
-        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &|dir| unseen.list(dir), &choices),
-    };
-    if settings.network == Network::Private && network == Network::Host {
-        plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));
-    }
-    Ok((plan, scratch))
-}
-
-fn mount_table() -> Result<Vec<u8>, SessionError> {
-    fs::read("/proc/self/mountinfo").map_err(|cause| SessionError::System { operation: "read the mount table", cause })
-}
-
-/// How names are resolved on the machine's network; nothing when the machine has no file for it.
-fn read_resolv_conf() -> Result<Vec<u8>, SessionError> {
-    match fs::read("/etc/resolv.conf") {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|cause| SessionError::System { operation: "read /etc/resolv.conf", cause }),
-    }
-}
-
-fn process(launch: &Launch, user: &Credentials, settings: &Settings, options: &tracer::Options) -> ProcessSpec {
-    let bytes = |items: &[String]| -> Vec<Vec<u8>> { items.iter().map(|s| s.clone().into_bytes()).collect() };
-    let instruction = |i: tracer::Instruction| FilterInstruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
-    ProcessSpec {
-        env: bytes(&launch.env),
-        cwd: launch.working_dir.as_bytes().to_vec(),
-        uid: user.uid,
-        gid: user.gid,
-        groups: user.groups.clone(),
-        capabilities: settings.capabilities,
-        filter: Some(tracer::filter(options).into_iter().map(instruction).collect()),
-        ..ProcessSpec::new(bytes(&launch.argv))
-    }
 }
 
 /// Takes the values of `-e` out of whatever is written or shown.

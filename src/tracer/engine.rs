@@ -13,7 +13,7 @@ use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
 use super::identity::{Caller, Identity, Verdict, Virtual};
 use super::leash::Leash;
-use super::memory::{read_exact, read_path, read_word, write_word};
+use super::memory::{is_closed, read_exact, read_path, read_word, write_word};
 use super::population::Population;
 use super::record::{Ask, From, Recorder};
 use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompStop, Stop};
@@ -25,6 +25,8 @@ use crate::observation::Operation;
 
 const CLONE_FS: u64 = 0x200;
 const CLONE_NEWNS: u64 = 0x2_0000;
+const CLOSED_HINT: &str =
+    "hint: run scrimp as root: only root may trace a program that forbids it, or that its user may not read";
 
 /// The state of the tracer's thread.
 pub struct Engine {
@@ -433,7 +435,9 @@ impl Engine {
     }
 
     fn path(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
-        let Some(named) = named(place, arguments, |address| read_word(id, address)) else { return Ok(()) };
+        let Some(named) = named(place, arguments, |address| read_word(id, address)) else {
+            return self.unread(id, arguments[usize::from(place.path)], place.effect);
+        };
         self.record_at(id, &named.ask, named.address, named.only_absolute)
     }
 
@@ -447,11 +451,30 @@ impl Engine {
             0 => false,
             _ => read_path(id, address, &mut self.path).is_some(),
         };
-        if !readable || only_absolute && !self.path.starts_with(b"/") {
+        if !readable {
+            return self.unread(id, address, ask.effect);
+        }
+        if only_absolute && !self.path.starts_with(b"/") {
             return Ok(());
         }
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
         self.recorder.access(id, task, ask, &self.path)
+    }
+
+    /// Notes that what a call names at `address` could not be read, unless the kernel cannot read it either.
+    fn unread(&mut self, id: i32, address: u64, effect: Effect) -> io::Result<()> {
+        if address == 0 || !is_closed(id, address) {
+            return Ok(());
+        }
+        let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        let what = format!("{:?} (process {id}) is closed to its tracer", name.trim_end());
+        // What it changes could not be saved first.
+        if self.recorder.witness.is_some() && !matches!(effect, Effect::None | Effect::Directory) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{what}\n{CLOSED_HINT}")));
+        }
+        self.recorder.gap("closed_process");
+        self.recorder.warn(format!("{what}, so which files it uses is not known\n{CLOSED_HINT}"));
+        Ok(())
     }
 
     fn record(&mut self, id: i32, ask: &Ask, path: &[u8]) -> io::Result<()> {
@@ -462,7 +485,7 @@ impl Engine {
     fn exec(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
         let Some(named) = named(place, arguments, |address| read_word(id, address)) else { return Ok(()) };
         if read_path(id, named.address, &mut self.path).is_none() {
-            return Ok(());
+            return self.unread(id, named.address, Effect::None);
         }
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
         self.recorder.exec(id, task, &named.ask, &self.path)
@@ -473,7 +496,8 @@ impl Engine {
         let mut bytes = [0; 110];
         let Some(bytes) = bytes.get_mut(..(len as usize).min(110)) else { return Ok(Next::Go) };
         if read_exact(id, at, bytes).is_none() {
-            return Ok(Next::Go);
+            let effect = if operation == Operation::Bind { Effect::Create } else { Effect::None };
+            return self.unread(id, at, effect).map(|()| Next::Go);
         }
         match address(bytes) {
             Some(Address::Path(path)) => {
@@ -504,7 +528,10 @@ impl Engine {
         for n in 0..u64::from(count) {
             let Some(header) = arguments[1].checked_add(n * size) else { break };
             let mask = if word == 4 { u64::from(u32::MAX) } else { u64::MAX };
-            let Some(name) = read_word(id, header).map(|name| name & mask) else { break };
+            let Some(name) = read_word(id, header).map(|name| name & mask) else {
+                self.unread(id, header, Effect::None)?;
+                break;
+            };
             let Some(len) = read_word(id, header + word).map(|len| len & u64::from(u32::MAX)) else { break };
             if name != 0 {
                 self.address(id, Operation::Connect, arguments[0] as i32, name, len)?;
@@ -523,7 +550,8 @@ impl Engine {
             _ => return Ok(Next::Go),
         };
         if read_exact(id, arguments[1], &mut bytes[..wanted]).is_none() {
-            return Ok(Next::Go);
+            let effect = if arguments[0] == 2 { Effect::Create } else { Effect::None };
+            return self.unread(id, arguments[1], effect).map(|()| Next::Go);
         }
         let at = |n: usize| {
             u64::from(u32::from_le_bytes([bytes[4 * n], bytes[4 * n + 1], bytes[4 * n + 2], bytes[4 * n + 3]]))

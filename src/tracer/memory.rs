@@ -1,7 +1,8 @@
 //! The memory of a stopped tracee.
 //!
-//! Addresses come from the application and may be anything: a read that the kernel refuses is `None`, and what that
-//! means (EFAULT) is between the application and the kernel.
+//! Addresses come from the application and may be anything: what cannot be read is `None`. Mostly that is EFAULT, and
+//! then between the application and the kernel; but a process can also be closed to its tracer ([`is_closed`]), and then
+//! the call goes on with what nobody has seen.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -75,6 +76,21 @@ pub fn write_exact(task: i32, address: u64, bytes: &[u8]) -> Option<()> {
             memory.write_all_at(bytes, address).ok()
         }
     }
+}
+
+/// Whether `address` of a stopped task could not be read because this process may not look into it. Without
+/// CAP_SYS_PTRACE over its user namespace that is so for a process whose program its user may execute and not read, and
+/// for one that asked for it (`PR_SET_DUMPABLE`, `ptrace(2)`).
+pub fn is_closed(task: i32, address: u64) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: 1 };
+    // SAFETY: the kernel writes at most one byte, into `byte`; the remote address is the tracee's.
+    let read = unsafe { libc::process_vm_readv(task, &local, 1, &remote, 1, 0) };
+    let refused = std::io::Error::last_os_error().raw_os_error();
+    read < 0
+        && matches!(refused, Some(libc::EPERM | libc::EACCES | libc::ENOSYS))
+        && File::open(format!("/proc/{task}/mem")).is_err()
 }
 
 /// Reads at least one byte, and as many as there are before a page that cannot be read.

@@ -179,7 +179,14 @@ impl Recorder {
         let mut next = task.executing.take();
         let asked = next.clone();
         let Some(resolver) = &mut self.resolver else { return Ok(None) };
-        let exe = resolver.descriptor(id, "exe")?;
+        let exe = match resolver.descriptor(id, "exe") {
+            // A program that its user may execute and not read is closed to a tracer without rights over it.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+                self.gap("closed_process");
+                return Ok(None);
+            }
+            other => other?,
+        };
         let exe = exe.map(|name| End { name, below: Vec::new(), seen: Seen::Other });
         let executable = match &exe {
             Some(end) => Some(self.image_path(id, end)?),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Env;
+use crate::support::{Env, User};
 
 /// What the command does with the files beside it: each is used, so that each ships.
 pub const SCRIPT: &str = r#"set -e
@@ -113,4 +113,38 @@ fn at_the_level_of_the_application_nothing_that_was_made_ships() {
     env.scrimp(&[&arguments[..], &["/bin/sh", &script, files.to_str().unwrap()]].concat()).succeeds();
     let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
     assert_eq!(lines(&shipped), before);
+}
+
+/// Nobody but root may set groups, and for a while that was a warning about the groups that were to stay.
+#[test]
+fn in_place_the_groups_are_the_callers_and_that_deserves_no_word() {
+    let env = Env::as_user(User::Single);
+    let slim = ["slim", "host", "--sandbox", "e", "--no-verify", "-o", "rootfs:root", "--", "id"];
+    let said = env.scrimp(&slim).succeeds();
+    assert!(!said.stderr.contains("groups"), "{said}");
+}
+
+/// Without rights over it nobody can read what such a program names; for a while that passed for a path that the kernel
+/// could not read either, and what it used was silently missing.
+#[test]
+fn a_program_that_is_closed_to_its_tracer_is_said_to_be() {
+    let env = Env::as_user(User::Single);
+    let slim = ["slim", "host", "--sandbox", "e", "--no-verify", "--format", "json", "-o", "rootfs:root", "--"];
+    let closed = "import ctypes, sys\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nopen(sys.argv[1], sys.argv[2])";
+    fs::write(env.path("file"), "x").unwrap();
+    env.give(Path::new(&env.path("file")));
+    let run = |mode| env.scrimp(&[&slim[..], &["python3", "-c", closed, &env.path("file"), mode]].concat());
+    let said = run("r").succeeds();
+    assert!(said.stderr.contains("is closed to its tracer, so which files it uses is not known"), "{said}");
+    // What it changes could not be saved.
+    fs::remove_dir_all(env.dir().join("root")).unwrap();
+    let said = run("a").exits(2);
+    assert!(said.stderr.contains("is closed to its tracer\nhint: run scrimp as root"), "{said}");
+    // One that is executed and not read.
+    let program = env.path("unreadable");
+    fs::copy("/bin/busybox", &program).expect("install busybox-static");
+    fs::set_permissions(&program, Permissions::from_mode(0o711)).unwrap();
+    let said = env.scrimp(&[&slim[..], &[&program, "cat", &env.path("file")]].concat());
+    assert!(said.stderr.contains("is closed to its tracer, so which files it uses is not known"), "{said}");
+    assert_eq!(env.leftovers(), Vec::<String>::new());
 }

@@ -96,9 +96,9 @@ fn a_user_without_rights_in_a_container_runs_what_changes_its_user() {
     assert_eq!(inside(&NO_RIGHTS, "nginx-cv", &NGINX)["sandbox"]["rung"], "c");
 }
 
-#[test]
-fn a_container_without_user_namespaces_has_a_copy() {
-    // Root with fewer rights than usual, and a profile that refuses what makes namespaces, as Docker's does.
+/// In a container of root with fewer rights than usual, and a profile that refuses what makes namespaces, as Docker's does.
+#[track_caller]
+fn inside_without_user_namespaces(name: &str, probes: &[&str]) {
     let env = Env::new();
     let profile = serde_json::json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -107,5 +107,23 @@ fn a_container_without_user_namespaces_has_a_copy() {
     });
     std::fs::write(env.path("profile.json"), profile.to_string()).unwrap();
     let option = format!("--security-opt=seccomp={}", env.path("profile.json"));
-    assert_eq!(inside(&[&option], "c-hello-glibc", &[])["sandbox"]["rung"], "d");
+    assert_eq!(inside(&[&option], name, probes)["sandbox"]["rung"], "d");
+}
+
+#[test]
+fn a_container_without_user_namespaces_has_a_copy() {
+    inside_without_user_namespaces("c-hello-glibc", &[]);
+}
+
+/// Its workers are another user's, into whom nobody may look there: the tracer answers for the ids instead.
+#[test]
+fn a_container_without_user_namespaces_runs_what_changes_its_user() {
+    inside_without_user_namespaces("nginx-cv", &NGINX);
+}
+
+/// Its script starts as root and goes on as another user, who owns the data.
+#[test]
+fn a_container_without_user_namespaces_runs_a_database() {
+    let probe = "psql -h 127.0.0.1 -U postgres -Atc 'select name, price from fruit order by name' shop";
+    inside_without_user_namespaces("postgres-15", &["--exec", probe]);
 }

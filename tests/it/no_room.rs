@@ -50,6 +50,19 @@ fn a_full_store_is_named_and_clean_once_there_is_room() {
     );
 }
 
+/// A copy takes as much again as what was unpacked, and the hint once led to what sandboxes the machine allows.
+#[test]
+fn a_store_without_room_for_a_copy_is_named() {
+    let env = Env::new();
+    let text = "mount -t tmpfs -o size=100m none store && $INSPECT > /dev/null && \
+        mount -o remount,size=$(($(du -sk store | cut -f1) + 300))k store && $SLIM --sandbox d -o rootfs:out/x; code=$?; \
+        ls -A out store/v1/scratch; exit $code";
+    let run = script(&env, text).exits(2);
+    assert_eq!(run.stdout, "out:\n\nstore/v1/scratch:\n", "{run}");
+    assert!(run.stderr.contains("No space left on device\nhint: make room"), "{run}");
+    assert_eq!(env.leftovers(), Vec::<String>::new());
+}
+
 #[test]
 fn a_full_destination_gets_nothing() {
     let env = Env::new();

@@ -87,13 +87,24 @@ pub fn a_copy_is_closed() {
     assert_eq!(std::fs::read_to_string(outside).unwrap(), "of the host\n");
 }
 
+/// What scrimp generates once waited for somebody to read the FIFO that an image had in its place.
+pub fn a_file_that_is_generated_replaces_a_fifo() {
+    let place = &Place::enter();
+    let hosts = place.base().join("etc/hosts");
+    nix::unistd::mkfifo(&hosts, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for rung in RUNGS {
+        let (text, exit) = run(&start_on(place, rung), &sh("grep -c localhost /etc/hosts"));
+        assert_eq!((text.as_str(), exit), ("2\n", Exit::Code(0)), "{rung}");
+    }
+}
+
 /// Where one id exists it bears the name of the image's user, and the kernel says so; it may do what root may, because
 /// the tracer decides. A second process can have another name.
 pub fn the_only_id_has_the_name_of_the_images_user() {
     let place = &Place::enter();
     let sandbox = start_on(place, Rung::A);
     crate::harness::idle(&sandbox);
-    for (uid, gid) in [(1000, 50), (0, 0)] {
+    for (uid, gid) in [(1000, 50), (0, 0), (0, 50), (1000, 0)] {
         let script = "id -u; id -g; grep -E '^(Uid|Gid|CapEff)' /proc/self/status; echo x >>/etc/plain && echo written";
         let spec = ProcessSpec { uid, gid, ids: Ids::Named, ..sh(script) };
         let (text, exit) = run(&sandbox, &spec);

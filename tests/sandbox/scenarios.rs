@@ -19,9 +19,10 @@ use crate::rungs;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 27] = [
+pub const ALL: [(&str, Scenario); 29] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
+    ("before_linux_5_12_read_only_is_read_only_too", before_linux_5_12_read_only_is_read_only_too),
     ("the_base_is_never_written", the_base_is_never_written),
     ("the_host_is_not_above_the_root", the_host_is_not_above_the_root),
     ("in_memory_too", in_memory_too),
@@ -48,6 +49,7 @@ pub const ALL: [(&str, Scenario); 27] = [
     ),
     ("a_second_process_runs_on_every_rung", rungs::a_second_process_runs_on_every_rung),
     ("a_copy_is_closed", rungs::a_copy_is_closed),
+    ("a_file_that_is_generated_replaces_a_fifo", rungs::a_file_that_is_generated_replaces_a_fifo),
     ("the_only_id_has_the_name_of_the_images_user", rungs::the_only_id_has_the_name_of_the_images_user),
     (
         "the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for",
@@ -85,7 +87,10 @@ fn the_application_sees_what_a_container_sees() {
 }
 
 fn proc_and_sys_are_masked() {
-    let place = &Place::enter();
+    masked(&Place::enter());
+}
+
+fn masked(place: &Place) {
     let sandbox = place.start(&place.choices());
     let script = "for f in kcore keys timer_list; do test -e /proc/$f && cat /proc/$f; done; ls -A /sys/firmware; \
         echo 1 2>/dev/null >/proc/sysrq-trigger || echo ro; echo x 2>/dev/null >/proc/sys/kernel/hostname || echo ro; \
@@ -94,6 +99,36 @@ fn proc_and_sys_are_masked() {
         cat /proc/mounts | grep -c -E ' / '; cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
     let (text, _) = run(&sandbox, &sh(script));
     assert_eq!(text, "ro\nro\nro\nro\nlo\nno\nno\n1\n0\n");
+}
+
+/// Without `mount_setattr` each mount is made read-only by itself, also those below a volume.
+fn before_linux_5_12_read_only_is_read_only_too() {
+    let place = &Place::enter();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let shared = place.scratch.path().join("with a space");
+    std::fs::create_dir_all(shared.join("below")).unwrap();
+    let nothing = None::<&str>;
+    nix::mount::mount(nothing, &shared.join("below"), Some("tmpfs"), nix::mount::MsFlags::empty(), nothing).unwrap();
+    let mut choices = place.choices();
+    choices.volumes =
+        vec![Volume { source: shared.clone(), target: ImagePath::parse("/shared").unwrap(), read_only: true }];
+    refuse_call(442, libc::ENOSYS);
+    masked(place);
+    choices.upper = Upper::Tmpfs;
+    let sandbox = place.start(&choices);
+    let script = "for f in /shared/x /shared/below/x /dev/x; do touch $f 2>/dev/null || echo ro $f; done; \
+        busybox chmod 600 /dev/null 2>/dev/null || echo ro /dev/null; echo x >/dev/null && echo null";
+    assert_eq!(run(&sandbox, &sh(script)).0, "ro /shared/x\nro /shared/below/x\nro /dev/null\nnull\n");
+}
+
+/// From now on this process and its children get `errno` from the call with this number, as on a kernel without it.
+fn refuse_call(number: u32, errno: i32) {
+    let program = [(0x20, 0, 0), (0x15, 1, number), (0x06, 0, 0x0005_0000 | errno as u32), (0x06, 0, 0x7fff_0000)];
+    let mut program = program.map(|(code, jf, k)| libc::sock_filter { code, jt: 0, jf, k });
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program points to `len` instructions, and both outlive the call.
+    let installed = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    assert_eq!(installed, 0, "{}", std::io::Error::last_os_error());
 }
 
 fn the_base_is_never_written() {

@@ -1,0 +1,155 @@
+//! What is made ready before anything runs: the process to start and as whom, the sandbox for it, and its scratch space.
+
+use std::{fs, io};
+
+use crate::base::ImagePath;
+use crate::image::{self, Credentials, Rootfs, RootfsError, ScratchDir, Store};
+use crate::observation::Overrides;
+use crate::sandbox::{self, Bounds, Choices, FilterInstruction, Network, ProcessSpec, Rung, SandboxPlan, Upper};
+use crate::session::launch::Launch;
+use crate::session::unseen::Unseen;
+use crate::session::{Place, SessionError, Settings, StopSignal, Subject};
+use crate::tracer;
+
+/// The host name inside the sandbox.
+const HOSTNAME: &str = "scrimp";
+
+/// What is to be started, as whom, and what asks it to stop.
+pub struct Task {
+    /// The command and what surrounds it.
+    pub launch: Launch,
+    /// Whose it is.
+    pub user: Credentials,
+    /// What of it is not the image's.
+    pub overrides: Overrides,
+    /// What asks it to stop.
+    pub stop_signal: StopSignal,
+}
+
+impl Task {
+    /// As the subject and the settings have it, on `rung`.
+    pub fn new(subject: &Subject<'_>, settings: &Settings, rung: Rung) -> Result<Self, SessionError> {
+        let mut overrides = settings.overrides.clone();
+        let mut launch = Launch::new(subject.config, &overrides, &settings.env, subject.source)?;
+        if subject.digest.is_none() {
+            launch.make_absolute(subject.rootfs, &mut overrides)?;
+        }
+        let user = user(subject.rootfs, &launch.user, rung)?;
+        launch.default_variable("HOME", &user.home);
+        launch.default_variable("HOSTNAME", HOSTNAME);
+        let stop_signal = match settings.stop_signal {
+            Some(signal) => signal,
+            None => launch.stop_signal.parse::<StopSignal>()?,
+        };
+        Ok(Task { launch, user, overrides, stop_signal })
+    }
+
+    /// The process, under the filter that `options` ask for.
+    pub fn process(&self, settings: &Settings, options: &tracer::Options) -> ProcessSpec {
+        let bytes = |items: &[String]| -> Vec<Vec<u8>> { items.iter().map(|s| s.clone().into_bytes()).collect() };
+        let instruction = |i: tracer::Instruction| FilterInstruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+        ProcessSpec {
+            env: bytes(&self.launch.env),
+            cwd: self.launch.working_dir.as_bytes().to_vec(),
+            uid: self.user.uid,
+            gid: self.user.gid,
+            groups: self.user.groups.clone(),
+            capabilities: settings.capabilities,
+            filter: Some(tracer::filter(options).into_iter().map(instruction).collect()),
+            ..ProcessSpec::new(bytes(&self.launch.argv))
+        }
+    }
+}
+
+/// The user called `name`; in place the caller, where there is no name.
+fn user(rootfs: &Rootfs, name: &str, rung: Rung) -> Result<Credentials, SessionError> {
+    let caller = (rung == Rung::E && name.is_empty()).then(|| nix::unistd::geteuid().to_string());
+    let mut user = image::user(rootfs, caller.as_deref().unwrap_or(name))?;
+    if rung == Rung::E && !nix::unistd::geteuid().is_root() {
+        // Nobody but root can have other groups than he has.
+        user.groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
+    }
+    Ok(user)
+}
+
+/// The sandbox for a subject, and the scratch space it needs.
+pub fn plan(
+    place: Place<'_>,
+    rung: Rung,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    bounds: Bounds,
+    unseen: &Unseen,
+) -> Result<(SandboxPlan, ScratchDir), SessionError> {
+    let scratch = place.store.scratch_dir()?;
+    // No quota of the store's filesystem is ours to set.
+    let rung = if rung == Rung::A && bounds.disk.is_some() { Rung::B } else { rung };
+    let upper = match place.footing.upper_in_store && rung != Rung::B && bounds.disk.is_none() {
+        true => Upper::Dir(scratch.path().to_owned()),
+        false => Upper::Tmpfs,
+    };
+    let defaults = Choices::new(upper);
+    let network = if rung.has_namespaces() { settings.network } else { Network::Host };
+    let resolv_conf = match network {
+        Network::Private => defaults.resolv_conf.clone(),
+        Network::Host => read_resolv_conf()?,
+    };
+    let choices = Choices {
+        rung,
+        network,
+        resolv_conf,
+        hostname: HOSTNAME.into(),
+        volumes: settings.volumes.clone(),
+        tmpfs: settings.tmpfs.clone(),
+        bounds,
+        ..defaults
+    };
+    let location = subject.rootfs.location();
+    let mut plan = match (rung, subject.rootfs.entries()) {
+        (Rung::E, _) => SandboxPlan::in_place(choices.bounds),
+        (Rung::D, entries) => {
+            let without = match entries {
+                Some(_) => Vec::new(),
+                None => [vec![place.store.dir().to_owned()], sandbox::pseudo_mounts(&mount_table()?)].concat(),
+            };
+            SandboxPlan::for_copy(location, scratch.path(), without, &choices)
+        }
+        (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
+        (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &|dir| unseen.list(dir), &choices),
+    };
+    if settings.network == Network::Private && network == Network::Host {
+        plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));
+    }
+    Ok((plan, scratch))
+}
+
+fn mount_table() -> Result<Vec<u8>, SessionError> {
+    fs::read("/proc/self/mountinfo").map_err(|cause| SessionError::System { operation: "read the mount table", cause })
+}
+
+/// How names are resolved on the machine's network; nothing when the machine has no file for it.
+fn read_resolv_conf() -> Result<Vec<u8>, SessionError> {
+    match fs::read("/etc/resolv.conf") {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|cause| SessionError::System { operation: "read /etc/resolv.conf", cause }),
+    }
+}
+
+/// What is not the base's: where the sandbox put something, as it is written and where links lead, and the store when
+/// it lies in a directory that is run.
+pub fn own_paths(store: &Store, rootfs: &Rootfs, plan: &SandboxPlan) -> Result<Vec<ImagePath>, RootfsError> {
+    let mut own = plan.mount_points();
+    for point in plan.mount_points() {
+        own.push(rootfs.resolve(point.as_bytes(), true)?.end);
+    }
+    if rootfs.entries().is_none()
+        && let Ok(below) = store.dir().strip_prefix(rootfs.location())
+        && let Ok(path) = ImagePath::from_relative(below.as_os_str().as_encoded_bytes())
+    {
+        own.push(path);
+    }
+    own.retain(|path| !path.is_root());
+    own.sort();
+    own.dedup();
+    Ok(own)
+}
