@@ -12,7 +12,7 @@ use crate::sandbox::attempt::{KILLED, attempt};
 use crate::sandbox::identity::{self, Identity, IdentityKind};
 use crate::sandbox::plan::{Rung, Upper};
 use crate::sandbox::process::Ids;
-use crate::sandbox::{build, mount_api};
+use crate::sandbox::{build, build::mount_api};
 
 /// What the sandboxes of this process stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]

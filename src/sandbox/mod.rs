@@ -6,47 +6,36 @@
 //! which is in the sandbox's namespaces and is the parent of all that runs there.
 //!
 //! This module knows nothing of tracing: it installs the filter it is given, and tells whom to trace.
+//!
+//! In the order in which things happen: `ladder` finds out what this machine allows, `identity` makes scrimp root of a user
+//! namespace, `plan` says what a sandbox is made of, `handle` starts the `supervisor`, which `build`s it, and starts each
+//! `process` in it, which `confine` keeps from what a container is kept from. `doctor` tries all of it and tells.
 
 mod attempt;
 mod build;
-pub mod capability;
-pub mod cgroup;
-mod channel;
-mod chroot;
-mod container;
-mod copy;
+pub mod confine;
 mod doctor;
 mod failure;
 mod handle;
 pub mod identity;
-mod idmap;
 mod ladder;
-mod lazy;
-mod limits;
-mod mount_api;
-mod network;
-mod outside;
-mod place;
 mod plan;
 mod process;
-mod protocol;
-mod refusals;
-mod scope;
-mod spawn;
 mod supervisor;
 
 use std::process::ExitCode;
 
-pub use capability::CapabilitySet;
+pub use build::network::{Listener, Protocol};
+pub use confine::capability::CapabilitySet;
+pub use confine::limits::{BadLimit, Bounds};
 pub use doctor::{Allowed, Finding, allowed, doctor};
 pub use failure::Failure;
-pub use handle::{Sandbox, SandboxError, Stdio, handles_signal};
-pub use idmap::{Extent, IdMap};
+pub use handle::{Sandbox, SandboxError, Stdio};
+pub use identity::idmap::{Extent, IdMap};
 pub use ladder::{Footing, LadderError, climb, settle};
-pub use lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
-pub use limits::{BadLimit, Bounds};
-pub use network::{Listener, Protocol};
+pub use plan::lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
 pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, UnknownRung, Upper, Volume, What};
+pub use process::signals::handles_signal;
 pub use process::{Exit, FilterInstruction, Ids, Limit, ProcessSpec, SpawnError, Spawned};
 
 /// Runs a helper process of scrimp when this process was started as one: then its exit code, and `main` is to return

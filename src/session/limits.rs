@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::sandbox::cgroup::{self, Group, GroupLimits};
+use crate::sandbox::confine::cgroup::{self, Group, GroupLimits};
 use crate::sandbox::{Bounds, Limit, Namespace, SandboxPlan};
 
 /// What the application, with all its processes and those of probes, may use at most.

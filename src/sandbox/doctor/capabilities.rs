@@ -8,13 +8,13 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::sandbox::attempt::attempt;
-use crate::sandbox::cgroup::{Group, GroupLimits};
+use crate::sandbox::confine::cgroup::{Group, GroupLimits};
 use crate::sandbox::doctor::surroundings::Surroundings;
 use crate::sandbox::doctor::{Finding, in_scratch};
 use crate::sandbox::identity::{self, IdentityKind};
 use crate::sandbox::plan::Upper;
 use crate::sandbox::process::FilterInstruction;
-use crate::sandbox::{build, ladder, network, spawn};
+use crate::sandbox::{build, build::network, ladder, process::spawn};
 
 /// All, in the order in which a sandbox needs them.
 pub fn all(store: &Path, here: &Surroundings) -> Vec<Finding> {

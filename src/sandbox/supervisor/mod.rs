@@ -5,28 +5,31 @@
 //! killed; then it kills what is left. Where there is no PID namespace it does what process 1 of one would: it inherits
 //! orphans, and when the application ends everything else is killed.
 
+pub(super) mod channel;
+mod orphans;
+pub(super) mod protocol;
+
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::Mode;
 
-use crate::sandbox::cgroup::Seat;
+use crate::sandbox::build;
+use crate::sandbox::confine::cgroup::Seat;
+use crate::sandbox::confine::scope;
 use crate::sandbox::failure::{During, Failure};
 use crate::sandbox::plan::{Namespace, Rung, SandboxPlan};
+use crate::sandbox::process::spawn::{self, Report};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
-use crate::sandbox::protocol::{Message, Request};
-use crate::sandbox::spawn::{self, Report};
-use crate::sandbox::{build, channel, scope};
+use crate::sandbox::supervisor::orphans::Orphans;
+use crate::sandbox::supervisor::protocol::{Message, Request};
 
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
@@ -278,40 +281,6 @@ impl Supervisor {
                 ended = wait_any(libc::WNOHANG);
             }
         }
-    }
-}
-
-/// The descendants of this process whose parents have ended.
-struct Orphans {
-    /// `/proc`, opened while it was in sight.
-    proc: OwnedFd,
-}
-
-impl Orphans {
-    /// From now on they become children of this process (`PR_SET_CHILD_SUBREAPER`).
-    fn inherit() -> io::Result<Self> {
-        // SAFETY: takes numbers only.
-        Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
-        Ok(Orphans { proc: File::open("/proc")?.into() })
-    }
-
-    /// All children of this process.
-    fn children(&self) -> Vec<i32> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut listing) = Dir::openat(&self.proc, c".", flags, Mode::empty()) else { return Vec::new() };
-        let own = std::process::id();
-        let pids = listing.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok()?.parse::<i32>().ok());
-        pids.filter(|pid| self.parent_of(*pid) == Some(own)).collect()
-    }
-
-    fn parent_of(&self, pid: i32) -> Option<u32> {
-        let file =
-            openat(&self.proc, format!("{pid}/stat").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        let mut stat = Vec::new();
-        File::from(file.ok()?).read_to_end(&mut stat).ok()?;
-        // The name of the program, in parentheses, may hold anything (`proc_pid_stat(5)`).
-        let after = stat.iter().rposition(|&b| b == b')')?;
-        std::str::from_utf8(&stat[after + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 }
 

@@ -4,6 +4,12 @@
 //! is still in sight every source becomes a mount without a place; after `pivot_root`, when no path can lead out of
 //! the new root any more, each is put in its place.
 
+mod chroot;
+mod copy;
+pub(super) mod mount_api;
+pub(super) mod network;
+pub(super) mod place;
+
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,12 +23,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
-use crate::sandbox::chroot;
+use crate::sandbox::build::mount_api::{NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::failure::{self, During, Failure};
-use crate::sandbox::lazy;
-use crate::sandbox::mount_api::{self, NODEV, NOEXEC, NOSUID, RDONLY, Refused};
-use crate::sandbox::network;
-use crate::sandbox::place;
+use crate::sandbox::plan::lazy;
 use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, Upper, What};
 
 /// A mount of the plan whose source is ready.

@@ -13,18 +13,18 @@ pub struct Bounds {
     pub disk: Option<u64>,
     /// How much any one file system in memory may take, in bytes, where no control group counts them all.
     pub memory: Option<u64>,
-    /// The directory of the control group in which the processes run, see [`crate::sandbox::cgroup`].
+    /// The directory of the control group in which the processes run, see [`crate::sandbox::confine::cgroup`].
     pub group: Option<String>,
 }
 
 impl Bounds {
     /// The size of a tmpfs that is `usual` bytes large, or as large as it gets, when there are no bounds.
-    pub(super) fn tmpfs(&self, usual: Option<u64>) -> Option<u64> {
+    pub(in crate::sandbox) fn tmpfs(&self, usual: Option<u64>) -> Option<u64> {
         usual.into_iter().chain(self.memory).min()
     }
 
     /// The size of a tmpfs that takes what is written.
-    pub(super) fn disk(&self) -> Option<u64> {
+    pub(in crate::sandbox) fn disk(&self) -> Option<u64> {
         self.tmpfs(self.disk)
     }
 }

@@ -1,8 +1,13 @@
 //! What a process of the sandbox is started with, as data.
 
+mod command;
+pub(super) mod rights;
+pub(super) mod signals;
+pub(super) mod spawn;
+
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::capability::CapabilitySet;
+use crate::sandbox::confine::capability::CapabilitySet;
 use crate::sandbox::failure::Failure;
 
 /// One instruction of a classic BPF program (`struct sock_filter`, `seccomp(2)`).

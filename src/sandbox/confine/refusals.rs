@@ -9,7 +9,7 @@
 //!
 //! Pure; the program is in force beside the tracer's, and a refusal goes before a stop.
 
-use crate::sandbox::capability::CapabilitySet;
+use crate::sandbox::confine::capability::CapabilitySet;
 use crate::sandbox::process::FilterInstruction;
 
 // Numbers of `linux/capability.h`.

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use crate::sandbox::copy::{check_room, copy_directory, copy_tree};
+use crate::sandbox::build::copy::{check_room, copy_directory, copy_tree};
+use crate::sandbox::build::place;
 use crate::sandbox::failure::{During, Failure};
-use crate::sandbox::place;
 use crate::sandbox::plan::{Mount, SandboxPlan, What};
 
 /// What stands for a source of random bytes that cannot be made, in bytes.

@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::channel;
-use crate::sandbox::idmap::{Extent, to_arguments, to_proc};
+use crate::sandbox::identity::idmap::{Extent, to_arguments, to_proc};
+use crate::sandbox::supervisor::channel;
 
 /// How the maps of the new namespace are written.
 pub enum Writer {

@@ -4,6 +4,9 @@
 //! capability over its own files, mounts and processes, and none over anybody else's. Which ids exist inside depends on
 //! who started it; the order of the attempts is in [`IdentityKind`].
 
+pub(super) mod idmap;
+mod outside;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,8 +15,8 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, getgid, getuid, setresgid, setresuid};
 
-use crate::sandbox::idmap::{self, Extent, IdMap};
-use crate::sandbox::outside::{Outside, Task, Writer};
+use crate::sandbox::identity::idmap::{Extent, IdMap};
+use crate::sandbox::identity::outside::{Outside, Task, Writer};
 
 /// Which ids exist in the user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +264,7 @@ mod tests {
     fn a_root_without_rights_is_none() {
         // Capabilities are a thread's, so the other tests notice nothing.
         let without = || {
-            crate::sandbox::spawn::set_capabilities(crate::sandbox::CapabilitySet::EMPTY).unwrap();
+            crate::sandbox::process::rights::set_capabilities(crate::sandbox::CapabilitySet::EMPTY).unwrap();
             try_rights().map_err(|cause| cause.kind())
         };
         assert_eq!(std::thread::spawn(without).join().unwrap(), Err(io::ErrorKind::PermissionDenied));

@@ -1,0 +1,95 @@
+//! Which file a command is.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::base::escape_bytes;
+use crate::sandbox::process::spawn::check;
+use crate::sandbox::process::{ProcessSpec, SpawnError};
+
+/// The file to execute, by the name it was asked for under: the command itself when it has a slash, otherwise the
+/// first match along PATH.
+pub(super) fn find_executable(spec: &ProcessSpec) -> Result<PathBuf, SpawnError> {
+    let command = spec.argv.first().map(Vec::as_slice).unwrap_or_default();
+    let shown = || escape_bytes(command).into_owned();
+    let mut denied = None;
+    for candidate in candidates(command, spec.search_path()) {
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::EACCES) => denied = denied.or(Some(candidate)),
+            // Neither is a reason to look no further.
+            Err(_) => {}
+        }
+    }
+    if let Some(found) = denied {
+        let command = escape_bytes(found.as_os_str().as_bytes()).into_owned();
+        return Err(SpawnError::NotExecutable { command, uid: spec.uid });
+    }
+    let hint = match command.contains(&b'/') {
+        true => format!("no file is there, seen from {}", escape_bytes(&spec.cwd)),
+        false => format!("it is in none of the directories of PATH, {}", escape_bytes(spec.search_path())),
+    };
+    Err(SpawnError::NotFound { command: shown(), hint })
+}
+
+fn candidates(command: &[u8], path: &[u8]) -> Vec<PathBuf> {
+    let as_path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    if command.is_empty() {
+        return Vec::new();
+    }
+    if command.contains(&b'/') {
+        return vec![as_path(command)];
+    }
+    let in_dir = |dir: &[u8]| match dir {
+        b"" => [b"./", command].concat(),
+        dir => [dir, b"/", command].concat(),
+    };
+    path.split(|&b| b == b':').map(|dir| as_path(&in_dir(dir))).collect()
+}
+
+/// Whether the effective user may execute this regular file.
+fn executable(path: &Path) -> nix::Result<()> {
+    let stat = nix::sys::stat::stat(path)?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno::EACCES);
+    }
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the path is a NUL-terminated string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_looked_for_as_a_shell_does() {
+        let shown = |command: &str, path: &str| {
+            let found = candidates(command.as_bytes(), path.as_bytes());
+            found.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown("sh", "/usr/bin:/bin"), "/usr/bin/sh /bin/sh");
+        assert_eq!(shown("sh", "/a/::."), "/a//sh ./sh ./sh");
+        assert_eq!(shown("./run", "/bin"), "./run");
+        assert_eq!(shown("/bin/sh", "/bin"), "/bin/sh");
+        assert_eq!(shown("", "/bin"), "");
+    }
+
+    #[test]
+    fn the_last_path_of_an_environment_counts() {
+        let mut spec = ProcessSpec::new(Vec::new());
+        assert!(spec.search_path().starts_with(b"/usr/local/sbin:"));
+        spec.env = vec![b"PATH=/a".to_vec(), b"PATHS=/b".to_vec(), b"PATH=/c".to_vec()];
+        assert_eq!(spec.search_path(), b"/c");
+    }
+
+    #[test]
+    fn what_may_be_executed_is_a_regular_file() {
+        assert_eq!(executable(Path::new("/bin")), Err(Errno::EACCES));
+        assert_eq!(executable(Path::new("/bin/no such file")), Err(Errno::ENOENT));
+        executable(&std::env::current_exe().unwrap()).unwrap();
+    }
+}
