@@ -11,6 +11,7 @@ mod run;
 mod settings;
 mod signal;
 mod stage;
+mod unmounted;
 mod unseen;
 
 pub use keeper::Keeper;

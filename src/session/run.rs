@@ -18,7 +18,7 @@ use crate::session::limits::Hold;
 use crate::session::owners;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
-use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record};
+use crate::session::{Choice, Keeper, Settings, StopSignal, UnknownSignal, record, unmounted};
 use crate::tracer::{self, TracerError};
 
 /// The host name inside the sandbox.
@@ -222,7 +222,12 @@ pub fn run(
     let (plan, scratch) = plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
     let sandbox = Sandbox::start(plan)?;
     let (sender, events) = mpsc::channel();
-    let options = tracer::Options { exact: settings.exact, tasks: settings.limits.tasks, ..tracer::Options::default() };
+    let options = tracer::Options {
+        exact: settings.exact,
+        tasks: settings.limits.tasks,
+        open_network: network(rung, settings) == Network::Host,
+        ..tracer::Options::default()
+    };
     // In place the application changes the very files that are read afterwards.
     let saved = if rung == Rung::E { subject.rootfs.keep(place.store)? } else { None };
     let ids = place.footing.ids;
@@ -264,8 +269,9 @@ pub fn run(
     let held = hold.warnings(plan);
     let notes = saved.map(|saved| saved.notes()).unwrap_or_default();
     let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    let unmounted = if rung == Rung::D { unmounted::warnings(&recording.accesses) } else { Vec::new() };
     // Among those of the sandbox are those of its plan.
-    let warnings = [sandbox.warnings(), &held, &unseen, &recording.warnings, &played.warnings, &notes];
+    let warnings = [sandbox.warnings(), &held, &unseen, &unmounted, &recording.warnings, &played.warnings, &notes];
     let mut observation = Observation {
         header: Header {
             schema_version: SCHEMA_VERSION,
@@ -336,6 +342,11 @@ fn prepare(
     Ok((launch, user))
 }
 
+/// The network that the application has.
+fn network(rung: Rung, settings: &Settings) -> Network {
+    if rung.has_namespaces() { settings.network } else { Network::Host }
+}
+
 /// The sandbox for a subject, and the scratch space it needs.
 fn plan(
     place: Place<'_>,
@@ -353,7 +364,7 @@ fn plan(
         false => Upper::Tmpfs,
     };
     let defaults = Choices::new(upper);
-    let network = if rung.has_namespaces() { settings.network } else { Network::Host };
+    let network = network(rung, settings);
     let resolv_conf = match network {
         Network::Private => defaults.resolv_conf.clone(),
         Network::Host => read_resolv_conf()?,

@@ -5,8 +5,8 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::super::{
-    CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, FileIdentity, StatLayout, Width, encode_ucred,
-    mode_of_acl, narrow, parse_ucred, widen,
+    CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, FileIdentity, StatLayout, Width, encode_ucred, mode_of_acl,
+    narrow, parse_ucred, widen,
 };
 use super::kernel::{assume, c_path, call, directory, identity, in_child, make, own, root};
 use super::{Credentials, done, file_text, outcome};
