@@ -12,7 +12,9 @@ pub fn warnings(accesses: &FileTree<Folded>) -> Vec<String> {
         let is_kernels = matches!(path.components().next(), Some(b"proc" | b"sys"));
         is_kernels && folded.application && !folded.resolved && path.components().count() > 1
     };
-    let missed: Vec<String> = accesses.iter().filter(missed).map(|(path, _)| path.to_string()).collect();
+    let mut missed: Vec<String> = accesses.iter().filter(missed).map(|(path, _)| without_number(path)).collect();
+    missed.sort();
+    missed.dedup();
     if missed.is_empty() {
         return Vec::new();
     }
@@ -25,6 +27,17 @@ pub fn warnings(accesses: &FileTree<Folded>) -> Vec<String> {
         "there is no /proc and no /sys in sandbox d, where the application looked for {named}{more}; sandboxes a to c \
          have them"
     )]
+}
+
+/// Processes have other numbers in each run.
+fn without_number(path: &ImagePath) -> String {
+    let path = path.to_string();
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    match path.strip_prefix("/proc/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+        Some((process, "")) if is_number(process) => "/proc/PID".to_owned(),
+        Some((process, rest)) if is_number(process) => format!("/proc/PID/{rest}"),
+        _ => path,
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +66,8 @@ mod tests {
         assert_eq!(said(&[("/etc/hosts", false), ("/proc", true), ("/procs/x", false), ("/proc/x", true)]), "");
         let end = "; sandboxes a to c have them";
         assert_eq!(said(&[("/proc/self/exe", false)]), format!("the application looked for /proc/self/exe{end}"));
+        let processes = [("/proc/7", false), ("/proc/7/status", false), ("/proc/8/status", false)];
+        assert_eq!(said(&processes), format!("the application looked for /proc/PID, /proc/PID/status{end}"));
         assert_eq!(
             said(&[("/proc/a", false), ("/proc/b", false), ("/sys/a", false), ("/sys/b", false)]),
             format!("the application looked for /proc/a, /proc/b, /sys/a and 1 more{end}")

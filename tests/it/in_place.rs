@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Env;
+use crate::support::{Env, User};
 
 /// What the command does with the files beside it: each is used, so that each ships.
 pub const SCRIPT: &str = r#"set -e
@@ -113,4 +113,13 @@ fn at_the_level_of_the_application_nothing_that_was_made_ships() {
     env.scrimp(&[&arguments[..], &["/bin/sh", &script, files.to_str().unwrap()]].concat()).succeeds();
     let shipped = env.dir().join("root").join(files.strip_prefix("/").unwrap());
     assert_eq!(lines(&shipped), before);
+}
+
+#[test]
+fn doing_without_verification_is_no_advice_where_the_source_cannot_be_run() {
+    let env = Env::as_user(User::Single).sharing_the_store();
+    let (source, small) = (env.source("c-hello-static"), format!("docker-archive:{}", env.path("small.tar")));
+    let run = env.scrimp(&["slim", &source, "-o", &small, "--sandbox", "e"]).exits(2);
+    assert!(run.stderr.contains("cannot be run in place"), "{run}");
+    assert!(!run.stderr.contains("--no-verify"), "{run}");
 }

@@ -60,7 +60,7 @@ fn tracing(here: &Surroundings) -> Finding {
 fn user_namespace(here: &Surroundings) -> Finding {
     let tried = attempt(|| enter().map(drop));
     let good = "scrimp is root of a namespace of its own, which sandboxes a, b and c need";
-    finding("user namespace", tried, [good, "sandboxes d and e are left"], || here.user_namespace())
+    finding("user namespace", tried, [good, "sandbox e is left, and for root d"], || here.user_namespace())
 }
 
 fn several_ids() -> Finding {
