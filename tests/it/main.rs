@@ -31,3 +31,4 @@ mod support;
 mod support_works;
 mod tracer;
 mod trees;
+mod without_mounts;
