@@ -75,7 +75,7 @@ impl<'a> Rules<'a> {
                 break;
             }
         }
-        self.warnings.extend(self.loader.warnings());
+        self.warnings.extend(self.loader.warnings(|library, name| self.was_loaded_before(library, name)));
         Ok(Requirements { paths: self.kept.into_paths(), warnings: self.warnings.into_iter().collect() })
     }
 
@@ -183,6 +183,19 @@ impl<'a> Rules<'a> {
 
     fn was_executed(&self, path: &ImagePath) -> bool {
         self.observation.paths.get(path).is_some_and(|record| record.operations.contains(&Operation::Exec))
+    }
+
+    /// Whether a process that used `library` used another by the name that it needs: a process that has loaded a library,
+    /// from wherever, does not look for it again.
+    fn was_loaded_before(&self, library: &ImagePath, name: &[u8]) -> bool {
+        let paths = &self.observation.paths;
+        let Some(users) = paths.get(library).map(|record| &record.executables) else { return false };
+        paths.iter().any(|(path, record)| {
+            path.file_name() == Some(name)
+                && record.found != Found::Absent
+                && record.operations.contains(&Operation::Open)
+                && !record.executables.is_disjoint(users)
+        })
     }
 
     fn script(&mut self, path: &ImagePath, shebang: &Shebang) -> Result<(), ClosureError> {

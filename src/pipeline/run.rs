@@ -67,6 +67,8 @@ pub fn slim(
     verify: bool,
 ) -> Result<Ending, PipelineError> {
     order.check(input)?;
+    // Where not even the source can be run, doing without verification would not help.
+    environment.check_source(&input.source)?;
     if verify {
         environment.check_verification()?;
     }

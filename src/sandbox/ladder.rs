@@ -250,5 +250,20 @@ fn beside_a_child(
 }
 
 fn list(refused: &[(Rung, String)]) -> String {
-    refused.iter().map(|(rung, cause)| format!("\n  {rung}: {cause}")).collect()
+    let mut lines: Vec<String> = refused.iter().map(|(rung, cause)| format!("\n  {rung}: {cause}")).collect();
+    // A rung is tried in more than one way.
+    lines.dedup();
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_refusal_of_a_rung_is_said_once() {
+        let refused = [(Rung::C, "EPERM"), (Rung::C, "EPERM"), (Rung::C, "ENOSYS"), (Rung::D, "ENOSYS")];
+        let refused = refused.map(|(rung, cause)| (rung, cause.to_owned()));
+        assert_eq!(list(&refused), "\n  c: EPERM\n  c: ENOSYS\n  d: ENOSYS");
+    }
 }

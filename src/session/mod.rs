@@ -12,6 +12,7 @@ mod run;
 mod settings;
 mod signal;
 mod stage;
+mod unmounted;
 mod unseen;
 mod watch;
 

@@ -14,7 +14,7 @@ use crate::session::limits::Hold;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
 use crate::session::watch::Watch;
-use crate::session::{Choice, Settings, UnknownSignal, record};
+use crate::session::{Choice, Settings, UnknownSignal, record, unmounted};
 use crate::tracer::TracerError;
 
 /// What is run.
@@ -223,8 +223,9 @@ pub fn run(
 
     let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());
     let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    let unmounted = if rung == Rung::D { unmounted::warnings(&recording.accesses) } else { Vec::new() };
     // Among those of the sandbox are those of its plan.
-    let warnings = [sandbox.warnings(), &held, &unseen, &recording.warnings, &played.warnings, &notes];
+    let warnings = [sandbox.warnings(), &held, &unseen, &unmounted, &recording.warnings, &played.warnings, &notes];
     let own = arrange::own_paths(place.store, subject.rootfs, sandbox.plan())?;
     let mut observation = Observation {
         header: Header {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use crate::image::Saved;
-use crate::sandbox::{Ids, Rung, Sandbox, SandboxError};
+use crate::sandbox::{Ids, Network, Rung, Sandbox, SandboxError};
 use crate::session::{Keeper, Place, SessionError, Settings, Subject, arrange, owners};
 use crate::tracer::{self, End, Event, Options, Recording, Tracer, TracerError};
 
@@ -41,6 +41,7 @@ impl Watch {
         let options = Options {
             exact: settings.exact,
             tasks: settings.limits.tasks,
+            open_network: sandbox.plan().network == Network::Host,
             witnessed: saved.is_some(),
             identity,
             ..Options::default()

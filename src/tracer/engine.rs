@@ -23,6 +23,8 @@ use super::wait::{self, Report};
 use super::{Recording, Shared, TracerError, Witness};
 use crate::observation::Operation;
 
+/// Whoever is not root may listen on ports from here on (`net.ipv4.ip_unprivileged_port_start`, as it is by default).
+const FIRST_FREE_PORT: u16 = 1024;
 const CLONE_FS: u64 = 0x200;
 const CLONE_NEWNS: u64 = 0x2_0000;
 const CLOSED_HINT: &str =
@@ -38,6 +40,8 @@ pub struct Engine {
     leash: Leash,
     /// Who everybody is, where that is not real.
     identity: Option<Virtual>,
+    /// Connections may leave the sandbox.
+    open_network: bool,
     population: Population,
     path: Vec<u8>,
     shared: Arc<Shared>,
@@ -56,6 +60,11 @@ enum Next {
 }
 
 impl Engine {
+    /// The application has the machine's network.
+    pub fn open_network(&mut self) {
+        self.open_network = true;
+    }
+
     /// For the sandbox of `supervisor`, which this thread has seized.
     pub fn new(
         supervisor: i32,
@@ -83,6 +92,7 @@ impl Engine {
             recorder,
             leash,
             identity,
+            open_network: false,
             population,
             path: Vec::new(),
             shared,
@@ -509,7 +519,7 @@ impl Engine {
             Some(Address::Internet(address)) if operation == Operation::Bind => {
                 return Ok(Next::GoToExit(Awaited::Bind { socket, address }));
             }
-            Some(Address::Internet(address)) if leaves(&address) => {
+            Some(Address::Internet(address)) if !self.open_network && leaves(&address) => {
                 self.recorder.warn(format!("connect to {address}: it cannot leave the sandbox"));
             }
             Some(Address::Internet(_)) | None => {}
@@ -574,6 +584,15 @@ impl Engine {
                 identity.returned(&mut Caller { id, task, recorder: &mut self.recorder }, at_exit, result)?;
             }
             awaited = None;
+        }
+        if let Some(Awaited::Bind { address, .. }) = &awaited
+            && (1..FIRST_FREE_PORT).contains(&address.port())
+            && stop.result()? == Some(-i64::from(libc::EACCES))
+        {
+            self.recorder.warn(format!(
+                "bind to {address}: whoever started scrimp may not listen on ports below {FIRST_FREE_PORT} of this \
+                 machine, whose network the application has here"
+            ));
         }
         if let Some(task) = self.tasks.get(&id)
             && let Some(awaited) = awaited

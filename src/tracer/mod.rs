@@ -67,11 +67,13 @@ pub struct Options {
     pub witnessed: bool,
     /// How many processes and threads there may be; a call that would make one more fails with EAGAIN.
     pub tasks: Option<u32>,
+    /// The application has the machine's network: a connection may leave it.
+    pub open_network: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { exact: false, leash: true, identity: None, witnessed: false, tasks: None }
+        Options { exact: false, leash: true, identity: None, witnessed: false, tasks: None, open_network: false }
     }
 }
 
@@ -213,6 +215,9 @@ fn start_thread(
         let leash = Leash::new(options.leash).map_err(TracerError::Thread)?;
         let mut engine =
             Engine::new(supervisor, gaps, options.tasks, leash, options.identity.as_ref(), engine_shared, events);
+        if options.open_network {
+            engine.open_network();
+        }
         if let Some(witness) = witness {
             engine.tell(witness);
         }

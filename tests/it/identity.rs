@@ -287,6 +287,9 @@ fn tools_that_change_ids_do_what_they_really_do() {
         "chroot --userspec=1000:100 --groups=7,8 / id; id",
         "umask 077; install -o 1000 -g 7 -m 4750 /bin/true t; stat -c '%n %a %u %g' t; cp -a t u; stat -c '%n %a %u %g' u
          chown 5:6 u; chmod 640 u; stat -c '%n %a %u %g' u; mv u v; ls -ln v | cut -c 1-20; find . -user 5 -o -uid 1000 | sort",
+        // `cp -p` sets permissions as an access control list.
+        "echo x > f; chmod 640 f; chown 1000:5 f; mkdir d; chmod 750 d; cp -p f g; cp -a f d; cp -a d e; stat -c '%n %a %u %g' g d/* e e/*
+         setpriv --reuid=1000 --clear-groups sh -c 'chmod 666 f; cp -p f d/f; cat g'; setpriv --reuid=7 --regid=5 --clear-groups cat g",
         "mkdir -p a/b; echo x > a/b/c; chown -R 10:20 a; chmod g+s a; mkdir a/d; tar cf t.tar a; rm -r a; tar xpf t.tar
          find a -printf '%p %m %U %G\n' | sort; tar tvf t.tar --numeric-owner | cut -c 1-20",
         "echo x > f; chmod 600 f; chown 1000 f; setpriv --reuid=1000 --clear-groups sh -c 'cat f; echo y > f; rm -f f; chmod 644 f; ls -ln f | cut -c 1-16'

@@ -148,3 +148,12 @@ fn a_program_that_is_closed_to_its_tracer_is_said_to_be() {
     assert!(said.stderr.contains("is closed to its tracer, so which files it uses is not known"), "{said}");
     assert_eq!(env.leftovers(), Vec::<String>::new());
 }
+
+#[test]
+fn doing_without_verification_is_no_advice_where_the_source_cannot_be_run() {
+    let env = Env::as_user(User::Single).sharing_the_store();
+    let (source, small) = (env.source("c-hello-static"), format!("docker-archive:{}", env.path("small.tar")));
+    let run = env.scrimp(&["slim", &source, "-o", &small, "--sandbox", "e"]).exits(2);
+    assert!(run.stderr.contains("cannot be run in place"), "{run}");
+    assert!(!run.stderr.contains("--no-verify"), "{run}");
+}

@@ -32,3 +32,4 @@ mod support;
 mod support_works;
 mod tracer;
 mod trees;
+mod without_mounts;

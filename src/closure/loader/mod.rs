@@ -214,9 +214,10 @@ impl<'a> Loader<'a> {
         Ok(found.into_iter().map(|at| process.objects[at].path.clone()).collect())
     }
 
-    /// A line for each library or loader that a file needs and that was found in no process.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let missing = self.missing.difference(&self.found);
+    /// A line for each library or loader that a file needs and that was found in no process; `is_there` knows of others,
+    /// by the file and the name.
+    pub(super) fn warnings(&self, is_there: impl Fn(&ImagePath, &[u8]) -> bool) -> Vec<String> {
+        let missing = self.missing.difference(&self.found).filter(|(path, name)| !is_there(path, name));
         missing.map(|(path, name)| format!("{path} needs {}, which is not in the base", escape_bytes(name))).collect()
     }
 

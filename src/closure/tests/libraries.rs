@@ -217,6 +217,32 @@ fn a_plugin_is_loaded_as_the_process_that_used_it_would() {
 }
 
 #[test]
+fn a_library_that_its_process_has_loaded_already_is_not_missing() {
+    // As a Java machine does: its launcher loads libjvm.so by its path, and the others need it by its name.
+    Case::new()
+        .executable("/jre/bin/java", &[], &[])
+        .executable("/bin/other", &[], &[])
+        .shared_library("/jre/lib/server/libjvm.so", &[], &["-Wl,-soname,libjvm.so"])
+        .shared_library("/jre/lib/libjava.so", &["libjvm.so"], &[])
+        .shared_library("/jre/lib/libother.so", &["libjvm.so"], &[])
+        .used("/jre/bin/java", &[Operation::Exec])
+        .used("/bin/other", &[Operation::Exec])
+        .used_by("/jre/lib/server/libjvm.so", &[Operation::Open], &["/jre/bin/java"])
+        .used_by("/jre/lib/libjava.so", &[Operation::Open], &["/jre/bin/java"])
+        .used_by("/jre/lib/libother.so", &[Operation::Open], &["/bin/other"])
+        .gives_files(
+            Level::Closure,
+            "/bin/other exec
+             /jre/bin/java exec
+             /jre/lib/libjava.so open
+             /jre/lib/libother.so open
+             /jre/lib/server/libjvm.so open
+             /lib64/ld-linux-x86-64.so.2 interpreter:/bin/other interpreter:/jre/bin/java
+             warning: /jre/lib/libother.so needs libjvm.so, which is not in the base",
+        );
+}
+
+#[test]
 fn preloads_are_loaded_first() {
     Case::new()
         .executable("/bin/app", &["libx.so"], &[])

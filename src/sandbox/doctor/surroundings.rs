@@ -57,10 +57,13 @@ impl Surroundings {
             Some(Container::Kubernetes) => {
                 "in the pod's spec `hostUsers: false`, and a seccompProfile that allows unshare, mount and pivot_root"
             }
+            Some(Container::Podman) if !self.is_root => {
+                "podman run --security-opt seccomp=unconfined; in a `RUN` step, be root"
+            }
             Some(Container::Podman) => "podman run --security-opt seccomp=unconfined",
             // The kernel refuses it to a process whose root directory is not that of its mount namespace.
             None if self.is_root => "run scrimp outside of chroot, as any user; in a `RUN` step nothing can be done",
-            None => "allow user namespaces to this user",
+            None => "allow user namespaces to this user; in a chroot or a `RUN` step, be root",
         }
         .into()
     }
@@ -147,7 +150,7 @@ mod tests {
             ),
             (
                 &[("proc/sys/kernel/yama/ptrace_scope", "3\n"), ("run/.containerenv", "")],
-                ["podman run --security-opt seccomp", "unmask=ALL", "ptrace_scope is 3"],
+                ["seccomp=unconfined; in a `RUN` step, be root", "unmask=ALL", "ptrace_scope is 3"],
             ),
             (&[(".dockerenv", "")], ["docker run --security-opt seccomp", "systempaths", "--cap-add SYS_PTRACE"]),
         ] {

@@ -20,13 +20,17 @@ use super::file::{FileCapabilities, FileIdentity};
 use super::files::{Made, Spot};
 use super::stat::Question;
 use super::verdict::{AtExit, Caller, Located, Verdict, Virtual};
-use super::{CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_CHROOT};
+use super::{CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_CHROOT, mode_of_acl};
 use crate::observation::Operation;
 
 /// What is said about a call: the inner error is the application's, the outer one ours.
 type Decision = io::Result<Result<Verdict, Errno>>;
 
 const CAPABILITY: &[u8] = b"security.capability";
+/// Most bytes that an extended attribute has (`linux/limits.h`).
+const ATTRIBUTE_MAX: u64 = 65536;
+/// The other name of permission bits: `cp -p` sets no others.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 const PASS: Decision = Ok(Ok(Verdict::Pass));
 
 /// The file that gets another name.
@@ -365,6 +369,12 @@ impl Virtual {
         };
         if let Err(errno) = allowed {
             return Ok(Err(errno));
+        }
+        if name == ACCESS_LIST
+            && let AttributeTask::Set { value, size: size @ 1..=ATTRIBUTE_MAX, .. } = attribute.task
+        {
+            let bits = caller.read(value, size as usize).and_then(|value| mode_of_acl(&value));
+            return Ok(bits.and_then(|bits| self.chmod(who, spot, identity, identity.mode & 0o7000 | bits)));
         }
         if name != CAPABILITY {
             return PASS;

@@ -87,6 +87,36 @@ pub fn parse_ucred(bytes: [u8; UCRED]) -> (i32, u32, u32) {
     (word(&bytes, 0) as i32, word(&bytes, 4), word(&bytes, 8))
 }
 
+/// The permission bits that an access control list gives, as the value of `system.posix_acl_access`, when it is no more
+/// than another way to write them (Linux: `linux/posix_acl_xattr.h`, `posix_acl_equiv_mode` in `fs/posix_acl.c`).
+///
+/// # Errors
+/// EOPNOTSUPP for one that names users or groups, as on a file system without them; EINVAL for what is none.
+pub fn mode_of_acl(value: &[u8]) -> Result<u32, Errno> {
+    const VERSION: u32 = 2;
+    const OWNER: u16 = 0x01;
+    const GROUP: u16 = 0x04;
+    const OTHERS: u16 = 0x20;
+    let Some((version, entries)) = value.split_first_chunk::<4>() else { return Err(Errno::EINVAL) };
+    if u32::from_le_bytes(*version) != VERSION {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let entries: Vec<(u16, u32)> = entries
+        .chunks(8)
+        .map(|entry| match *entry {
+            [t0, t1, p0, p1, _, _, _, _] => Ok((u16::from_le_bytes([t0, t1]), u16::from_le_bytes([p0, p1]).into())),
+            _ => Err(Errno::EINVAL),
+        })
+        .collect::<Result<_, _>>()?;
+    match entries[..] {
+        [(OWNER, owner), (GROUP, group), (OTHERS, others)] if (owner | group | others) & !7 == 0 => {
+            Ok(owner << 6 | group << 3 | others)
+        }
+        [(OWNER, _), .., (OTHERS, _)] if entries.len() > 3 => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// An argument of a 16-bit call of i386: -1 stays -1, which is no id.
 pub fn widen(id: u16) -> u32 {
     if id == u16::MAX { u32::MAX } else { u32::from(id) }

@@ -5,8 +5,8 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::super::{
-    CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, FileIdentity, StatLayout, Width, encode_ucred, narrow,
-    parse_ucred, widen,
+    CAPABILITY_VERSION, CapabilityHeader, CapabilitySets, FileIdentity, StatLayout, Width, encode_ucred, mode_of_acl,
+    narrow, parse_ucred, widen,
 };
 use super::kernel::{assume, c_path, call, directory, identity, in_child, make, own, root};
 use super::{Credentials, done, file_text, outcome};
@@ -203,4 +203,27 @@ fn peers_are_written_as_the_kernel_writes_them() {
     });
     assert_eq!(said, "12 true");
     assert_eq!(parse_ucred(encode_ucred(-1, 2, u32::MAX)), (-1, 2, u32::MAX));
+}
+
+/// An access control list as the kernel takes it.
+fn acl(version: u32, entries: &[(u16, u16)]) -> Vec<u8> {
+    let entry = |&(tag, bits): &(u16, u16)| [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &[0xff; 4]].concat();
+    [version.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat()
+}
+
+#[test]
+fn a_list_of_rights_that_is_a_mode_is_read_as_one() {
+    for (list, expected) in [
+        (acl(2, &[(1, 6), (4, 4), (0x20, 0)]), Ok(0o640)),
+        (acl(2, &[(1, 7), (4, 5), (0x20, 5)]), Ok(0o755)),
+        (acl(2, &[(1, 6), (2, 6), (4, 4), (0x10, 6), (0x20, 0)]), Err(Errno::EOPNOTSUPP)),
+        (acl(1, &[(1, 6), (4, 4), (0x20, 0)]), Err(Errno::EOPNOTSUPP)),
+        (acl(2, &[(1, 6), (4, 4)]), Err(Errno::EINVAL)),
+        (acl(2, &[(1, 8), (4, 4), (0x20, 0)]), Err(Errno::EINVAL)),
+        (acl(2, &[]), Err(Errno::EINVAL)),
+        (acl(2, &[(1, 6), (4, 4), (0x20, 0)])[..27].to_vec(), Err(Errno::EINVAL)),
+        (vec![2, 0], Err(Errno::EINVAL)),
+    ] {
+        assert_eq!(mode_of_acl(&list), expected, "{list:?}");
+    }
 }
