@@ -72,13 +72,16 @@ fn build_mounts(
     let mut warnings = plan.warnings.clone();
     unshare(flags(plan)).during("make the namespaces of the sandbox", "")?;
     if plan.namespaces.contains(&Namespace::Uts) {
-        // A container around scrimp may forbid it whatever the namespace.
-        if let Err(failure) = nix::unistd::sethostname(&plan.hostname).during("set the host name to", &plan.hostname) {
-            warnings.push(failure.to_string());
+        match nix::unistd::sethostname(&plan.hostname) {
+            // A container around scrimp may forbid it whatever the namespace. Then the machine is called as that
+            // container is, which few programs mind.
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Failure::new("set the host name to", &plan.hostname, errno)),
         }
     }
     if plan.network == Network::Private {
-        network::set_up(&mut warnings)?;
+        // What is missing is told when something fails for want of it, and by the doctor: few programs mind.
+        network::set_up(&mut Vec::new())?;
     }
     let nowhere = None::<&str>;
     mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).during("make mounts private", "/")?;
