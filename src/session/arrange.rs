@@ -5,7 +5,9 @@ use std::{fs, io};
 use crate::base::ImagePath;
 use crate::image::{self, Credentials, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::Overrides;
-use crate::sandbox::{self, Bounds, Choices, FilterInstruction, Network, ProcessSpec, Rung, SandboxPlan, Upper};
+use crate::sandbox::{
+    self, Bounds, Choices, FilterInstruction, Network, ProcessSpec, Rung, Sandbox, SandboxPlan, Upper,
+};
 use crate::session::launch::Launch;
 use crate::session::unseen::Unseen;
 use crate::session::{Place, SessionError, Settings, StopSignal, Subject};
@@ -72,8 +74,33 @@ fn user(rootfs: &Rootfs, name: &str, rung: Rung) -> Result<Credentials, SessionE
     Ok(user)
 }
 
+/// How often a sandbox of the machine's own files is made anew because its mounts have changed meanwhile.
+const MAX_CHANGES: usize = 3;
+
+/// A sandbox for a subject, and the scratch space it needs. What the machine's own files are is planned by its mount
+/// table, and where a mount has come or gone before the plan was carried out, part of it would be missing or read-only.
+pub fn sandbox(
+    place: Place<'_>,
+    rung: Rung,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    bounds: &Bounds,
+    unseen: &Unseen,
+) -> Result<(Sandbox, ScratchDir), SessionError> {
+    let is_lazy = subject.rootfs.entries().is_none();
+    for changes in 0.. {
+        let before = if is_lazy { mount_table()? } else { Vec::new() };
+        let (plan, scratch) = plan(place, rung, subject, settings, bounds.clone(), unseen)?;
+        let started = Sandbox::start(plan);
+        if !is_lazy || changes == MAX_CHANGES || mount_table()? == before {
+            return Ok((started?, scratch));
+        }
+    }
+    unreachable!("the last change returns")
+}
+
 /// The sandbox for a subject, and the scratch space it needs.
-pub fn plan(
+fn plan(
     place: Place<'_>,
     rung: Rung,
     subject: &Subject<'_>,

@@ -7,7 +7,7 @@ use crate::base::Digest;
 use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
 use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::{Footing, ProcessSpec, Rung, Sandbox, SandboxError};
+use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
 use crate::session::arrange::{self, Task};
 use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
@@ -203,8 +203,7 @@ pub fn run(
     let rung = place.rung(subject.rootfs)?;
     let task = Task::new(subject, settings, rung)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
-    let (plan, scratch) = arrange::plan(place, rung, subject, settings, hold.bounds(), &unseen)?;
-    let sandbox = Sandbox::start(plan)?;
+    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen)?;
     let (watch, events) = Watch::start(place, subject, settings, &sandbox)?;
 
     let process = ProcessSpec {
