@@ -24,6 +24,8 @@ mod fold;
 mod identity;
 mod interpreter;
 mod leash;
+#[doc(hidden)]
+pub mod measure;
 mod memory;
 mod names;
 mod pace;
