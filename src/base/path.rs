@@ -167,9 +167,13 @@ impl ImagePath {
 
 impl Ord for ImagePath {
     fn cmp(&self, other: &Self) -> Ordering {
+        // Neighbours in a tree differ near their ends, so what is the same is skipped by words.
+        let (own, others) = (self.relative(), other.relative());
+        let words = own.as_chunks::<8>().0.iter().zip(others.as_chunks::<8>().0);
+        let same = 8 * words.take_while(|(own, other)| own == other).count();
         // No byte of a path is NUL, so a slash that sorts as NUL makes this the order of the components.
         let key = |&b: &u8| if b == b'/' { 0 } else { b };
-        self.relative().iter().map(key).cmp(other.relative().iter().map(key))
+        own[same..].iter().map(key).cmp(others[same..].iter().map(key))
     }
 }
 

@@ -36,8 +36,8 @@ impl Concealed {
 
     /// Whether nothing is to be found at `path`.
     pub(super) fn hides(&self, path: &ImagePath) -> bool {
-        !self.absent.is_empty()
-            && (self.absent.contains(path) || path.ancestors().any(|above| self.absent.contains(&above)))
+        // There are a few of them at most.
+        self.absent.iter().any(|absent| path.is_within(absent))
     }
 
     /// Whether `path` counts only where it is used by its name.

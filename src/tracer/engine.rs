@@ -1,6 +1,5 @@
 //! The tracer's thread: it waits, records what a stop shows, and lets the tracee go on.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::stop::{AttachedStop, ChildStop, Entry, ExecStop, ExitStop, SeccompSto
 use super::syscalls::{Action, Architecture, CLONE_UNTRACED, Call, Effect, Index, Place};
 use super::tasks::{Awaited, Origin, Task};
 use super::wait::{self, Report};
-use super::{Recording, Shared, TracerError, Witness};
+use super::{Map, Recording, Shared, TracerError, Witness};
 use crate::observation::Operation;
 
 /// Whoever is not root may listen on ports from here on (`net.ipv4.ip_unprivileged_port_start`, as it is by default).
@@ -32,9 +31,9 @@ const CLOSED_HINT: &str =
 
 /// The state of the tracer's thread.
 pub struct Engine {
-    tasks: HashMap<i32, Task>,
+    tasks: Map<i32, Task>,
     /// New tasks that stopped before their parent told of them, with the process that was their parent then.
-    held: HashMap<i32, (AttachedStop, Option<i32>)>,
+    held: Map<i32, (AttachedStop, Option<i32>)>,
     index: Index,
     recorder: Recorder,
     leash: Leash,
@@ -84,10 +83,10 @@ impl Engine {
         }
         let identity = identity.map(Virtual::new);
         let population = Population::new(tasks);
-        let tasks = HashMap::from([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
+        let tasks = Map::from_iter([(supervisor, Task::new(Tree::Application, Origin::Supervisor))]);
         Engine {
             tasks,
-            held: HashMap::new(),
+            held: Map::default(),
             index: Index::new(),
             recorder,
             leash,

@@ -2,8 +2,9 @@
 //!
 //! Everything has a number, so that one more use of a known path by a known program allocates nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use super::Map;
 use super::events::Tree;
 use crate::base::{FileTree, ImagePath};
 use crate::observation::Operation;
@@ -51,7 +52,8 @@ pub struct User {
 
 struct Row {
     operations: u32,
-    executables: Vec<ExecutableId>,
+    executable: Option<ExecutableId>,
+    other_executables: Vec<ExecutableId>,
     first_probe: u32,
     application: bool,
     resolved: bool,
@@ -62,9 +64,9 @@ struct Row {
 #[derive(Default)]
 pub struct Fold {
     rows: Vec<Row>,
-    paths: HashMap<ImagePath, PathId>,
+    paths: Map<ImagePath, PathId>,
     executables: Vec<ImagePath>,
-    executable_ids: HashMap<ImagePath, ExecutableId>,
+    executable_ids: Map<ImagePath, ExecutableId>,
 }
 
 const OPERATIONS: [Operation; 25] = [
@@ -102,7 +104,8 @@ impl Fold {
         *self.paths.entry(path).or_insert_with(|| {
             self.rows.push(Row {
                 operations: 0,
-                executables: Vec::new(),
+                executable: None,
+                other_executables: Vec::new(),
                 first_probe: 0,
                 application: false,
                 resolved: false,
@@ -136,8 +139,10 @@ impl Fold {
         row.operations |= 1 << operation as u32;
         row.resolved |= resolved;
         row.application |= user.tree == Tree::Application;
-        if !row.executables.contains(&user.executable) {
-            row.executables.push(user.executable);
+        if *row.executable.get_or_insert(user.executable) != user.executable
+            && !row.other_executables.contains(&user.executable)
+        {
+            row.other_executables.push(user.executable);
         }
     }
 
@@ -146,7 +151,9 @@ impl Fold {
         let Fold { rows, paths, executables, .. } = self;
         let folded = |row: &Row| Folded {
             operations: OPERATIONS.into_iter().filter(|&o| row.operations & 1 << o as u32 != 0).collect(),
-            executables: row.executables.iter().filter_map(|id| executables.get(id.0 as usize).cloned()).collect(),
+            executables: (row.executable.iter().chain(&row.other_executables))
+                .filter_map(|id| executables.get(id.0 as usize).cloned())
+                .collect(),
             first_probe: (row.first_probe as usize).checked_sub(1).and_then(|n| probes.get(n).cloned()),
             application: row.application,
             resolved: row.resolved,

@@ -13,7 +13,7 @@
 //! `waitpid` then. It uses ids of tasks that may just have been reaped: for such an id to belong to another process the
 //! kernel would have to give away all other ids between the end of `waitpid` and that of the call that follows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
+use super::Map;
 use super::pace::{Paces, QUIET, Verdict};
 
 /// The leash of one tracer; all methods are for its thread.
@@ -46,7 +47,7 @@ struct Shared {
 struct State {
     paces: Paces,
     /// Tasks that have been leashed once.
-    known: HashMap<i32, Known>,
+    known: Map<i32, Known>,
     tracer: Pid,
     /// Where the tracer may run.
     tracer_mask: CpuSet,
@@ -78,7 +79,7 @@ impl Leash {
         };
         let state = State {
             paces: Paces::default(),
-            known: HashMap::new(),
+            known: Map::default(),
             tracer: gettid(),
             tracer_mask,
             cpu: None,

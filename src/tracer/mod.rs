@@ -16,6 +16,7 @@
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
 
 mod decode;
+mod descriptors;
 mod engine;
 mod events;
 mod filter;
@@ -23,6 +24,8 @@ mod fold;
 mod identity;
 mod interpreter;
 mod leash;
+#[doc(hidden)]
+pub mod measure;
 mod memory;
 mod names;
 mod pace;
@@ -35,6 +38,7 @@ mod tasks;
 mod wait;
 mod witness;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -51,6 +55,9 @@ use crate::base::{FileTree, ImagePath};
 use crate::observation::Operation;
 use engine::Engine;
 use leash::Leash;
+
+/// A map that is asked at every stop. What is in it never shows in which order it is kept.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// How to trace.
 #[derive(Clone, Debug)]

@@ -6,7 +6,6 @@
 //! again: never answered from memory meanwhile, and forgotten at both ends. Nothing is remembered of file systems
 //! that change by themselves, `/proc` above all.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,9 +14,10 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{FsType, fstatfs};
 
+use super::Map;
 use super::fold::{Fold, PathId};
 use crate::base::ImagePath;
 
@@ -54,7 +54,7 @@ pub enum Kind {
 
 struct Node {
     parent: u32,
-    name: Box<[u8]>,
+    name: Rc<[u8]>,
     /// Changes when the node is given to another name.
     generation: u32,
     /// Changes when what is at the name is forgotten.
@@ -65,7 +65,9 @@ struct Node {
     /// Of a directory that was entered.
     descriptor: Option<Rc<OwnedFd>>,
     kind: Kind,
-    children: HashMap<Box<[u8]>, u32>,
+    /// The device of a directory that was seen.
+    device: u64,
+    children: Map<Rc<[u8]>, u32>,
     path: Option<PathId>,
 }
 
@@ -95,17 +97,19 @@ impl Names {
     /// The tree below the directory `root`.
     pub fn new(root: OwnedFd) -> io::Result<Self> {
         let kind = kind(root.as_fd())?;
+        let device = fstat(root.as_fd())?.st_dev;
         let soft = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.0;
         let node = Node {
             parent: ROOT,
-            name: Box::default(),
+            name: Rc::default(),
             generation: 0,
             version: 0,
             unsettled: 0,
             seen: Some(Seen::Dir),
             descriptor: Some(Rc::new(root)),
             kind,
-            children: HashMap::new(),
+            device,
+            children: Map::default(),
             path: None,
         };
         let limit = (soft / 4).clamp(64, 4096) as usize;
@@ -160,30 +164,32 @@ impl Names {
         if let Some(&id) = node.children.get(component) {
             return self.name(id);
         }
+        let component: Rc<[u8]> = component.into();
+        let name = Rc::clone(&component);
         let id = match self.free.pop() {
             Some(id) => {
                 let node = &mut self.nodes[id as usize];
-                node.parent = dir.id;
-                node.name = component.into();
+                (node.parent, node.name) = (dir.id, name);
                 id
             }
             None => {
                 self.nodes.push(Node {
                     parent: dir.id,
-                    name: component.into(),
+                    name,
                     generation: 0,
                     version: 0,
                     unsettled: 0,
                     seen: None,
                     descriptor: None,
                     kind: Kind::Ordinary,
-                    children: HashMap::new(),
+                    device: 0,
+                    children: Map::default(),
                     path: None,
                 });
                 self.nodes.len() as u32 - 1
             }
         };
-        self.nodes[dir.id as usize].children.insert(component.into(), id);
+        self.nodes[dir.id as usize].children.insert(component, id);
         self.name(id)
     }
 
@@ -195,20 +201,14 @@ impl Names {
 
     /// The canonical path.
     pub fn path(&self, name: Name) -> Vec<u8> {
-        let mut components = Vec::new();
-        let mut id = name.id;
-        while id != ROOT {
-            let node = &self.nodes[id as usize];
-            components.push(&*node.name);
-            id = node.parent;
-        }
-        let mut path = Vec::new();
-        for component in components.into_iter().rev() {
-            path.push(b'/');
-            path.extend_from_slice(component);
-        }
-        if path.is_empty() {
-            path.push(b'/');
+        let up = |id: &u32| Some(self.nodes[*id as usize].parent);
+        let chain = || std::iter::successors(Some(name.id), up).take_while(|&id| id != ROOT);
+        let names = || chain().map(|id| &*self.nodes[id as usize].name);
+        let mut path = vec![b'/'; names().map(|name| 1 + name.len()).sum::<usize>().max(1)];
+        let mut end = path.len();
+        for name in names() {
+            path[end - name.len()..end].copy_from_slice(name);
+            end -= name.len() + 1;
         }
         path
     }
@@ -243,7 +243,10 @@ impl Names {
         };
         lasting &= self.nodes[parent as usize].kind == Kind::Ordinary;
         let seen = match look(dir.as_fd(), &self.nodes[name.id as usize].name) {
-            Ok(seen) => seen,
+            Ok((seen, device)) => {
+                self.nodes[name.id as usize].device = device;
+                seen
+            }
             Err(e) => {
                 lasting &= matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG);
                 absent_unless_broken(e)?
@@ -280,7 +283,7 @@ impl Names {
         if name.id == ROOT {
             return Ok((self.descriptor(ROOT)?, b"."[..].into()));
         }
-        let component = node.name.clone();
+        let component = (*node.name).into();
         let parent = node.parent;
         Ok((self.descriptor(parent)?, component))
     }
@@ -303,7 +306,12 @@ impl Names {
         let node = &self.nodes[id as usize];
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let descriptor = Rc::new(openat(parent.as_fd(), &*node.name, flags, Mode::empty())?);
-        let kind = kind(descriptor.as_fd())?;
+        // Within one file system nothing else is promised; a device is known of what was looked at.
+        let above = &self.nodes[node.parent as usize];
+        let kind = match node.seen == Some(Seen::Dir) && node.device == above.device {
+            true => above.kind,
+            false => kind(descriptor.as_fd())?,
+        };
         // Where such a file system is mounted stays, whatever happens below.
         let steady = kind == Kind::Ordinary || self.nodes[node.parent as usize].kind == Kind::Ordinary;
         let node = &mut self.nodes[id as usize];
@@ -391,6 +399,7 @@ impl Names {
             node.unsettled = 0;
             node.seen = None;
             node.kind = Kind::Ordinary;
+            node.device = 0;
             node.path = None;
             below.extend(std::mem::take(&mut node.children).into_values());
             self.open -= usize::from(node.descriptor.take().is_some());
@@ -430,8 +439,10 @@ fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn look(dir: BorrowedFd, name: &[u8]) -> Result<Seen, Errno> {
-    Ok(match kind_of(&stat(dir, name)?) {
+/// What is there, and on which device.
+fn look(dir: BorrowedFd, name: &[u8]) -> Result<(Seen, u64), Errno> {
+    let stat = stat(dir, name)?;
+    let seen = match kind_of(&stat) {
         SFlag::S_IFDIR => Seen::Dir,
         SFlag::S_IFLNK => {
             // Links of `/proc/PID` may refuse to be read; what they are they are all the same.
@@ -439,7 +450,8 @@ fn look(dir: BorrowedFd, name: &[u8]) -> Result<Seen, Errno> {
             Seen::Link(target.into())
         }
         _ => Seen::Other,
-    })
+    };
+    Ok((seen, stat.st_dev))
 }
 
 /// Running out of something is our own trouble and must not look like an absence.

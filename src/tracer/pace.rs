@@ -6,7 +6,7 @@
 //! With more there is always something to do on every CPU, waking costs nothing, and the leash would only take CPUs
 //! away: then it is off for a while.
 
-use std::collections::HashMap;
+use super::Map;
 
 /// So many stops ...
 const STOPS: u32 = 8;
@@ -50,7 +50,7 @@ struct Busy {
 /// The pace of all tasks.
 #[derive(Debug, Default)]
 pub struct Paces {
-    tasks: HashMap<i32, Pace>,
+    tasks: Map<i32, Pace>,
     busy: Vec<Busy>,
     leashed: usize,
     paused_until: u64,

@@ -1,8 +1,9 @@
 //! From one use of a path to the records of all names it passes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 
+use super::Map;
 use super::fold::{ExecutableId, Fold, PathId, User};
 use super::interpreter::{Interpreter, interpreter};
 use super::names::{Name, Names, Seen, Stamp};
@@ -63,7 +64,7 @@ pub struct Recorder {
     resolver: Option<Resolver>,
     /// All accesses.
     pub fold: Fold,
-    answers: HashMap<Box<[u8]>, Answer>,
+    answers: Map<Box<[u8]>, Answer>,
     key: Vec<u8>,
     /// How many directories were renamed: current directories are read again then.
     renames: u64,
@@ -351,7 +352,7 @@ impl Recorder {
                     current
                 }
             },
-            From::Descriptor(number) => resolver.descriptor(id, &format!("fd/{number}"))?,
+            From::Descriptor(number) => resolver.directory(id, number)?,
         };
         Ok(base.map(|base| Asker { task: id, root: if ask.rooted { base } else { root }, base }))
     }

@@ -6,11 +6,13 @@
 //! them: the kernel prints paths from the root of the mount namespace of the file, which is the sandbox's root, or, in
 //! a sandbox without a mount namespace, has it as a prefix.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use super::descriptors::Descriptors;
 use super::names::{Kind, Name, Names, Seen, open_root};
 
 /// Links that one walk may follow (`MAXSYMLINKS`).
@@ -69,6 +71,8 @@ pub struct Resolver {
     prefix: Vec<u8>,
     /// Which of the ids in `NSpid` are those of the sandbox's `/proc`.
     level: usize,
+    descriptors: Descriptors,
+    text: Vec<u8>,
 }
 
 impl Resolver {
@@ -79,7 +83,8 @@ impl Resolver {
             prefix.clear();
         }
         let level = namespace_ids(task, "NSpid:").len().saturating_sub(1);
-        Ok(Resolver { names: Names::new(open_root(task)?)?, prefix, level })
+        let names = Names::new(open_root(task)?)?;
+        Ok(Resolver { names, prefix, level, descriptors: Descriptors::default(), text: Vec::new() })
     }
 
     /// The name of what `/proc/TASK/LINK` leads to: `cwd`, `root`, `exe`, `fd/N`. `None` when it has none.
@@ -89,6 +94,24 @@ impl Resolver {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EBADF)) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// The name of the directory that is open in `task` under this number. `None` when there is none, or it has no name.
+    pub fn directory(&mut self, task: i32, number: i32) -> io::Result<Option<Name>> {
+        let mut text = std::mem::take(&mut self.text);
+        let found = match self.descriptors.read(task, number, &mut text) {
+            Ok(Some(name)) if self.names.is_valid(name) => Ok(Some(name)),
+            Ok(_) => self.by_text(&text).inspect(|&found| {
+                // Whether such an end is a name depends on what is there.
+                if let Some(name) = found.filter(|_| !text.ends_with(DELETED)) {
+                    self.descriptors.learn(task, number, &text, name);
+                }
+            }),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EBADF)) => Ok(None),
+            Err(e) => Err(e),
+        };
+        self.text = text;
+        found
     }
 
     /// The name that the kernel prints as `text`.
@@ -109,7 +132,7 @@ impl Resolver {
     pub fn walk(&mut self, asker: &Asker, path: &[u8], follow: bool) -> io::Result<Chain> {
         self.names.tidy();
         let mut chain = Chain { lasting: true, ..Chain::default() };
-        let mut rest = path.to_vec();
+        let mut rest = Cow::Borrowed(path);
         let mut at = 0;
         let mut links = 0;
         let mut here = if path.starts_with(b"/") { asker.root } else { asker.base };
@@ -120,7 +143,7 @@ impl Resolver {
                 chain.end = Some(End { name: here, below: Vec::new(), seen: here_is });
                 return Ok(chain);
             };
-            let name = rest[start..end].to_vec();
+            let name = &rest[start..end];
             at = end;
             if chain.searched.last() != Some(&here) {
                 chain.searched.push(here);
@@ -135,7 +158,7 @@ impl Resolver {
                 continue;
             }
             let (last, slash) = (component(&rest, at).is_none(), at < rest.len());
-            let child = self.names.child(here, &name);
+            let child = self.names.child(here, name);
             let (seen, lasting) = self.look(asker, child, here)?;
             chain.lasting &= lasting;
             match seen {
@@ -167,7 +190,7 @@ impl Resolver {
                     }
                     let mut next = target.to_vec();
                     next.extend_from_slice(&rest[at..]);
-                    (rest, at) = (next, 0);
+                    (rest, at) = (Cow::Owned(next), 0);
                     if target.starts_with(b"/") {
                         here = asker.root;
                     }
