@@ -1,10 +1,11 @@
 //! The tracer's thread: it waits, records what a stop shows, and lets the tracee go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
@@ -25,12 +26,22 @@ use crate::observation::Operation;
 
 const CLONE_FS: u64 = 0x200;
 const CLONE_NEWNS: u64 = 0x2_0000;
+/// How long a new task waits for what its maker tells of it. Who is alive needs far less than a millisecond.
+const CLAIM: Duration = Duration::from_millis(20);
+/// How long ago a task may have been killed to be taken for the maker of one that nobody has told of.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// The state of the tracer's thread.
 pub struct Engine {
     tasks: HashMap<i32, Task>,
-    /// New tasks that stopped before their parent told of them, with the process that was their parent then.
-    held: HashMap<i32, (AttachedStop, Option<i32>)>,
+    /// New tasks that stopped before their maker told of them, and since when they stand there.
+    held: HashMap<i32, (AttachedStop, Instant)>,
+    /// The last task that was killed, and when: it may have been about to tell of a child.
+    killed: Option<(i32, Task, Instant)>,
+    /// Tasks that were let go before anybody told of them, with whom they were taken for a child of.
+    guessed: HashMap<i32, i32>,
+    /// Tasks that ended before their makers told of them.
+    stillborn: HashSet<i32>,
     index: Index,
     recorder: Recorder,
     leash: Leash,
@@ -77,6 +88,9 @@ impl Engine {
         Engine {
             tasks,
             held: HashMap::new(),
+            killed: None,
+            guessed: HashMap::new(),
+            stillborn: HashSet::new(),
             index: Index::new(),
             recorder,
             leash,
@@ -98,11 +112,15 @@ impl Engine {
 
     /// Traces until the supervisor and all other tasks are gone.
     pub fn run(mut self) -> Result<Recording, TracerError> {
-        while let Some(report) = wait::next().map_err(TracerError::Wait)? {
+        loop {
+            let patience = (!self.held.is_empty()).then_some(CLAIM);
+            let Some(report) = wait::next(patience).map_err(TracerError::Wait)? else { break };
             let (task, result) = match report {
                 Report::Stopped(stop) => (stop.task(), self.stopped(stop)),
                 Report::Ended(task, end) => (task, self.ended(task, end)),
+                Report::Silence => (0, Ok(())),
             };
+            let result = result.and_then(|()| self.adopt_unclaimed());
             result.map_err(|source| match self.recorder.unsaved.take() {
                 Some((path, operation)) => TracerError::Unsaved { path, operation, source },
                 None => TracerError::Follow { task, source },
@@ -138,8 +156,9 @@ impl Engine {
                 if self.tasks.contains_key(&id) {
                     return stop.resume();
                 }
-                // Whose child it is, and whether it shares directories, only its parent's report tells.
-                self.held.insert(id, (stop, parent_of(id)));
+                // Whose child it is, and whether it shares directories, only its maker's report tells.
+                self.stillborn.remove(&id);
+                self.held.insert(id, (stop, Instant::now()));
                 Ok(())
             }
         }
@@ -152,7 +171,11 @@ impl Engine {
             identity.settle(id);
         }
         self.population.ended(id);
-        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
+        self.guessed.remove(&id);
+        let Some(mut task) = self.tasks.remove(&id) else {
+            self.stillborn.insert(id);
+            return Ok(());
+        };
         self.recorder.settle(&mut task);
         if task.origin == Origin::Supervisor {
             self.supervisor = Some(end);
@@ -162,27 +185,68 @@ impl Engine {
         if task.origin == Origin::Spawned {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
-        // A parent that was killed before it could tell of its child never will.
-        let orphan = |(&child, (_, parent)): (&i32, &(_, Option<i32>))| self.is_orphan(child, *parent).then_some(child);
-        let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
-        for child in orphans {
-            self.leash.orphan(child);
-            if let Some(identity) = &mut self.identity {
-                identity.people.forked(id, child);
+        if end == End::Killed(libc::SIGKILL) {
+            // What it was about to make may be there already.
+            if let Some((before, ..)) = self.killed.replace((id, task.child(false), Instant::now())) {
+                self.forget_person(before);
             }
-            self.adopt(child, task.child(false))?;
-        }
-        if let Some(identity) = &mut self.identity {
-            identity.people.ended(id);
+        } else {
+            self.forget_person(id);
         }
         Ok(())
     }
 
-    /// Whether the parent of a held task cannot tell of it any more. `before` is the parent it had at its first stop.
-    fn is_orphan(&self, child: i32, before: Option<i32>) -> bool {
-        let now = parent_of(child);
-        // Another parent than before is one that inherits orphans.
-        now != before || now.is_none_or(|parent| !self.tasks.contains_key(&parent))
+    /// Forgets who `id` was, if it is no more.
+    fn forget_person(&mut self, id: i32) {
+        if let Some(identity) = &mut self.identity
+            && !self.tasks.contains_key(&id)
+        {
+            identity.people.ended(id);
+        }
+    }
+
+    /// Lets new tasks go of which nobody has told: their makers were killed before they could. What they inherit is a
+    /// guess, and [`correct`](Self::correct) puts it right should the maker be only slow.
+    fn adopt_unclaimed(&mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let overdue =
+            |(&child, (_, since)): (&i32, &(AttachedStop, Instant))| (since.elapsed() >= CLAIM).then_some(child);
+        let unclaimed: Vec<i32> = self.held.iter().filter_map(overdue).collect();
+        for child in unclaimed {
+            self.leash.orphan(child);
+            let killed = self.killed.as_ref().filter(|(.., when)| when.elapsed() < RECENT);
+            let (maker, task) = match killed {
+                Some((maker, heir, _)) => (*maker, heir.child(false)),
+                None => {
+                    let parent = parent_of(child).unwrap_or_default();
+                    (parent, self.newborn(parent, 0))
+                }
+            };
+            self.introduce(maker, child, task.origin);
+            self.guessed.insert(child, maker);
+            self.adopt(child, task)?;
+        }
+        Ok(())
+    }
+
+    /// What is made by `maker` with these clone flags.
+    fn newborn(&self, maker: i32, flags: u64) -> Task {
+        match self.tasks.get(&maker) {
+            Some(maker) if maker.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
+            Some(maker) => maker.child(flags & CLONE_FS != 0),
+            None => Task::new(Tree::Application, Origin::Descendant),
+        }
+    }
+
+    /// Tells the virtual identity of a new task.
+    fn introduce(&mut self, maker: i32, child: i32, origin: Origin) {
+        let Some(identity) = &mut self.identity else { return };
+        match origin {
+            Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
+            _ => identity.people.forked(maker, child),
+        }
     }
 
     fn adopt(&mut self, child: i32, task: Task) -> io::Result<()> {
@@ -195,35 +259,48 @@ impl Engine {
 
     fn child(&mut self, id: i32, stop: ChildStop) -> io::Result<()> {
         let Some(child) = stop.child()? else { return stop.resume() };
-        let task = match self.tasks.get(&id) {
-            Some(parent) if parent.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
-            Some(parent) => {
-                let flags = match stop.origin()? {
-                    Some((architecture, number, argument)) => {
-                        match self.index.get(architecture, number).map(|call| &call.action) {
-                            Some(Action::Clone) => argument,
-                            Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
-                            _ => 0,
-                        }
-                    }
-                    None => 0,
-                };
-                if flags & CLONE_NEWNS != 0 {
-                    self.recorder.gap("mount_namespace");
+        let flags = match stop.origin()? {
+            Some((architecture, number, argument)) => {
+                match self.index.get(architecture, number).map(|call| &call.action) {
+                    Some(Action::Clone) => argument,
+                    Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
+                    _ => 0,
                 }
-                parent.child(flags & CLONE_FS != 0)
             }
-            None => Task::new(Tree::Application, Origin::Descendant),
+            None => 0,
         };
-        self.leash.child(id, child);
-        if let Some(identity) = &mut self.identity {
-            match task.origin {
-                Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
-                _ => identity.people.forked(id, child),
+        if flags & CLONE_NEWNS != 0 && self.tasks.get(&id).is_some_and(|maker| maker.origin != Origin::Supervisor) {
+            self.recorder.gap("mount_namespace");
+        }
+        if self.stillborn.remove(&child) {
+            return stop.resume();
+        }
+        let task = self.newborn(id, flags);
+        match self.guessed.remove(&child) {
+            Some(guess) => self.correct(child, task, id, guess, flags),
+            None => {
+                self.leash.child(id, child);
+                self.introduce(id, child, task.origin);
+                self.adopt(child, task)?;
             }
         }
-        self.adopt(child, task)?;
         stop.resume()
+    }
+
+    /// `maker` tells of a child that was let go as one of `guess`.
+    fn correct(&mut self, id: i32, certain: Task, maker: i32, guess: i32, flags: u64) {
+        if guess != maker {
+            self.introduce(maker, id, certain.origin);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if flags & CLONE_FS != 0 {
+            certain.directories.borrow_mut().unsettled += u32::from(task.changing.directories);
+            task.directories = certain.directories;
+        }
+        (task.tree, task.origin) = (certain.tree, certain.origin);
+        if guess != maker {
+            task.executable = certain.executable;
+        }
     }
 
     fn executed(&mut self, id: i32, stop: ExecStop) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod bad_input;
 mod changes;
 mod cli;
 mod containment;
+mod corners;
 mod determinism;
 mod formats;
 mod host;

@@ -30,9 +30,9 @@ pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
 pub static SUPERVISOR: LazyLock<PathBuf> = LazyLock::new(|| compile("supervisor", &[]));
 static HAZARDS: LazyLock<PathBuf> = LazyLock::new(|| compile("hazards", &["-static"]));
 
-struct Run {
-    codes: Vec<u8>,
-    recording: Recording,
+pub struct Run {
+    pub codes: Vec<u8>,
+    pub recording: Recording,
     events: Vec<Event>,
 }
 
@@ -41,7 +41,7 @@ fn trace(mode: &str, root: &Path, argv: &[&str], exact: bool, trees: &[(Tree, Op
     trace_with(mode, root, argv, Options { exact, ..Options::default() }, trees)
 }
 
-fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &[(Tree, Option<&str>)]) -> Run {
+pub fn trace_with(mode: &str, root: &Path, argv: &[&str], options: Options, trees: &[(Tree, Option<&str>)]) -> Run {
     let traced = options.clone();
     let start = |supervisor, events| tracer::start(supervisor, traced, events);
     let (codes, recording, events) = supervise(mode, root, argv, options, trees, start);
@@ -138,10 +138,14 @@ fn operations(folded: &Folded) -> String {
 
 /// One line per path, without the program itself and what the C library does at its start.
 fn lines(recording: &Recording) -> String {
+    lines_without(recording, "/bin/hazards")
+}
+
+pub fn lines_without(recording: &Recording, program: &str) -> String {
     let mut out = String::new();
     for (path, folded) in recording.accesses.iter() {
         let text = path.to_string();
-        if text == "/bin/hazards" || text.starts_with("/proc") {
+        if text == program || text.starts_with("/proc") {
             continue;
         }
         out.push_str(&format!("{text} {}\n", operations(folded)));
