@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use super::decode::{Address, address, leaves, named, of_descriptor};
+use super::decode::{Address, Named, address, bpf_object, leaves, named, of_descriptor, uprobe};
 use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
 use super::identity::{Caller, Identity, Verdict, Virtual};
@@ -406,6 +406,9 @@ impl Engine {
                 for place in *places {
                     self.path(id, place, arguments)?;
                 }
+                if hides(call, arguments) {
+                    return Ok(Next::GoToExit(Awaited::Mount));
+                }
             }
             Action::Exec(place) => self.exec(id, place, arguments)?,
             Action::Fchdir => {
@@ -427,7 +430,7 @@ impl Engine {
                 let flags = arguments[0] & !CLONE_UNTRACED;
                 match architecture {
                     _ if flags == arguments[0] => {}
-                    Architecture::X86_64 => stop.set_first_argument(flags)?,
+                    Architecture::X86_64 | Architecture::Aarch64 => stop.set_first_argument(flags)?,
                     Architecture::I386 => stop.set_first_argument_i386(flags)?,
                 }
                 return Ok(self.one_more(id));
@@ -452,9 +455,11 @@ impl Engine {
                 }
             }
             Action::Setns => {
-                // Into which namespace, only the descriptor knows; all but mount namespaces are harmless.
+                // Into which namespace, only the descriptor knows, or the flags when it is a process; all but mount
+                // namespaces are harmless.
                 let link = std::fs::read_link(format!("/proc/{id}/fd/{}", arguments[0] as i32));
-                if link.is_ok_and(|l| l.to_string_lossy().starts_with("mnt:")) {
+                let link = link.map(|l| l.to_string_lossy().into_owned()).unwrap_or_default();
+                if link.starts_with("mnt:") || link.ends_with("[pidfd]") && arguments[1] & CLONE_NEWNS != 0 {
                     self.recorder.gap("mount_namespace");
                 }
                 if let Some(task) = self.tasks.get_mut(&id) {
@@ -475,6 +480,15 @@ impl Engine {
                     self.record_at(id, &ask, arguments[3], false)?;
                 }
             }
+            Action::Bpf => self.structure(id, bpf_object(arguments, |address| read_word(id, address)))?,
+            Action::PerfEvent => self.structure(id, uprobe(arguments, |address| read_word(id, address)))?,
+            Action::Ptrace => {
+                // PTRACE_TRACEME, PTRACE_ATTACH and PTRACE_SEIZE.
+                if matches!(arguments[0], 0 | 16 | 0x4206) {
+                    return Ok(Next::GoToExit(Awaited::Ptrace));
+                }
+            }
+            Action::Seccomp => return Ok(Next::GoToExit(Awaited::Listener)),
             Action::Affinity | Action::SetAffinity => {
                 if self.leash.ask(id, matches!(call.action, Action::SetAffinity)) {
                     return Ok(Next::GoToExit(Awaited::Affinity));
@@ -512,6 +526,14 @@ impl Engine {
     fn path(&mut self, id: i32, place: &Place, arguments: &[u64; 6]) -> io::Result<()> {
         let Some(named) = named(place, arguments, |address| read_word(id, address)) else { return Ok(()) };
         self.record_at(id, &named.ask, named.address, named.only_absolute)
+    }
+
+    /// A path whose address is in a structure.
+    fn structure(&mut self, id: i32, named: Option<Named>) -> io::Result<()> {
+        match named {
+            Some(Named { ask, address, only_absolute }) => self.record_at(id, &ask, address, only_absolute),
+            None => Ok(()),
+        }
     }
 
     fn record_at(&mut self, id: i32, ask: &Ask, address: u64, only_absolute: bool) -> io::Result<()> {
@@ -574,7 +596,7 @@ impl Engine {
     fn messages(&mut self, id: i32, call: &Call, arguments: &[u64; 6], architecture: Architecture) -> io::Result<()> {
         // struct msghdr begins with the address and its length; struct mmsghdr appends a length, padded.
         let (word, size) = match architecture {
-            Architecture::X86_64 => (8, 64),
+            Architecture::X86_64 | Architecture::Aarch64 => (8, 64),
             Architecture::I386 => (4, 32),
         };
         let count = if call.name == "sendmmsg" { (arguments[2] as u32).min(1024) } else { 1 };
@@ -624,6 +646,12 @@ impl Engine {
             }
             awaited = None;
         }
+        if let Some(awaited @ (Awaited::Mount | Awaited::Ptrace | Awaited::Listener)) = &awaited {
+            if let Some(result) = stop.result()? {
+                self.conclude(awaited, result);
+            }
+            return stop.resume();
+        }
         if let Some(task) = self.tasks.get(&id)
             && let Some(awaited) = awaited
             && stop.result()? == Some(0)
@@ -643,16 +671,47 @@ impl Engine {
                         socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
                     Event::Bound { pid: id, tree, address, datagram }
                 }
-                Awaited::Affinity | Awaited::Identity(_) => return stop.resume(),
+                _ => return stop.resume(),
             };
             self.send(event);
         }
         stop.resume()
     }
 
+    /// What a result means for all that follows.
+    fn conclude(&mut self, awaited: &Awaited, result: i64) {
+        match awaited {
+            // What is used below may be a file of the base under another name.
+            Awaited::Mount if result == 0 => self.recorder.gap("mounts"),
+            Awaited::Ptrace if result == -i64::from(libc::EPERM) => {
+                self.recorder.gap("ptrace");
+                let text =
+                    "a program asked to trace another or to be traced, which failed: the application is traced already";
+                self.recorder.warn(text.into());
+            }
+            Awaited::Listener if result >= 0 => {
+                self.recorder.gap("user_notification");
+                let text = "a program has another answer its system calls (SECCOMP_RET_USER_NOTIF): what these use is not seen";
+                self.recorder.warn(text.into());
+            }
+            _ => {}
+        }
+    }
+
     fn send(&self, event: Event) {
         // Nobody listens any more: the recording counts all the same.
         drop(self.events.send(event));
+    }
+}
+
+/// Whether after the call files may have names that the base does not know.
+fn hides(call: &Call, arguments: &[u64; 6]) -> bool {
+    const REMOUNT: u64 = 0x20;
+    const PROPAGATION: u64 = 0x1e_0000; // MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
+    match call.name {
+        "mount" => arguments[3] & (REMOUNT | PROPAGATION) == 0,
+        "move_mount" | "pivot_root" => true,
+        _ => false,
     }
 }
 

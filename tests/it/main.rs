@@ -6,6 +6,7 @@ mod architecture;
 mod assemble;
 mod at_once;
 mod bad_input;
+mod calls;
 mod changes;
 mod cli;
 mod containment;
