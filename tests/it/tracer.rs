@@ -91,7 +91,7 @@ pub fn supervise(
 
 /// Writes an executable file. Another process does it: one that a thread of ours starts at the same time would inherit
 /// the descriptor, and a file that is open for writing cannot be executed (ETXTBSY).
-fn write_script(path: &Path, text: &str) {
+pub fn write_script(path: &Path, text: &str) {
     let mut command = Command::new("sh");
     command.args(["-c", r#"printf '%s' "$1" > "$0" && chmod 755 "$0""#]).arg(path).arg(text);
     assert!(command.status().unwrap().success());
