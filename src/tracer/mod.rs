@@ -85,8 +85,8 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `mounts`, `open_by_handle_at`, `ptrace`, `user_notification`, `unreadable_memory`,
-    /// `virtual_identity`, and with a witness `ioctl`, ...
+    /// `mount_namespace`, `mounts`, `open_by_handle_at`, `ptrace`, `user_notification`, `virtual_identity`, and with a
+    /// witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,

@@ -8,6 +8,7 @@ use scrimp::base::ImagePath;
 use scrimp::tracer::{Options, Tree};
 use tempfile::TempDir;
 
+use crate::support::{Env, User};
 use crate::tracer::{Run, compile, lines_without, root, trace_with, write_script};
 
 static CORNERS: LazyLock<PathBuf> = LazyLock::new(|| compile("corners", &["-static"]));
@@ -110,5 +111,31 @@ fn each_use_by_each_process_and_thread_is_counted() {
         let run = run(name, Options::default());
         let folded = run.recording.accesses.get(&ImagePath::parse(path).unwrap()).unwrap();
         assert_eq!(folded.count, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_program_with_its_owners_rights_has_them_while_traced() {
+    for (who, env) in [
+        ("root", Env::new()),
+        ("with newuidmap", Env::as_user(User::Subordinate)),
+        ("one id only", Env::as_user(User::Single)),
+    ] {
+        let source = env.source("c-hello-glibc");
+        // Who may not read a file can let a program of its owner, and one of its group, read it.
+        for (command, code) in [
+            (&["/bin/cat", "/etc/shadow"][..], "1"),
+            (&["/usr/bin/passwd", "-S"], "0"),
+            (&["/usr/bin/chage", "-l", "nobody"], "0"),
+        ] {
+            let fixed = ["trace", &source, "-o", "out.trace", "--expect-exit", code, "-u", "nobody", "--"];
+            let run = env.scrimp(&[&fixed, command].concat());
+            assert!(run.succeeded(), "{who}: {command:?}: {}", run.stderr);
+            let trace = fs::read_to_string(env.path("out.trace")).unwrap();
+            let (header, lines) = trace.split_once('\n').unwrap();
+            assert!(lines.contains(r#"{"path":"/etc/shadow","kind":"file""#), "{who}: {command:?}");
+            assert!(!header.contains("no_new_privs"), "{who}: {header}");
+            fs::remove_file(env.path("out.trace")).unwrap();
+        }
     }
 }
