@@ -101,6 +101,53 @@ fn open(ask: &mut Ask, flags: u32) {
     }
 }
 
+/// The path in a `union bpf_attr`, for the two commands that have one (`linux/bpf.h`).
+pub fn bpf_object(arguments: &[u64; 6], word: impl Fn(u64) -> Option<u64>) -> Option<Named> {
+    const OBJ_PIN: u32 = 6;
+    const OBJ_GET: u32 = 7;
+    const PATH_FD: u64 = 1 << 14;
+    let command = arguments[0] as u32;
+    if !matches!(command, OBJ_PIN | OBJ_GET) {
+        return None;
+    }
+    let attribute = arguments[1];
+    let (flags, descriptor) = (word(attribute.checked_add(8)?)? >> 32, attribute.checked_add(16)?);
+    let pins = command == OBJ_PIN;
+    let ask = Ask {
+        operation: if pins { Operation::Create } else { Operation::Open },
+        from: match flags & PATH_FD {
+            0 => From::Current,
+            _ => match word(descriptor)? as i32 {
+                AT_FDCWD => From::Current,
+                descriptor => From::Descriptor(descriptor),
+            },
+        },
+        follow: !pins,
+        empty: false,
+        rooted: false,
+        effect: if pins { Effect::Create } else { Effect::None },
+    };
+    Some(Named { ask, address: word(attribute)?, only_absolute: false })
+}
+
+/// The file of a uprobe in a `struct perf_event_attr` (`linux/perf_event.h`). Events of devices have numbers as they come:
+/// for most the word is something else, and not the address of an absolute path.
+pub fn uprobe(arguments: &[u64; 6], word: impl Fn(u64) -> Option<u64>) -> Option<Named> {
+    const FIRST_DEVICE: u32 = 6;
+    if (word(arguments[0])? as u32) < FIRST_DEVICE {
+        return None;
+    }
+    let ask = Ask {
+        operation: Operation::Open,
+        from: From::Current,
+        follow: true,
+        empty: false,
+        rooted: false,
+        effect: Effect::None,
+    };
+    Some(Named { ask, address: word(arguments[0].checked_add(56)?)?, only_absolute: true })
+}
+
 /// What a descriptor alone is asked for: `fchdir`.
 pub fn of_descriptor(operation: Operation, descriptor: i32, effect: Effect) -> Ask {
     Ask { operation, from: From::Descriptor(descriptor), follow: true, empty: true, rooted: false, effect }
@@ -232,6 +279,26 @@ mod tests {
         assert_eq!(describe("openat2", arguments, &how(0, 0)), "Open Descriptor(5) @7");
         assert_eq!(describe("openat2", arguments, &how(0o400_000, 0x10)), "Open Descriptor(5) @7 keep rooted");
         assert_eq!(describe("openat2", arguments, &[]), "unreadable");
+    }
+
+    #[test]
+    fn structures_hold_paths() {
+        let memory = [(100, 7), (108, 0), (116, 0), (200, 7), (208, 1 << 46), (216, 5), (300, 9), (356, 8)];
+        let word = |address| memory.iter().find(|(a, _)| *a == address).map(|(_, w)| *w);
+        let show = |named: Option<Named>| {
+            named.map(|n| format!("{:?} {:?} @{} {}", n.ask.operation, n.ask.from, n.address, n.only_absolute))
+        };
+        for (arguments, expected) in [
+            ([6, 100, 0, 0, 0, 0], Some("Create Current @7 false")),
+            ([7, 100, 0, 0, 0, 0], Some("Open Current @7 false")),
+            ([7, 200, 0, 0, 0, 0], Some("Open Descriptor(5) @7 false")),
+            ([5, 100, 0, 0, 0, 0], None),
+            ([7, 500, 0, 0, 0, 0], None),
+        ] {
+            assert_eq!(show(bpf_object(&arguments, word)).as_deref(), expected);
+        }
+        assert_eq!(show(uprobe(&[300, 0, 0, 0, 0, 0], word)).as_deref(), Some("Open Current @8 true"));
+        assert_eq!(show(uprobe(&[108, 0, 0, 0, 0, 0], word)), None);
     }
 
     #[test]

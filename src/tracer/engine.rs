@@ -1,13 +1,15 @@
 //! The tracer's thread: it waits, records what a stop shows, and lets the tracee go on.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use super::decode::{Address, address, leaves, named, of_descriptor};
+use super::decode::{Address, Named, address, bpf_object, leaves, named, of_descriptor, uprobe};
 use super::events::{End, Event, Tree};
 use super::filter::{TRACE_DATA, X32_BIT};
 use super::identity::{Caller, Identity, Verdict, Virtual};
@@ -29,11 +31,22 @@ const CLONE_NEWNS: u64 = 0x2_0000;
 const CLOSED_HINT: &str =
     "hint: run scrimp as root: only root may trace a program that forbids it, or that its user may not read";
 
+/// How long a new task waits for what its maker tells of it. Who is alive needs far less than a millisecond.
+const CLAIM: Duration = Duration::from_millis(20);
+/// How long ago a task may have been killed to be taken for the maker of one that nobody has told of.
+const RECENT: Duration = Duration::from_secs(1);
+
 /// The state of the tracer's thread.
 pub struct Engine {
     tasks: Map<i32, Task>,
-    /// New tasks that stopped before their parent told of them, with the process that was their parent then.
-    held: Map<i32, (AttachedStop, Option<i32>)>,
+    /// New tasks that stopped before their maker told of them, and since when they stand there.
+    held: Map<i32, (AttachedStop, Instant)>,
+    /// The last task that was killed, and when: it may have been about to tell of a child.
+    killed: Option<(i32, Task, Instant)>,
+    /// Tasks that were let go before anybody told of them, with whom they were taken for a child of.
+    guessed: Map<i32, i32>,
+    /// Tasks that ended before their makers told of them.
+    stillborn: HashSet<i32>,
     index: Index,
     recorder: Recorder,
     leash: Leash,
@@ -87,6 +100,9 @@ impl Engine {
         Engine {
             tasks,
             held: Map::default(),
+            killed: None,
+            guessed: Map::default(),
+            stillborn: HashSet::new(),
             index: Index::new(),
             recorder,
             leash,
@@ -109,11 +125,15 @@ impl Engine {
 
     /// Traces until the supervisor and all other tasks are gone.
     pub fn run(mut self) -> Result<Recording, TracerError> {
-        while let Some(report) = wait::next().map_err(TracerError::Wait)? {
+        loop {
+            let patience = (!self.held.is_empty()).then_some(CLAIM);
+            let Some(report) = wait::next(patience).map_err(TracerError::Wait)? else { break };
             let (task, result) = match report {
                 Report::Stopped(stop) => (stop.task(), self.stopped(stop)),
                 Report::Ended(task, end) => (task, self.ended(task, end)),
+                Report::Silence => (0, Ok(())),
             };
+            let result = result.and_then(|()| self.adopt_unclaimed());
             result.map_err(|source| match self.recorder.unsaved.take() {
                 Some((path, operation)) => TracerError::Unsaved { path, operation, source },
                 None => TracerError::Follow { task, source },
@@ -149,8 +169,9 @@ impl Engine {
                 if self.tasks.contains_key(&id) {
                     return stop.resume();
                 }
-                // Whose child it is, and whether it shares directories, only its parent's report tells.
-                self.held.insert(id, (stop, parent_of(id)));
+                // Whose child it is, and whether it shares directories, only its maker's report tells.
+                self.stillborn.remove(&id);
+                self.held.insert(id, (stop, Instant::now()));
                 Ok(())
             }
         }
@@ -163,7 +184,11 @@ impl Engine {
             identity.settle(id);
         }
         self.population.ended(id);
-        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
+        self.guessed.remove(&id);
+        let Some(mut task) = self.tasks.remove(&id) else {
+            self.stillborn.insert(id);
+            return Ok(());
+        };
         self.recorder.settle(&mut task);
         if task.origin == Origin::Supervisor {
             self.supervisor = Some(end);
@@ -173,27 +198,68 @@ impl Engine {
         if task.origin == Origin::Spawned {
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
-        // A parent that was killed before it could tell of its child never will.
-        let orphan = |(&child, (_, parent)): (&i32, &(_, Option<i32>))| self.is_orphan(child, *parent).then_some(child);
-        let orphans: Vec<i32> = self.held.iter().filter_map(orphan).collect();
-        for child in orphans {
-            self.leash.orphan(child);
-            if let Some(identity) = &mut self.identity {
-                identity.people.forked(id, child);
+        if end == End::Killed(libc::SIGKILL) {
+            // What it was about to make may be there already.
+            if let Some((before, ..)) = self.killed.replace((id, task.child(false), Instant::now())) {
+                self.forget_person(before);
             }
-            self.adopt(child, task.child(false))?;
-        }
-        if let Some(identity) = &mut self.identity {
-            identity.people.ended(id);
+        } else {
+            self.forget_person(id);
         }
         Ok(())
     }
 
-    /// Whether the parent of a held task cannot tell of it any more. `before` is the parent it had at its first stop.
-    fn is_orphan(&self, child: i32, before: Option<i32>) -> bool {
-        let now = parent_of(child);
-        // Another parent than before is one that inherits orphans.
-        now != before || now.is_none_or(|parent| !self.tasks.contains_key(&parent))
+    /// Forgets who `id` was, if it is no more.
+    fn forget_person(&mut self, id: i32) {
+        if let Some(identity) = &mut self.identity
+            && !self.tasks.contains_key(&id)
+        {
+            identity.people.ended(id);
+        }
+    }
+
+    /// Lets new tasks go of which nobody has told: their makers were killed before they could. What they inherit is a
+    /// guess, and [`correct`](Self::correct) puts it right should the maker be only slow.
+    fn adopt_unclaimed(&mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let overdue =
+            |(&child, (_, since)): (&i32, &(AttachedStop, Instant))| (since.elapsed() >= CLAIM).then_some(child);
+        let unclaimed: Vec<i32> = self.held.iter().filter_map(overdue).collect();
+        for child in unclaimed {
+            self.leash.orphan(child);
+            let killed = self.killed.as_ref().filter(|(.., when)| when.elapsed() < RECENT);
+            let (maker, task) = match killed {
+                Some((maker, heir, _)) => (*maker, heir.child(false)),
+                None => {
+                    let parent = parent_of(child).unwrap_or_default();
+                    (parent, self.newborn(parent, 0))
+                }
+            };
+            self.introduce(maker, child, task.origin);
+            self.guessed.insert(child, maker);
+            self.adopt(child, task)?;
+        }
+        Ok(())
+    }
+
+    /// What is made by `maker` with these clone flags.
+    fn newborn(&self, maker: i32, flags: u64) -> Task {
+        match self.tasks.get(&maker) {
+            Some(maker) if maker.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
+            Some(maker) => maker.child(flags & CLONE_FS != 0),
+            None => Task::new(Tree::Application, Origin::Descendant),
+        }
+    }
+
+    /// Tells the virtual identity of a new task.
+    fn introduce(&mut self, maker: i32, child: i32, origin: Origin) {
+        let Some(identity) = &mut self.identity else { return };
+        match origin {
+            Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
+            _ => identity.people.forked(maker, child),
+        }
     }
 
     fn adopt(&mut self, child: i32, task: Task) -> io::Result<()> {
@@ -206,35 +272,48 @@ impl Engine {
 
     fn child(&mut self, id: i32, stop: ChildStop) -> io::Result<()> {
         let Some(child) = stop.child()? else { return stop.resume() };
-        let task = match self.tasks.get(&id) {
-            Some(parent) if parent.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
-            Some(parent) => {
-                let flags = match stop.origin()? {
-                    Some((architecture, number, argument)) => {
-                        match self.index.get(architecture, number).map(|call| &call.action) {
-                            Some(Action::Clone) => argument,
-                            Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
-                            _ => 0,
-                        }
-                    }
-                    None => 0,
-                };
-                if flags & CLONE_NEWNS != 0 {
-                    self.recorder.gap("mount_namespace");
+        let flags = match stop.origin()? {
+            Some((architecture, number, argument)) => {
+                match self.index.get(architecture, number).map(|call| &call.action) {
+                    Some(Action::Clone) => argument,
+                    Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
+                    _ => 0,
                 }
-                parent.child(flags & CLONE_FS != 0)
             }
-            None => Task::new(Tree::Application, Origin::Descendant),
+            None => 0,
         };
-        self.leash.child(id, child);
-        if let Some(identity) = &mut self.identity {
-            match task.origin {
-                Origin::Spawned => identity.people.spawned(child, self.shared.credentials()),
-                _ => identity.people.forked(id, child),
+        if flags & CLONE_NEWNS != 0 && self.tasks.get(&id).is_some_and(|maker| maker.origin != Origin::Supervisor) {
+            self.recorder.gap("mount_namespace");
+        }
+        if self.stillborn.remove(&child) {
+            return stop.resume();
+        }
+        let task = self.newborn(id, flags);
+        match self.guessed.remove(&child) {
+            Some(guess) => self.correct(child, task, id, guess, flags),
+            None => {
+                self.leash.child(id, child);
+                self.introduce(id, child, task.origin);
+                self.adopt(child, task)?;
             }
         }
-        self.adopt(child, task)?;
         stop.resume()
+    }
+
+    /// `maker` tells of a child that was let go as one of `guess`.
+    fn correct(&mut self, id: i32, certain: Task, maker: i32, guess: i32, flags: u64) {
+        if guess != maker {
+            self.introduce(maker, id, certain.origin);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if flags & CLONE_FS != 0 {
+            certain.directories.borrow_mut().unsettled += u32::from(task.changing.directories);
+            task.directories = certain.directories;
+        }
+        (task.tree, task.origin) = (certain.tree, certain.origin);
+        if guess != maker {
+            task.executable = certain.executable;
+        }
     }
 
     fn executed(&mut self, id: i32, stop: ExecStop) -> io::Result<()> {
@@ -340,6 +419,9 @@ impl Engine {
                 for place in *places {
                     self.path(id, place, arguments)?;
                 }
+                if hides(call, arguments) {
+                    return Ok(Next::GoToExit(Awaited::Mount));
+                }
             }
             Action::Exec(place) => self.exec(id, place, arguments)?,
             Action::Fchdir => {
@@ -361,7 +443,7 @@ impl Engine {
                 let flags = arguments[0] & !CLONE_UNTRACED;
                 match architecture {
                     _ if flags == arguments[0] => {}
-                    Architecture::X86_64 => stop.set_first_argument(flags)?,
+                    Architecture::X86_64 | Architecture::Aarch64 => stop.set_first_argument(flags)?,
                     Architecture::I386 => stop.set_first_argument_i386(flags)?,
                 }
                 return Ok(self.one_more(id));
@@ -386,9 +468,11 @@ impl Engine {
                 }
             }
             Action::Setns => {
-                // Into which namespace, only the descriptor knows; all but mount namespaces are harmless.
+                // Into which namespace, only the descriptor knows, or the flags when it is a process; all but mount
+                // namespaces are harmless.
                 let link = std::fs::read_link(format!("/proc/{id}/fd/{}", arguments[0] as i32));
-                if link.is_ok_and(|l| l.to_string_lossy().starts_with("mnt:")) {
+                let link = link.map(|l| l.to_string_lossy().into_owned()).unwrap_or_default();
+                if link.starts_with("mnt:") || link.ends_with("[pidfd]") && arguments[1] & CLONE_NEWNS != 0 {
                     self.recorder.gap("mount_namespace");
                 }
                 if let Some(task) = self.tasks.get_mut(&id) {
@@ -409,6 +493,15 @@ impl Engine {
                     self.record_at(id, &ask, arguments[3], false)?;
                 }
             }
+            Action::Bpf => self.structure(id, bpf_object(arguments, |address| read_word(id, address)))?,
+            Action::PerfEvent => self.structure(id, uprobe(arguments, |address| read_word(id, address)))?,
+            Action::Ptrace => {
+                // PTRACE_TRACEME, PTRACE_ATTACH and PTRACE_SEIZE.
+                if matches!(arguments[0], 0 | 16 | 0x4206) {
+                    return Ok(Next::GoToExit(Awaited::Ptrace));
+                }
+            }
+            Action::Seccomp => return Ok(Next::GoToExit(Awaited::Listener)),
             Action::Affinity | Action::SetAffinity => {
                 if self.leash.ask(id, matches!(call.action, Action::SetAffinity)) {
                     return Ok(Next::GoToExit(Awaited::Affinity));
@@ -448,6 +541,14 @@ impl Engine {
             return self.unread(id, arguments[usize::from(place.path)], place.effect);
         };
         self.record_at(id, &named.ask, named.address, named.only_absolute)
+    }
+
+    /// A path whose address is in a structure.
+    fn structure(&mut self, id: i32, named: Option<Named>) -> io::Result<()> {
+        match named {
+            Some(Named { ask, address, only_absolute }) => self.record_at(id, &ask, address, only_absolute),
+            None => Ok(()),
+        }
     }
 
     fn record_at(&mut self, id: i32, ask: &Ask, address: u64, only_absolute: bool) -> io::Result<()> {
@@ -530,7 +631,7 @@ impl Engine {
     fn messages(&mut self, id: i32, call: &Call, arguments: &[u64; 6], architecture: Architecture) -> io::Result<()> {
         // struct msghdr begins with the address and its length; struct mmsghdr appends a length, padded.
         let (word, size) = match architecture {
-            Architecture::X86_64 => (8, 64),
+            Architecture::X86_64 | Architecture::Aarch64 => (8, 64),
             Architecture::I386 => (4, 32),
         };
         let count = if call.name == "sendmmsg" { (arguments[2] as u32).min(1024) } else { 1 };
@@ -593,6 +694,12 @@ impl Engine {
                  machine, whose network the application has here"
             ));
         }
+        if let Some(awaited @ (Awaited::Mount | Awaited::Ptrace | Awaited::Listener)) = &awaited {
+            if let Some(result) = stop.result()? {
+                self.conclude(awaited, result);
+            }
+            return stop.resume();
+        }
         if let Some(task) = self.tasks.get(&id)
             && let Some(awaited) = awaited
             && stop.result()? == Some(0)
@@ -612,16 +719,47 @@ impl Engine {
                         socket.and_then(|s| std::net::UdpSocket::from(s).local_addr().ok()).unwrap_or(address);
                     Event::Bound { pid: id, tree, address, datagram }
                 }
-                Awaited::Affinity | Awaited::Identity(_) => return stop.resume(),
+                _ => return stop.resume(),
             };
             self.send(event);
         }
         stop.resume()
     }
 
+    /// What a result means for all that follows.
+    fn conclude(&mut self, awaited: &Awaited, result: i64) {
+        match awaited {
+            // What is used below may be a file of the base under another name.
+            Awaited::Mount if result == 0 => self.recorder.gap("mounts"),
+            Awaited::Ptrace if result == -i64::from(libc::EPERM) => {
+                self.recorder.gap("ptrace");
+                let text =
+                    "a program asked to trace another or to be traced, which failed: the application is traced already";
+                self.recorder.warn(text.into());
+            }
+            Awaited::Listener if result >= 0 => {
+                self.recorder.gap("user_notification");
+                let text = "a program has another answer its system calls (SECCOMP_RET_USER_NOTIF): what these use is not seen";
+                self.recorder.warn(text.into());
+            }
+            _ => {}
+        }
+    }
+
     fn send(&self, event: Event) {
         // Nobody listens any more: the recording counts all the same.
         drop(self.events.send(event));
+    }
+}
+
+/// Whether after the call files may have names that the base does not know.
+fn hides(call: &Call, arguments: &[u64; 6]) -> bool {
+    const REMOUNT: u64 = 0x20;
+    const PROPAGATION: u64 = 0x1e_0000; // MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
+    match call.name {
+        "mount" => arguments[3] & (REMOUNT | PROPAGATION) == 0,
+        "move_mount" | "pivot_root" => true,
+        _ => false,
     }
 }
 

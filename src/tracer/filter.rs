@@ -73,19 +73,20 @@ pub fn filter(options: &Options) -> Vec<Instruction> {
         counted: options.tasks.is_some(),
         identity: options.identity.is_some(),
     };
-    let main = search(Architecture::X86_64, stops);
-    let mut program = vec![
-        statement(LOAD, ARCHITECTURE),
-        branch(JUMP_EQUAL, Architecture::X86_64.audit(), 1, 0),
+    filter_for(Architecture::HERE, stops)
+}
+
+/// An architecture that is not among these is stopped with every call.
+fn filter_for(architectures: &[Architecture], stops: Stops) -> Vec<Instruction> {
+    let mut program = vec![statement(LOAD, ARCHITECTURE)];
+    for &architecture in architectures {
+        let calls = search(architecture, stops);
         // Too far for a conditional jump.
-        statement(JUMP, 1 + main.len() as u32),
-        statement(LOAD, NUMBER),
-    ];
-    program.extend(main);
-    program.push(branch(JUMP_EQUAL, Architecture::I386.audit(), 1, 0));
+        program.extend([branch(JUMP_EQUAL, architecture.audit(), 1, 0), statement(JUMP, 1 + calls.len() as u32)]);
+        program.push(statement(LOAD, NUMBER));
+        program.extend(calls);
+    }
     program.push(statement(RETURN, RET_TRACE));
-    program.push(statement(LOAD, NUMBER));
-    program.extend(search(Architecture::I386, stops));
     program
 }
 
@@ -168,6 +169,9 @@ fn decide(when: When, Stops { exact, witnessed, counted, identity }: Stops) -> V
         When::Counted | When::CountedOrBit { .. } if counted => vec![trace],
         When::Exact | When::WitnessedOrIdentity | When::Counted => vec![allow],
         When::CountedOrBit { argument, bit } => {
+            vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
+        }
+        When::Bit { argument, bit } => {
             vec![statement(LOAD, low(argument)), branch(JUMP_BITS, bit, 0, 1), trace, allow]
         }
         When::NotNull { argument } => vec![
@@ -299,6 +303,8 @@ mod tests {
             ("x32 read", false, X32_BIT, [0; 6], true),
             ("x32 open", false, X32_BIT + 2, [0; 6], true),
             ("no call at all", false, u32::MAX, [0; 6], false),
+            ("seccomp", false, 317, [1, 1, PATH, 0, 0, 0], false),
+            ("seccomp with a listener", false, 317, [1, 9, PATH, 0, 0, 0], true),
         ] {
             assert_eq!(traced(exact, x86_64, number, arguments), expected, "{what}");
         }
@@ -362,6 +368,25 @@ mod tests {
                 assert_eq!(stopped(None, architecture, number), name == "clone3", "{name}");
             }
         }
+    }
+
+    #[test]
+    fn aarch64_has_numbers_of_its_own() {
+        let stops = Stops { exact: false, witnessed: false, identity: false, counted: false };
+        let program = filter_for(&[Architecture::Aarch64], stops);
+        for (what, number, arguments, expected) in [
+            ("openat", 56, [0; 6], RET_TRACE),
+            ("execve", 221, [0; 6], RET_TRACE),
+            ("file_setattr", 469, [0; 6], RET_TRACE),
+            ("fstat of glibc", 79, [3, 1, 0, 0x1000, 0, 0], RET_ALLOW),
+            ("read", 63, [0; 6], RET_ALLOW),
+            ("io_setup, which is read on x86_64", 0, [0; 6], RET_ALLOW),
+        ] {
+            let data = Data { number, architecture: Architecture::Aarch64.audit(), arguments };
+            assert_eq!(run(&program, &data), expected, "{what}");
+        }
+        let foreign = Data { number: 63, architecture: Architecture::X86_64.audit(), arguments: [0; 6] };
+        assert_eq!(run(&program, &foreign), RET_TRACE);
     }
 
     #[test]

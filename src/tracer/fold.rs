@@ -20,7 +20,8 @@ pub struct Folded {
     pub first_probe: Option<String>,
     /// Whether a process of the application used it.
     pub application: bool,
-    /// Whether there was something at the path at some use, before the call did its work.
+    /// Whether there was something at the path at some use, before the call did its work: also when the application had
+    /// no right to reach or use it. EACCES and ENOENT are different answers, so the file has to be there all the same.
     pub resolved: bool,
     /// How many calls named it or passed it.
     pub count: u64,

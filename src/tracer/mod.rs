@@ -15,6 +15,9 @@
 //! While it runs, the tracer reaps the supervisor, and other threads of this program must not wait for it or for any
 //! of its children: `waitpid` in another thread could take a ptrace stop away.
 
+mod aarch64;
+#[cfg(test)]
+mod census;
 mod decode;
 mod descriptors;
 mod engine;
@@ -91,7 +94,8 @@ pub struct Recording {
     /// path are real ones. Directories that were only passed have no record.
     pub accesses: FileTree<Folded>,
     /// What could not be seen, sorted: `at_empty_path` and `sendmsg_address` unless exact, `io_uring`, `x32`,
-    /// `mount_namespace`, `open_by_handle_at`, `virtual_identity`, `closed_process`, `unreadable_directory`, and with a witness `ioctl`, ...
+    /// `mount_namespace`, `mounts`, `open_by_handle_at`, `ptrace`, `user_notification`, `virtual_identity`,
+    /// `closed_process`, `unreadable_directory`, and with a witness `ioctl`, ...
     pub gaps: Vec<String>,
     /// What a user should know, in the order in which it was seen.
     pub warnings: Vec<String>,

@@ -124,7 +124,7 @@ impl SeccompStop {
     pub fn entry(&self) -> io::Result<Option<Entry>> {
         let Some(info) = self.0.syscall_info(PTRACE_SYSCALL_INFO_SECCOMP)? else { return Ok(None) };
         let audit = (info[0] >> 32) as u32;
-        let architecture = [Architecture::X86_64, Architecture::I386].into_iter().find(|a| a.audit() == audit);
+        let architecture = Architecture::HERE.iter().copied().find(|a| a.audit() == audit);
         let mut arguments = [0; 6];
         arguments.copy_from_slice(&info[4..10]);
         Ok(Some(Entry { architecture, number: info[3], arguments, data: info[10] as u16 }))

@@ -3,8 +3,9 @@
 //! The filter, the decoder and the documentation come from [`TABLE`]; a call that is missing here is not seen. Numbers
 //! are those of `arch/x86/entry/syscalls/syscall_64.tbl` and `syscall_32.tbl` of Linux 6.18, written out because the
 //! newest are in no library yet. Both architectures share a row: arguments have the same places unless the row says
-//! so by being there twice.
+//! so by being there twice. Numbers of aarch64 are in `aarch64`; why a call is not here is in `census`.
 
+use super::aarch64;
 use crate::observation::Operation;
 use crate::observation::Operation as Op;
 
@@ -55,6 +56,14 @@ pub enum Action {
     Setns,
     /// `fsconfig`: names a path for two of its commands.
     Fsconfig,
+    /// `bpf`: names a path for two of its commands, in a structure.
+    Bpf,
+    /// `perf_event_open`: names the file of a uprobe, in a structure.
+    PerfEvent,
+    /// `ptrace`: fails for who is traced already, and does not go unsaid.
+    Ptrace,
+    /// `seccomp` with a listener, whose calls are answered before the tracer could see them.
+    Seccomp,
     /// It reads the CPUs on which a task may run, or depends on them.
     Affinity,
     /// It changes them.
@@ -158,6 +167,8 @@ pub enum When {
     CountedOrBit { argument: u8, bit: u32 },
     /// Those whose argument is not NULL.
     NotNull { argument: u8 },
+    /// Those with this bit set in the low half of the argument.
+    Bit { argument: u8, bit: u32 },
     /// All in exact mode, otherwise none.
     Exact,
     /// All when a [`Witness`](super::Witness) is told of changes or with virtual identities, otherwise none.
@@ -340,6 +351,11 @@ pub static TABLE: &[Call] = &[
     // Programs and processes.
     other("execve", 59, 11, Action::Exec(cwd(Op::Exec, 0, Follow))),
     other("execveat", 322, 358, Action::Exec(at(Op::Exec, 0, 1, At(4)))),
+    other("bpf", 321, 357, Action::Bpf),
+    other("perf_event_open", 298, 336, Action::PerfEvent),
+    other("ptrace", 101, 26, Action::Ptrace),
+    // SECCOMP_FILTER_FLAG_NEW_LISTENER.
+    other("seccomp", 317, 354, Action::Seccomp).when(When::Bit { argument: 1, bit: 8 }),
     other("fork", 57, 2, Action::Fork).when(When::Counted),
     other("vfork", 58, 190, Action::Fork).when(When::Counted),
     other("clone", 56, 120, Action::Clone).when(When::CountedOrBit { argument: 0, bit: CLONE_UNTRACED as u32 }),
@@ -420,14 +436,24 @@ pub enum Architecture {
     X86_64,
     /// `AUDIT_ARCH_I386`: 32-bit programs, and `int 0x80` in any.
     I386,
+    /// `AUDIT_ARCH_AARCH64`.
+    Aarch64,
 }
 
 impl Architecture {
+    /// Those of the machine this program is made for; the first one is its own.
+    #[cfg(target_arch = "x86_64")]
+    pub const HERE: &[Architecture] = &[Architecture::X86_64, Architecture::I386];
+    /// Those of the machine this program is made for.
+    #[cfg(target_arch = "aarch64")]
+    pub const HERE: &[Architecture] = &[Architecture::Aarch64];
+
     /// The value of `linux/audit.h`.
     pub const fn audit(self) -> u32 {
         match self {
             Architecture::X86_64 => 0xc000_003e,
             Architecture::I386 => 0x4000_0003,
+            Architecture::Aarch64 => 0xc000_00b7,
         }
     }
 
@@ -436,13 +462,14 @@ impl Architecture {
         let number = match self {
             Architecture::X86_64 => call.x86_64,
             Architecture::I386 => call.i386,
+            Architecture::Aarch64 => aarch64::number(call),
         };
         (number != NONE).then_some(number)
     }
 }
 
 /// Finds calls by number.
-pub struct Index([Vec<Option<&'static Call>>; 2]);
+pub struct Index([Vec<Option<&'static Call>>; 3]);
 
 impl Index {
     /// The index of [`TABLE`].
@@ -458,12 +485,12 @@ impl Index {
             }
             calls
         };
-        Index([by_number(Architecture::X86_64), by_number(Architecture::I386)])
+        Index([Architecture::X86_64, Architecture::I386, Architecture::Aarch64].map(by_number))
     }
 
     /// The call with this number.
     pub fn get(&self, architecture: Architecture, number: u64) -> Option<&'static Call> {
-        let calls = &self.0[usize::from(architecture == Architecture::I386)];
+        let calls = &self.0[architecture as usize];
         *calls.get(usize::try_from(number).ok()?)?
     }
 }
@@ -500,7 +527,7 @@ mod tests {
 
     #[test]
     fn no_number_is_there_twice() {
-        for architecture in [Architecture::X86_64, Architecture::I386] {
+        for architecture in [Architecture::X86_64, Architecture::I386, Architecture::Aarch64] {
             let mut numbers: Vec<u32> = TABLE.iter().filter_map(|c| architecture.number(c)).collect();
             numbers.sort_unstable();
             let all = numbers.len();
@@ -514,6 +541,7 @@ mod tests {
         let index = Index::new();
         assert_eq!(index.get(Architecture::X86_64, 257).unwrap().name, "openat");
         assert_eq!(index.get(Architecture::I386, 5).unwrap().name, "open");
+        assert_eq!(index.get(Architecture::Aarch64, 56).unwrap().name, "openat");
         assert!(index.get(Architecture::X86_64, 0).is_none());
         assert!(index.get(Architecture::X86_64, u64::MAX).is_none());
     }

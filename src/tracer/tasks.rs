@@ -68,6 +68,12 @@ pub enum Awaited {
     Identity(AtExit),
     /// One that must not see the leash, whatever it returns.
     Affinity,
+    /// One after which files may have other names: `mount`, `move_mount`, `pivot_root`.
+    Mount,
+    /// `ptrace`.
+    Ptrace,
+    /// `seccomp`, with a listener.
+    Listener,
 }
 
 /// A task.

@@ -5,6 +5,8 @@
 //! scrimp have started is theirs to wait for.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::stop::Stop;
 
@@ -15,6 +17,8 @@ pub enum Report {
     Stopped(Stop),
     /// A task has ended.
     Ended(i32, End),
+    /// Nothing for as long as was asked for.
+    Silence,
 }
 
 /// How a process or thread ended.
@@ -26,12 +30,31 @@ pub enum End {
     Killed(i32),
 }
 
-/// Waits for the next report; `None` when nothing is traced any more.
-pub fn next() -> io::Result<Option<Report>> {
+/// How often the CPU is only handed on before a wait that may end without a report begins to sleep.
+const YIELDS: u32 = 200;
+/// How long it sleeps at a time.
+const NAP: Duration = Duration::from_micros(200);
+
+/// Waits for the next report, at most for `patience` if there is one; `None` when nothing is traced any more.
+pub fn next(patience: Option<Duration>) -> io::Result<Option<Report>> {
+    let start = patience.map(|_| Instant::now());
+    let flags = libc::__WALL | libc::__WNOTHREAD | patience.map_or(0, |_| libc::WNOHANG);
+    let mut tries = 0;
     loop {
         let mut status = 0;
         // SAFETY: the kernel writes one int to `status`.
-        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
+        let pid = unsafe { libc::waitpid(-1, &mut status, flags) };
+        if pid == 0 {
+            if start.zip(patience).is_some_and(|(start, patience)| start.elapsed() >= patience) {
+                return Ok(Some(Report::Silence));
+            }
+            tries += 1;
+            match tries {
+                ..YIELDS => thread::yield_now(),
+                _ => thread::sleep(NAP),
+            }
+            continue;
+        }
         if pid < 0 {
             match io::Error::last_os_error() {
                 e if e.raw_os_error() == Some(libc::EINTR) => continue,

@@ -101,7 +101,8 @@ pub fn usage(
     let next = |n: u8| arguments[usize::from(place.path + n)];
     let stat = |layout| Use::Stat { layout, buffer: next(1), flags: 0, mask: 0 };
     let native = match architecture {
-        Architecture::X86_64 => StatLayout::X86_64,
+        // On aarch64 nothing runs yet; its layout is another.
+        Architecture::X86_64 | Architecture::Aarch64 => StatLayout::X86_64,
         Architecture::I386 => StatLayout::I386Stat,
     };
     let owner = |at: usize| {
