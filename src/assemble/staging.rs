@@ -100,6 +100,7 @@ impl StagedFile {
         // A link replaces nothing, and what has no name cannot be renamed: for a moment the file needs another one. It is
         // locked before that, because once it had a name and lost it to somebody who sweeps, it could get no other.
         let again = || self.file.try_clone().map_err(AssembleError::file("open", &self.target));
+        // Where nothing can be locked, nobody sweeps either.
         let _locked = Flock::lock(again()?, FlockArg::LockExclusiveNonblock).ok();
         let hidden = match self.hidden {
             Some(hidden) => hidden,

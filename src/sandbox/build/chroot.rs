@@ -43,6 +43,7 @@ pub fn build(plan: &SandboxPlan, from: &Path, to: &Path, without: &[PathBuf]) ->
             _ => None,
         })
         .collect();
+    // Where there is none, what stands for it is empty.
     let mut random = File::open("/dev/urandom").ok();
     let subject = to.as_os_str().as_bytes();
     nix::unistd::chroot(to).during("change the root to", subject)?;

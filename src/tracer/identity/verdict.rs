@@ -189,6 +189,7 @@ impl Virtual {
         if let Some(identity) = self.files.base(names, name, stat) {
             return identity;
         }
+        // What has no path is nobody's in particular.
         let path = ImagePath::parse(names.path(name)).ok();
         self.of_process(path.as_ref(), stat).unwrap_or_else(|| unknown(stat, path.as_ref()))
     }
