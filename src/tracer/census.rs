@@ -282,7 +282,7 @@ fn documentation() -> String {
     let mut out = String::from(
         "# System calls\n\n\
          Which system calls the tracer stops, what it sees in them, and why it lets all others of Linux 6.18 pass. This file is\n\
-         generated from `src/tracer/syscalls.rs` and `src/tracer/census.rs`; a test holds it to them.\n\n\
+         generated from `src/tracer/syscalls/table.rs` and `src/tracer/census.rs`; a test holds it to them.\n\n\
          Numbers of arguments count from 0. An operation and a number, as in `open 1`, is what the trace says of the path at that\n\
          argument; what follows in brackets decides about a link in its last component.\n\n\
          ## Stopped\n\n\

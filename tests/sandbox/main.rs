@@ -8,6 +8,7 @@
 mod harness;
 mod rungs;
 mod scenarios;
+mod tracing;
 
 use std::process::{Command, ExitCode};
 
