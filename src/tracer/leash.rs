@@ -1,20 +1,21 @@
 //! Keeps busy tracees on the tracer's CPU.
 //!
 //! A stop costs several times more when tracer and tracee are on different CPUs, because each wakes the other there.
-//! So a busy task (see [`pace`](super::pace)) may only run where the tracer runs, until it is quiet; the tracer stays
-//! where it is as long as any task is leashed.
+//! So where stops come thick (see [`pace`](super::pace)) who stops may only run where the tracer runs, until it is quiet;
+//! the tracer stays where it is as long as any task is leashed. A stop of a leashed task takes no lock and reads no clock.
 //!
 //! The application does not see it. The calls that read or change the CPUs of a task are in the table of calls: while
 //! one of them is under way no task is leashed, so it sees, and changes, what there would be without a tracer. The mask
 //! of a task is read each time it is leashed. A child inherits the mask of its parent, and with it the leash; it is
 //! told to the leash before it first runs. (`Cpus_allowed` in `/proc/PID/status` shows the leash.)
 //!
-//! Quiet is noticed by a second thread, which sleeps unless a task is leashed, because the tracer's own thread is in
-//! `waitpid` then. It uses ids of tasks that may just have been reaped: for such an id to belong to another process the
+//! Quiet, and tasks in each other's way, are noticed by a second thread, which sleeps unless a task is leashed or the
+//! leash is off for a while, because the tracer's own thread is in `waitpid` then. It uses ids of tasks that may just have been reaped: for such an id to belong to another process the
 //! kernel would have to give away all other ids between the end of `waitpid` and that of the call that follows.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -24,7 +25,12 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
 use super::Map;
-use super::pace::{Paces, QUIET, Verdict};
+use super::pace::{Rate, Strain, TICK, waited};
+
+/// Ticks without a stop after which a task is quiet: at least one whole.
+const QUIET: u32 = 2;
+/// Where the kernel does not tell how long tasks wait, so many are too many.
+const CROWD: usize = 3;
 
 /// The leash of one tracer; all methods are for its thread.
 pub struct Leash(Option<Running>);
@@ -34,38 +40,62 @@ struct Running {
     /// The thread that lets quiet tasks go; `None` once it has been joined.
     thread: Option<JoinHandle<()>>,
     start: Instant,
+    rate: Rate,
+    /// Tasks that have been leashed once.
+    known: Map<i32, Known>,
     /// Tasks in a call that must not see the leash.
     asking: BTreeSet<i32>,
+    /// The mask of a task that was leashed once and has ended.
+    bequest: Option<CpuSet>,
+}
+
+struct Known {
+    /// Where the task may run; `None` if the application may have changed that since it was read.
+    mask: Option<CpuSet>,
+    mark: Arc<Mark>,
+}
+
+/// What both threads know of a task without waiting for each other.
+#[derive(Debug, Default)]
+struct Mark {
+    leashed: AtomicBool,
+    /// The tick of its last stop.
+    last: AtomicU32,
+    /// It could not be let go, because it did not have this id any more.
+    lost: AtomicBool,
 }
 
 struct Shared {
     state: Mutex<State>,
     /// The first task has been leashed, or all is over.
     changed: Condvar,
+    tick: AtomicU32,
+    /// Nothing may be leashed now.
+    off: AtomicBool,
 }
 
 struct State {
-    paces: Paces,
-    /// Tasks that have been leashed once.
-    known: Map<i32, Known>,
+    leashed: Vec<Leashed>,
+    strain: Strain,
+    /// Until when the leash is off because tasks were in each other's way.
+    paused: Option<Instant>,
     tracer: Pid,
     /// Where the tracer may run.
     tracer_mask: CpuSet,
     /// Where it has to run, while any task is leashed.
     cpu: Option<usize>,
-    /// The mask of a task that was leashed once and has ended.
-    bequest: Option<CpuSet>,
     /// Something failed: never again.
     failed: bool,
     over: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Known {
-    /// Where the task may run; `None` if the application may have changed that since it was read.
-    mask: Option<CpuSet>,
-    /// It could not be let go, because it did not have this id any more.
-    lost: bool,
+struct Leashed {
+    task: i32,
+    /// Where it may run otherwise.
+    mask: CpuSet,
+    mark: Arc<Mark>,
+    /// How long it had waited for a CPU at the last tick, in nanoseconds.
+    waited: Option<u64>,
 }
 
 impl Leash {
@@ -78,20 +108,32 @@ impl Leash {
             return Ok(Leash(None));
         };
         let state = State {
-            paces: Paces::default(),
-            known: Map::default(),
+            leashed: Vec::new(),
+            strain: Strain::default(),
+            paused: None,
             tracer: gettid(),
             tracer_mask,
             cpu: None,
-            bequest: None,
             failed: false,
             over: false,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let start = Instant::now();
-        let released = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("leash".into()).spawn(move || released.release_quiet(start))?;
-        Ok(Leash(Some(Running { shared, thread: Some(thread), start, asking: BTreeSet::new() })))
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            tick: AtomicU32::new(0),
+            off: AtomicBool::new(false),
+        });
+        let watching = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("leash".into()).spawn(move || watching.watch())?;
+        Ok(Leash(Some(Running {
+            shared,
+            thread: Some(thread),
+            start: Instant::now(),
+            rate: Rate::default(),
+            known: Map::default(),
+            asking: BTreeSet::new(),
+            bequest: None,
+        })))
     }
 
     /// `task` has stopped, for whatever reason: no call of it is under way.
@@ -105,22 +147,16 @@ impl Leash {
 
     /// `task` stands still at the beginning of a call.
     pub fn stopped(&mut self, task: i32) {
-        let Some(running) = self.0.as_ref().filter(|running| running.asking.is_empty()) else { return };
-        let now = since(running.start);
-        let mut state = running.shared.lock();
-        if state.failed {
+        let Some(running) = self.0.as_mut().filter(|running| running.asking.is_empty()) else { return };
+        if let Some(known) = running.known.get(&task)
+            && known.mark.leashed.load(Ordering::Relaxed)
+        {
+            known.mark.last.store(running.shared.tick.load(Ordering::Relaxed), Ordering::Relaxed);
             return;
         }
-        match state.paces.stopped(task, now) {
-            Verdict::Leave => {}
-            Verdict::Leash => {
-                let first = state.paces.count() == 0;
-                state.leash(task, now);
-                if first && state.paces.count() > 0 {
-                    running.shared.changed.notify_one();
-                }
-            }
-            Verdict::ReleaseAll => state.release_all(),
+        let now = running.start.elapsed().as_nanos() as u64;
+        if running.rate.stopped(now) && !running.shared.off.load(Ordering::Relaxed) {
+            running.leash(task);
         }
     }
 
@@ -131,7 +167,7 @@ impl Leash {
         let mut state = running.shared.lock();
         state.release_all();
         if changes {
-            state.known.values_mut().for_each(|known| known.mask = None);
+            running.known.values_mut().for_each(|known| known.mask = None);
         }
         let again = !state.failed;
         drop(state);
@@ -143,12 +179,15 @@ impl Leash {
 
     /// `parent`, which stands still, has made `child`, which has not run yet.
     pub fn child(&mut self, parent: i32, child: i32) {
-        let Some(running) = &self.0 else { return };
+        let Some(running) = &mut self.0 else { return };
+        let Some(known) = running.known.get(&parent) else { return };
         let mut state = running.shared.lock();
-        let Some(known) = state.known.get(&parent).copied() else { return };
-        if state.paces.is_leashed(parent) {
-            state.paces.leashed(child, since(running.start));
-            state.known.insert(child, known);
+        if known.mark.leashed.load(Ordering::Relaxed)
+            && let Some(mask) = known.mask
+        {
+            let mark = running.shared.mark();
+            state.hold(child, mask, &mark);
+            running.known.insert(child, Known { mask: Some(mask), mark });
         } else if let Some(mask) = mask_of(parent).or(known.mask) {
             // The parent may have been let go after it made the child, which then is not.
             state.free(child, &mask);
@@ -158,11 +197,10 @@ impl Leash {
     /// `child` has not run yet, and its parent was killed before it could tell of it.
     pub fn orphan(&mut self, child: i32) {
         let Some(running) = &self.0 else { return };
-        let mut state = running.shared.lock();
-        if let Some(mask) = state.bequest
+        if let Some(mask) = running.bequest
             && mask_of(child).is_some_and(|own| cpus(&own) == 1)
         {
-            state.free(child, &mask);
+            running.shared.lock().free(child, &mask);
         }
     }
 
@@ -170,30 +208,66 @@ impl Leash {
     pub fn renamed(&mut self, former: i32, task: i32) {
         let Some(running) = &mut self.0 else { return };
         running.asking.remove(&former);
+        running.forget(task);
+        let Some(known) = running.known.remove(&former) else { return };
         let mut state = running.shared.lock();
-        state.paces.renamed(former, task);
-        state.known.remove(&task);
-        if let Some(known) = state.known.remove(&former) {
-            if known.lost
-                && let Some(mask) = known.mask
-            {
-                state.free(task, &mask);
-            }
-            state.known.insert(task, Known { lost: false, ..known });
+        for leashed in state.leashed.iter_mut().filter(|leashed| leashed.task == former) {
+            leashed.task = task;
         }
-        state.rest();
+        if known.mark.lost.swap(false, Ordering::Relaxed)
+            && let Some(mask) = known.mask
+        {
+            state.free(task, &mask);
+        }
+        running.known.insert(task, known);
     }
 
     /// `task` has ended.
     pub fn ended(&mut self, task: i32) {
         let Some(running) = &mut self.0 else { return };
         running.asking.remove(&task);
-        let mut state = running.shared.lock();
-        state.paces.ended(task);
-        if let Some(Known { mask: Some(mask), .. }) = state.known.remove(&task) {
-            state.bequest = Some(mask);
+        running.forget(task);
+    }
+}
+
+impl Running {
+    /// Leashes `task`, which stands still. Where that fails for another reason than its end, never again.
+    fn leash(&mut self, task: i32) {
+        let mut state = self.shared.lock();
+        if state.failed {
+            self.shared.off.store(true, Ordering::Relaxed);
+            return;
         }
-        state.rest();
+        // Not before: it may just be let go.
+        let Some(mask) = mask_of(task) else { return };
+        let first = state.leashed.is_empty();
+        let Some(cpu) = state.choose_cpu(&mask) else { return };
+        match set(Pid::from_raw(task), &mask_with([cpu])) {
+            Ok(()) => {
+                let mark = self.shared.mark();
+                state.hold(task, mask, &mark);
+                self.known.insert(task, Known { mask: Some(mask), mark });
+                if first {
+                    self.shared.changed.notify_one();
+                }
+            }
+            Err(Errno::ESRCH) => state.rest(),
+            Err(_) => {
+                state.failed = true;
+                state.release_all();
+            }
+        }
+    }
+
+    /// `task` is no more.
+    fn forget(&mut self, task: i32) {
+        let Some(known) = self.known.remove(&task) else { return };
+        if known.mark.leashed.load(Ordering::Relaxed) {
+            let mut state = self.shared.lock();
+            state.leashed.retain(|leashed| leashed.task != task);
+            state.rest();
+        }
+        self.bequest = known.mask.or(self.bequest);
     }
 }
 
@@ -218,19 +292,39 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets quiet tasks go until all is over.
-    fn release_quiet(&self, start: Instant) {
+    /// Of a task that has just stopped.
+    fn mark(&self) -> Arc<Mark> {
+        let last = AtomicU32::new(self.tick.load(Ordering::Relaxed));
+        Arc::new(Mark { last, ..Mark::default() })
+    }
+
+    /// Lets tasks go that are quiet, and all when they are in each other's way, until all is over.
+    fn watch(&self) {
         let mut state = self.lock();
+        let mut before = Instant::now();
         while !state.over {
-            if state.paces.count() == 0 {
+            if state.leashed.is_empty() && state.paused.is_none() {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                before = Instant::now();
                 continue;
             }
-            let wait = Duration::from_nanos(QUIET);
-            state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-            let Some(before) = since(start).checked_sub(QUIET) else { continue };
-            for task in state.paces.quiet_since(before) {
-                state.release(task);
+            let wait = Duration::from_nanos(TICK).saturating_sub(before.elapsed());
+            if !wait.is_zero() {
+                state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let elapsed = before.elapsed().as_nanos() as u64;
+            before = Instant::now();
+            let tick = self.tick.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if state.paused.is_some_and(|until| before >= until) {
+                state.paused = None;
+                self.off.store(state.failed, Ordering::Relaxed);
+            }
+            state.release_quiet(tick);
+            if let Some(pause) = state.pause(elapsed) {
+                self.off.store(true, Ordering::Relaxed);
+                state.paused = Some(before + Duration::from_nanos(pause));
+                state.release_all();
             }
             state.rest();
         }
@@ -238,55 +332,62 @@ impl Shared {
 }
 
 impl State {
-    /// Leashes `task`, which stands still. Where that fails for another reason than its end, never again.
-    fn leash(&mut self, task: i32, now: u64) {
-        let Some(mask) = mask_of(task) else { return };
-        let cpu = match self.cpu {
-            Some(cpu) if has(&mask, cpu) => cpu,
-            Some(_) => return,
-            None => {
-                let Some(cpu) = self.common_cpu(&mask) else { return };
-                if set(self.tracer, &mask_with([cpu])).is_err() {
-                    self.failed = true;
-                    return;
-                }
-                self.cpu = Some(cpu);
-                cpu
-            }
-        };
-        match set(Pid::from_raw(task), &mask_with([cpu])) {
-            Ok(()) => {
-                self.known.insert(task, Known { mask: Some(mask), lost: false });
-                self.paces.leashed(task, now);
-            }
-            Err(Errno::ESRCH) => self.rest(),
-            Err(_) => {
-                self.failed = true;
-                self.release_all();
-            }
+    /// Where tracer and tasks run from now on: tasks with this `mask` must be able to.
+    fn choose_cpu(&mut self, mask: &CpuSet) -> Option<usize> {
+        if let Some(cpu) = self.cpu {
+            return has(mask, cpu).then_some(cpu);
         }
-    }
-
-    /// The CPU on which the tracer runs if `mask` has it, or another where both may run.
-    fn common_cpu(&self, mask: &CpuSet) -> Option<usize> {
+        // Where the tracer is now, if it may be; or another where both may run.
         let mut candidates = sched_getcpu().into_iter().chain(0..CpuSet::count());
-        candidates.find(|&cpu| has(mask, cpu) && has(&self.tracer_mask, cpu))
+        let cpu = candidates.find(|&cpu| has(mask, cpu) && has(&self.tracer_mask, cpu))?;
+        if set(self.tracer, &mask_with([cpu])).is_err() {
+            self.failed = true;
+            return None;
+        }
+        self.cpu = Some(cpu);
+        self.cpu
     }
 
-    fn release(&mut self, task: i32) {
-        self.paces.released(task);
-        let Some(mut known) = self.known.get(&task).copied() else { return };
-        if let Some(mask) = &known.mask {
-            known.lost = !self.free(task, mask);
-            self.known.insert(task, known);
-        }
+    /// `task` is leashed, and may run on `mask` otherwise.
+    fn hold(&mut self, task: i32, mask: CpuSet, mark: &Arc<Mark>) {
+        mark.leashed.store(true, Ordering::Relaxed);
+        self.leashed.push(Leashed { task, mask, mark: Arc::clone(mark), waited: None });
+    }
+
+    fn release(&mut self, leashed: &Leashed) {
+        leashed.mark.leashed.store(false, Ordering::Relaxed);
+        let lost = !self.free(leashed.task, &leashed.mask);
+        leashed.mark.lost.store(lost, Ordering::Relaxed);
     }
 
     fn release_all(&mut self) {
-        for task in self.paces.quiet_since(u64::MAX) {
-            self.release(task);
+        for leashed in std::mem::take(&mut self.leashed) {
+            self.release(&leashed);
         }
         self.rest();
+    }
+
+    fn release_quiet(&mut self, tick: u32) {
+        let quiet = |leashed: &mut Leashed| tick.wrapping_sub(leashed.mark.last.load(Ordering::Relaxed)) >= QUIET;
+        let quiet: Vec<Leashed> = self.leashed.extract_if(.., quiet).collect();
+        for leashed in quiet {
+            self.release(&leashed);
+        }
+    }
+
+    /// For how many nanoseconds the leash has to be off, if it has to, after a tick that took `elapsed`.
+    fn pause(&mut self, elapsed: u64) -> Option<u64> {
+        let mut sum = 0;
+        for leashed in &mut self.leashed {
+            let text = std::fs::read_to_string(format!("/proc/{}/schedstat", leashed.task)).ok();
+            let now = text.as_deref().and_then(waited);
+            sum += leashed.waited.zip(now).map_or(0, |(before, now)| now.saturating_sub(before));
+            leashed.waited = now;
+        }
+        if self.leashed.len() >= CROWD && self.leashed.iter().all(|leashed| leashed.waited.is_none()) {
+            sum = elapsed;
+        }
+        self.strain.pause(elapsed, sum)
     }
 
     /// Lets `task` run on `mask`. Whether it is there.
@@ -304,14 +405,10 @@ impl State {
 
     /// Lets the tracer itself go when no task is leashed.
     fn rest(&mut self) {
-        if self.paces.count() == 0 && self.cpu.take().is_some() && set(self.tracer, &self.tracer_mask).is_err() {
+        if self.leashed.is_empty() && self.cpu.take().is_some() && set(self.tracer, &self.tracer_mask).is_err() {
             self.failed = true;
         }
     }
-}
-
-fn since(start: Instant) -> u64 {
-    start.elapsed().as_nanos() as u64
 }
 
 fn set(task: Pid, mask: &CpuSet) -> Result<(), Errno> {
