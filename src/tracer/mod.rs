@@ -35,6 +35,8 @@ mod pace;
 mod population;
 mod record;
 mod resolve;
+mod scout;
+mod sight;
 mod stop;
 mod syscalls;
 mod tasks;

@@ -8,17 +8,20 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Map;
 use super::fold::{Fold, PathId};
+use super::scout::{Request, Scout};
+pub use super::sight::{Kind, Seen, open_root};
+use super::sight::{absent_unless_broken, kind, kind_of, look, stat};
 use crate::base::ImagePath;
 
 /// A name that may have been forgotten since, and its number used again.
@@ -28,33 +31,9 @@ pub struct Name {
     generation: u32,
 }
 
-/// What is at a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// Nothing.
-    Absent,
-    /// A directory.
-    Dir,
-    /// A link with this target.
-    Link(Rc<[u8]>),
-    /// Anything else.
-    Other,
-}
-
-/// What a file system promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Names change only through calls of the application.
-    Ordinary,
-    /// Names come and go by themselves.
-    Live,
-    /// The same, and some links are magic.
-    Proc,
-}
-
 struct Node {
     parent: u32,
-    name: Rc<[u8]>,
+    name: Arc<[u8]>,
     /// Changes when the node is given to another name.
     generation: u32,
     /// Changes when what is at the name is forgotten.
@@ -63,11 +42,15 @@ struct Node {
     unsettled: u32,
     seen: Option<Seen>,
     /// Of a directory that was entered.
-    descriptor: Option<Rc<OwnedFd>>,
+    descriptor: Option<Arc<OwnedFd>>,
     kind: Kind,
     /// The device of a directory that was seen.
     device: u64,
-    children: Map<Rc<[u8]>, u32>,
+    /// The application has opened this directory.
+    opened: bool,
+    /// What is seen here was seen before the application asked for it.
+    told: bool,
+    children: Map<Arc<[u8]>, u32>,
     path: Option<PathId>,
 }
 
@@ -81,6 +64,13 @@ pub struct Names {
     disturbed: u32,
     open: usize,
     limit: usize,
+    /// Changes with every change that begins or ends.
+    state: u64,
+    /// How many calls that change anything are under way.
+    changing: u32,
+    scout: Option<Scout>,
+    /// How many names may be looked at before they are asked for; less than none: it is not worth it here.
+    credit: i64,
 }
 
 /// When an answer that was derived from names is still right.
@@ -93,6 +83,11 @@ pub struct Stamp {
 
 const ROOT: u32 = 0;
 
+/// So many names are looked at before it has to show that they are asked for ...
+const FIRST_CREDIT: i64 = 256;
+/// ... and so many ahead of what was asked for, later.
+const MOST_CREDIT: i64 = 32_768;
+
 impl Names {
     /// The tree below the directory `root`.
     pub fn new(root: OwnedFd) -> io::Result<Self> {
@@ -101,19 +96,34 @@ impl Names {
         let soft = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.0;
         let node = Node {
             parent: ROOT,
-            name: Rc::default(),
+            name: Arc::default(),
             generation: 0,
             version: 0,
             unsettled: 0,
             seen: Some(Seen::Dir),
-            descriptor: Some(Rc::new(root)),
+            descriptor: Some(Arc::new(root)),
             kind,
             device,
+            opened: false,
+            told: false,
             children: Map::default(),
             path: None,
         };
         let limit = (soft / 4).clamp(64, 4096) as usize;
-        Ok(Names { nodes: vec![node], free: Vec::new(), epoch: 0, disturbed: 0, open: 0, limit })
+        // With one CPU there is none that is free.
+        let alone = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+        Ok(Names {
+            nodes: vec![node],
+            free: Vec::new(),
+            epoch: 0,
+            disturbed: 0,
+            open: 0,
+            limit,
+            state: 0,
+            changing: 0,
+            scout: None,
+            credit: if alone { i64::MIN } else { FIRST_CREDIT },
+        })
     }
 
     /// The sandbox's root.
@@ -164,8 +174,8 @@ impl Names {
         if let Some(&id) = node.children.get(component) {
             return self.name(id);
         }
-        let component: Rc<[u8]> = component.into();
-        let name = Rc::clone(&component);
+        let component: Arc<[u8]> = component.into();
+        let name = Arc::clone(&component);
         let id = match self.free.pop() {
             Some(id) => {
                 let node = &mut self.nodes[id as usize];
@@ -183,6 +193,8 @@ impl Names {
                     descriptor: None,
                     kind: Kind::Ordinary,
                     device: 0,
+                    opened: false,
+                    told: false,
                     children: Map::default(),
                     path: None,
                 });
@@ -232,10 +244,18 @@ impl Names {
         if name.id == ROOT {
             return Ok((Seen::Dir, self.disturbed == 0));
         }
+        if let Some(seen) = self.remembered(name) {
+            return Ok((seen, true));
+        }
+        if self.hear()
+            && let Some(seen) = self.remembered(name)
+        {
+            return Ok((seen, true));
+        }
         let Some(node) = self.node(name) else { return Ok((Seen::Absent, false)) };
         let (parent, mut lasting) = (node.parent, node.unsettled == 0 && self.disturbed == 0);
-        if lasting && let Some(seen) = &node.seen {
-            return Ok((seen.clone(), true));
+        if self.nodes[parent as usize].opened {
+            self.earn(1);
         }
         let dir = match self.descriptor(parent) {
             Ok(dir) => dir,
@@ -260,6 +280,84 @@ impl Names {
         Ok((seen, lasting))
     }
 
+    /// What is known to be at `name`.
+    fn remembered(&mut self, name: Name) -> Option<Seen> {
+        let settled = self.disturbed == 0;
+        let node = self.node_mut(name).filter(|node| settled && node.unsettled == 0)?;
+        let seen = node.seen.clone()?;
+        if std::mem::take(&mut node.told) {
+            self.earn(2);
+        }
+        Some(seen)
+    }
+
+    /// The application opens the directory at `name`: it may be about to ask for all that is in it.
+    pub fn opened(&mut self, name: Name) {
+        let Some(node) = self.node_mut(name).filter(|node| !node.opened) else { return };
+        node.opened = true;
+        let (parent, component) = (node.parent, Arc::clone(&node.name));
+        let above = &self.nodes[parent as usize];
+        if self.credit <= 0 || self.changing > 0 || name.id == ROOT || above.kind != Kind::Ordinary {
+            return;
+        }
+        let Some(descriptor) = above.descriptor.clone() else { return };
+        if self.scout.is_none() {
+            self.scout = Scout::new().ok();
+        }
+        match &self.scout {
+            Some(scout) => scout.send(Request {
+                directory: name,
+                parent: descriptor,
+                component,
+                state: self.state,
+                most: self.credit.min(MOST_CREDIT) as usize,
+            }),
+            // No thread is to be had. It works without.
+            None => self.credit = i64::MIN,
+        }
+    }
+
+    /// Takes over what was looked at meanwhile. Whether that is anything.
+    fn hear(&mut self) -> bool {
+        let mut any = false;
+        while let Some(told) = self.scout.as_ref().and_then(Scout::hear) {
+            let directory = told.directory;
+            self.credit = self.credit.saturating_sub(told.len() as i64);
+            if told.state != self.state || !self.is_valid(directory) {
+                continue;
+            }
+            let node = &mut self.nodes[directory.id as usize];
+            if let Some(descriptor) = &told.descriptor
+                && node.descriptor.is_none()
+            {
+                (node.descriptor, node.kind) = (Some(Arc::clone(descriptor)), Kind::Ordinary);
+                self.open += 1;
+            }
+            for (component, seen, device) in told.entries() {
+                let name = self.child(directory, &component);
+                let node = &mut self.nodes[name.id as usize];
+                if node.seen.is_none() {
+                    (node.seen, node.device, node.told) = (Some(seen), device, true);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Looking ahead has been worth it, or would have been.
+    fn earn(&mut self, names: i64) {
+        self.credit = self.credit.saturating_add(names).min(MOST_CREDIT);
+    }
+
+    /// Something changes, from here on or until here.
+    fn alter(&mut self) {
+        self.state += 1;
+        if let Some(scout) = &self.scout {
+            scout.changed(self.state);
+        }
+    }
+
     /// Opens the regular file at `name` for reading; `None` when there is none.
     pub fn open(&mut self, name: Name) -> io::Result<Option<fs::File>> {
         let Some(node) = self.node(name) else { return Ok(None) };
@@ -278,7 +376,7 @@ impl Names {
     }
 
     /// Where the file at `name` itself is to be had: its directory, and its name there.
-    pub fn place(&mut self, name: Name) -> Result<(Rc<OwnedFd>, Box<[u8]>), Errno> {
+    pub fn place(&mut self, name: Name) -> Result<(Arc<OwnedFd>, Box<[u8]>), Errno> {
         let node = self.node(name).ok_or(Errno::ENOENT)?;
         if name.id == ROOT {
             return Ok((self.descriptor(ROOT)?, b"."[..].into()));
@@ -297,15 +395,15 @@ impl Names {
     }
 
     /// The O_PATH descriptor of a directory.
-    fn descriptor(&mut self, id: u32) -> Result<Rc<OwnedFd>, Errno> {
+    fn descriptor(&mut self, id: u32) -> Result<Arc<OwnedFd>, Errno> {
         let node = &self.nodes[id as usize];
         if let Some(descriptor) = &node.descriptor {
-            return Ok(Rc::clone(descriptor));
+            return Ok(Arc::clone(descriptor));
         }
         let parent = self.descriptor(node.parent)?;
         let node = &self.nodes[id as usize];
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let descriptor = Rc::new(openat(parent.as_fd(), &*node.name, flags, Mode::empty())?);
+        let descriptor = Arc::new(openat(parent.as_fd(), &*node.name, flags, Mode::empty())?);
         // Within one file system nothing else is promised; a device is known of what was looked at.
         let above = &self.nodes[node.parent as usize];
         let kind = match node.seen == Some(Seen::Dir) && node.device == above.device {
@@ -317,7 +415,7 @@ impl Names {
         let node = &mut self.nodes[id as usize];
         node.kind = kind;
         if steady && node.unsettled == 0 && self.disturbed == 0 {
-            node.descriptor = Some(Rc::clone(&descriptor));
+            node.descriptor = Some(Arc::clone(&descriptor));
             self.open += 1;
         }
         Ok(descriptor)
@@ -339,6 +437,8 @@ impl Names {
 
     /// A call that may change what is at `name` begins. Returns whether a directory or a link may change.
     pub fn unsettle(&mut self, name: Name) -> bool {
+        self.alter();
+        self.changing += 1;
         let Some(node) = self.node_mut(name) else { return false };
         node.unsettled += 1;
         let structural = matches!(node.seen, Some(Seen::Dir | Seen::Link(_)));
@@ -349,6 +449,8 @@ impl Names {
 
     /// That call is over.
     pub fn settle(&mut self, name: Name) {
+        self.alter();
+        self.changing = self.changing.saturating_sub(1);
         let Some(node) = self.node_mut(name) else { return };
         node.unsettled = node.unsettled.saturating_sub(1);
         let structural = matches!(node.seen, Some(Seen::Dir | Seen::Link(_)));
@@ -359,20 +461,28 @@ impl Names {
     /// A call that may change mounts begins. Descriptors must be closed, or unmounting fails.
     pub fn disturb(&mut self) {
         self.disturbed += 1;
+        self.changing += 1;
         self.forget_all();
+        if let Some(scout) = &self.scout {
+            scout.rest();
+            self.hear();
+        }
     }
 
     /// That call is over.
     pub fn calm(&mut self) {
         self.disturbed = self.disturbed.saturating_sub(1);
+        self.changing = self.changing.saturating_sub(1);
         self.forget_all();
     }
 
     fn forget_all(&mut self) {
+        self.alter();
         self.close_all();
         for node in self.nodes.iter_mut().skip(1) {
             node.seen = None;
             node.version += 1;
+            (node.opened, node.told) = (false, false);
         }
         self.epoch += 1;
     }
@@ -382,6 +492,7 @@ impl Names {
         let node = &mut self.nodes[name.id as usize];
         node.seen = None;
         node.version += 1;
+        (node.opened, node.told) = (false, false);
         self.open -= usize::from(node.descriptor.take().is_some() && name.id != ROOT);
         // A name that is itself unsettled must stay known as such, and with it what leads there.
         if self.has_unsettled_below(name.id) {
@@ -400,6 +511,7 @@ impl Names {
             node.seen = None;
             node.kind = Kind::Ordinary;
             node.device = 0;
+            (node.opened, node.told) = (false, false);
             node.path = None;
             below.extend(std::mem::take(&mut node.children).into_values());
             self.open -= usize::from(node.descriptor.take().is_some());
@@ -425,63 +537,89 @@ impl Names {
     }
 }
 
-/// Opens the root directory that `task` has.
-pub fn open_root(task: i32) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(open(format!("/proc/{task}/root").as_str(), flags, Mode::empty())?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn stat(dir: BorrowedFd, name: &[u8]) -> Result<FileStat, Errno> {
-    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT)
-}
-
-fn kind_of(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
-
-/// What is there, and on which device.
-fn look(dir: BorrowedFd, name: &[u8]) -> Result<(Seen, u64), Errno> {
-    let stat = stat(dir, name)?;
-    let seen = match kind_of(&stat) {
-        SFlag::S_IFDIR => Seen::Dir,
-        SFlag::S_IFLNK => {
-            // Links of `/proc/PID` may refuse to be read; what they are they are all the same.
-            let target = readlinkat(dir, name).map(OsStringExt::into_vec).unwrap_or_default();
-            Seen::Link(target.into())
-        }
-        _ => Seen::Other,
-    };
-    Ok((seen, stat.st_dev))
-}
-
-/// Running out of something is our own trouble and must not look like an absence.
-fn absent_unless_broken(error: Errno) -> io::Result<Seen> {
-    match error {
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EBADF => Err(error.into()),
-        _ => Ok(Seen::Absent),
+    /// A tree with a directory `d` of `files` files, a directory and a link, and its names.
+    fn tree(files: u32) -> (tempfile::TempDir, Names, Name) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("d");
+        fs::create_dir_all(dir.join("sub")).unwrap();
+        std::os::unix::fs::symlink("sub", dir.join("link")).unwrap();
+        (0..files).for_each(|n| fs::write(dir.join(format!("f{n}")), "").unwrap());
+        let mut names = Names::new(fs::File::open(root.path()).unwrap().into()).unwrap();
+        // With one CPU nothing is looked at ahead.
+        names.credit = FIRST_CREDIT;
+        let directory = names.child(names.root(), b"d");
+        assert_eq!(names.look(directory).unwrap(), (Seen::Dir, true));
+        (root, names, directory)
     }
-}
 
-fn kind(dir: BorrowedFd) -> Result<Kind, Errno> {
-    // linux/magic.h: sysfs, cgroup, cgroup2, devpts, debugfs, tracefs, FUSE, NFS, autofs, binfmt_misc, mqueue.
-    const LIVE: [i64; 11] = [
-        0x6265_6572,
-        0x0027_e0eb,
-        0x6367_7270,
-        0x1cd1,
-        0x6462_6720,
-        0x7472_6163,
-        0x6573_5546,
-        0x6969,
-        0x0187,
-        0x4249_4e4d,
-        0x1980_0202,
-    ];
-    const PROC: FsType = FsType(0x9fa0);
-    let magic = fstatfs(dir)?.filesystem_type();
-    Ok(match magic {
-        PROC => Kind::Proc,
-        FsType(magic) if LIVE.contains(&magic) => Kind::Live,
-        _ => Kind::Ordinary,
-    })
+    /// Waits until everything that is under way has been told.
+    fn hear_all(names: &mut Names) {
+        names.scout.as_ref().unwrap().rest();
+        names.hear();
+    }
+
+    #[test]
+    fn what_is_in_an_opened_directory_is_known_before_it_is_asked_for() {
+        let (root, mut names, directory) = tree(40);
+        names.opened(directory);
+        hear_all(&mut names);
+        // So it cannot be looked at any more.
+        fs::remove_dir_all(root.path().join("d")).unwrap();
+        for (name, seen) in
+            [("f0", Seen::Other), ("f39", Seen::Other), ("sub", Seen::Dir), ("link", Seen::Link(b"sub"[..].into()))]
+        {
+            let name = names.child(directory, name.as_bytes());
+            assert_eq!(names.look(name).unwrap(), (seen, true));
+        }
+        let other = names.child(directory, b"f40");
+        assert_eq!(names.look(other).unwrap(), (Seen::Absent, true));
+    }
+
+    #[test]
+    fn what_was_looked_at_before_a_change_is_not_believed() {
+        for change in ["a name", "mounts"] {
+            let (root, mut names, directory) = tree(3);
+            let name = names.child(directory, b"f1");
+            names.opened(directory);
+            names.scout.as_ref().unwrap().rest();
+            match change {
+                "mounts" => names.disturb(),
+                _ => drop(names.unsettle(name)),
+            }
+            fs::remove_file(root.path().join("d/f1")).unwrap();
+            names.hear();
+            match change {
+                "mounts" => names.calm(),
+                _ => names.settle(name),
+            }
+            assert_eq!(names.look(name).unwrap(), (Seen::Absent, true), "{change}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_at_ahead_while_something_changes() {
+        let (_root, mut names, directory) = tree(3);
+        let name = names.child(directory, b"f1");
+        names.unsettle(name);
+        names.opened(directory);
+        assert!(names.scout.is_none());
+        names.settle(name);
+    }
+
+    #[test]
+    fn looking_ahead_ends_when_nobody_asks_and_begins_again_when_somebody_does() {
+        let (_root, mut names, directory) = tree(FIRST_CREDIT as u32 + 40);
+        names.opened(directory);
+        hear_all(&mut names);
+        assert_eq!(names.credit, 0);
+        let all: Vec<Name> = (0..300).map(|n| names.child(directory, format!("f{n}").as_bytes())).collect();
+        for name in all {
+            names.look(name).unwrap();
+        }
+        assert!(names.credit > FIRST_CREDIT);
+    }
 }

@@ -132,6 +132,11 @@ impl Recorder {
         }
         if cached {
             self.remember(&chain, hits);
+            if ask.operation == Operation::Open
+                && let (Some(End { name, seen: Seen::Dir, .. }), Some(resolver)) = (&chain.end, &mut self.resolver)
+            {
+                resolver.names.opened(*name);
+            }
         } else {
             self.tell(ask, chain.end.as_ref())?;
             self.change(task, ask.effect, chain.end.as_ref());

@@ -31,11 +31,11 @@ const OVERFLOW: u32 = 65534;
 #[derive(Debug)]
 pub enum Spot {
     /// At a name.
-    Named(Rc<OwnedFd>, Box<[u8]>, Name),
+    Named(Arc<OwnedFd>, Box<[u8]>, Name),
     /// At a name that nobody knows yet.
-    Fresh(Rc<OwnedFd>, Box<[u8]>),
+    Fresh(Arc<OwnedFd>, Box<[u8]>),
     /// Behind a link in the sandbox's `/proc`: it has no name.
-    Behind(Rc<OwnedFd>, Box<[u8]>),
+    Behind(Arc<OwnedFd>, Box<[u8]>),
     /// Behind a link in `/proc`, of a descriptor; with its name, as far as it has one.
     Open(String, Option<Name>),
 }
@@ -165,7 +165,7 @@ fn unless_foreign(result: i32) -> Result<(), Errno> {
 }
 
 /// The metadata of what is at a name, links not followed.
-pub fn status(dir: &Rc<OwnedFd>, component: &[u8]) -> Result<FileStat, Errno> {
+pub fn status(dir: &Arc<OwnedFd>, component: &[u8]) -> Result<FileStat, Errno> {
     fstatat(dir.as_fd(), component, AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT)
 }
 
@@ -178,7 +178,7 @@ type Key = (u64, u64);
 /// A name that a call is making.
 struct Making {
     task: i32,
-    dir: Rc<OwnedFd>,
+    dir: Arc<OwnedFd>,
     component: Box<[u8]>,
     what: Made,
 }
@@ -297,7 +297,7 @@ impl Files {
     }
 
     /// `task` is about to make the name `component` in `dir`, where there is none.
-    pub fn make(&mut self, task: i32, (dir, component): (Rc<OwnedFd>, Box<[u8]>), what: Made) {
+    pub fn make(&mut self, task: i32, (dir, component): (Arc<OwnedFd>, Box<[u8]>), what: Made) {
         self.making.push(Making { task, dir, component, what });
     }
 
@@ -314,7 +314,7 @@ impl Files {
                         self.aliases.remove(&(stat.st_dev, stat.st_ino));
                         self.held.remove(&(stat.st_dev, stat.st_ino));
                         let identity = made(maker, parent, &stat);
-                        self.bind(&Spot::Fresh(Rc::clone(&making.dir), making.component.clone()), &stat, identity);
+                        self.bind(&Spot::Fresh(Arc::clone(&making.dir), making.component.clone()), &stat, identity);
                     }
                     Made::Link(file) => {
                         let key = self.key(file);

@@ -1,0 +1,206 @@
+//! Looks at what is in a directory before the application asks for it.
+//!
+//! Who opens a directory often goes on to ask for every name in it, as `find`, `tar` and servers that index a tree do. The
+//! first look-up of a name is by far the dearest part of a stop, above all on a fresh overlay; so a second thread makes
+//! them, on a CPU that is free while tracer and tracee share one, and the tracer finds the answers waiting.
+//!
+//! Nothing is taken from here that may have changed since it was asked for: see [`Names`](super::names::Names).
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use rustix::fs::RawDir;
+
+use super::names::Name;
+use super::sight::{Kind, Seen, kind, look};
+
+/// How many names are told at a time: the first ones are wanted at once.
+const BATCH: usize = 8;
+/// How long the thread stays awake for the next directory. To be woken costs the tracer about as much as a stop.
+const AWAKE: Duration = Duration::from_micros(300);
+
+/// A directory to look into.
+pub struct Request {
+    /// Its name.
+    pub directory: Name,
+    /// The directory in which it is, and what it is called there.
+    pub parent: Arc<OwnedFd>,
+    /// See `parent`.
+    pub component: Arc<[u8]>,
+    /// The state of the tree at the moment.
+    pub state: u64,
+    /// How many names to look at.
+    pub most: usize,
+}
+
+/// What is in a directory, or a part of it.
+#[derive(Debug)]
+pub struct Told {
+    /// The directory.
+    pub directory: Name,
+    /// The state of the tree when it was asked for.
+    pub state: u64,
+    /// The directory itself, which the first part has.
+    pub descriptor: Option<Arc<OwnedFd>>,
+    names: Vec<u8>,
+    found: Vec<(usize, Seen, u64)>,
+}
+
+impl Told {
+    fn new(request: &Request) -> Self {
+        let Request { directory, state, .. } = *request;
+        Told { directory, state, descriptor: None, names: Vec::new(), found: Vec::new() }
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Each name with what is there and on which device.
+    pub fn entries(self) -> impl Iterator<Item = (Box<[u8]>, Seen, u64)> {
+        let mut start = 0;
+        self.found.into_iter().map(move |(end, seen, device)| {
+            let name = self.names[start..end].into();
+            start = end;
+            (name, seen, device)
+        })
+    }
+}
+
+/// The thread that looks, and the ways to it.
+pub struct Scout {
+    /// `None` once it is told to end.
+    requests: Option<Sender<Request>>,
+    told: Receiver<Told>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    /// The state of the tree: what was asked for in another is not looked at any more.
+    state: AtomicU64,
+    /// How many requests there are that hold directories open.
+    pending: AtomicUsize,
+}
+
+impl Scout {
+    /// Starts the thread.
+    pub fn new() -> io::Result<Self> {
+        let (requests, wanted) = mpsc::channel();
+        let (teller, told) = mpsc::channel();
+        let shared = Arc::new(Shared { state: AtomicU64::new(0), pending: AtomicUsize::new(0) });
+        let state = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("scout".into()).spawn(move || state.serve(&wanted, &teller))?;
+        Ok(Scout { requests: Some(requests), told, shared, thread: Some(thread) })
+    }
+
+    /// Has a directory looked into.
+    pub fn send(&self, request: Request) {
+        self.shared.state.store(request.state, Ordering::Relaxed);
+        self.shared.pending.fetch_add(1, Ordering::Relaxed);
+        if let Some(requests) = &self.requests
+            && requests.send(request).is_err()
+        {
+            // The thread has panicked, which was told: from here on nothing is looked at before it is asked for.
+            self.shared.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it has seen since the last time; `None` when that is nothing.
+    pub fn hear(&self) -> Option<Told> {
+        self.told.try_recv().ok()
+    }
+
+    /// From now on the tree has this `state`: what is still wanted of another is wanted no more.
+    pub fn changed(&self, state: u64) {
+        self.shared.state.store(state, Ordering::Relaxed);
+    }
+
+    /// Waits until no directory is held open, after [`changed`](Self::changed).
+    pub fn rest(&self) {
+        while self.shared.pending.load(Ordering::Acquire) > 0 && self.thread.as_ref().is_some_and(|t| !t.is_finished())
+        {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Scout {
+    fn drop(&mut self) {
+        self.shared.state.store(u64::MAX, Ordering::Relaxed);
+        drop(self.requests.take());
+        // A panic has been told on standard error.
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    fn serve(&self, wanted: &Receiver<Request>, teller: &Sender<Told>) {
+        let mut idle = None;
+        loop {
+            let request = match wanted.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if idle.get_or_insert_with(Instant::now).elapsed() < AWAKE => {
+                    thread::yield_now();
+                    continue;
+                }
+                Err(TryRecvError::Empty) => match wanted.recv() {
+                    Ok(request) => request,
+                    Err(_) => return,
+                },
+            };
+            idle = None;
+            // What cannot be looked at here, the tracer will look at itself.
+            self.explore(&request, teller);
+            drop(request);
+            self.pending.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// `None` when something failed, or it is not wanted any more.
+    fn explore(&self, request: &Request, teller: &Sender<Told>) -> Option<()> {
+        let is_wanted = || (self.state.load(Ordering::Relaxed) == request.state).then_some(());
+        is_wanted()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let directory = openat(request.parent.as_fd(), &*request.component, flags, Mode::empty()).ok()?;
+        if kind(directory.as_fd()).ok()? != Kind::Ordinary {
+            return None;
+        }
+        let directory = Arc::new(directory);
+        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+        let mut list = RawDir::new(&directory, &mut buffer);
+        let mut told = Told { descriptor: Some(Arc::clone(&directory)), ..Told::new(request) };
+        let mut left = request.most;
+        while let Some(entry) = list.next()
+            && left > 0
+        {
+            is_wanted()?;
+            let entry = entry.ok()?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let (seen, device) = look(directory.as_fd(), name).ok()?;
+            told.names.extend_from_slice(name);
+            told.found.push((told.names.len(), seen, device));
+            left -= 1;
+            if told.found.len() == BATCH {
+                // Nobody listens any more only when all is over.
+                drop(teller.send(std::mem::replace(&mut told, Told::new(request))));
+            }
+        }
+        teller.send(told).ok()
+    }
+}
