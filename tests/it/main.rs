@@ -13,6 +13,7 @@ mod containment;
 mod corners;
 mod determinism;
 mod formats;
+mod hazards;
 mod host;
 mod identity;
 mod image;

@@ -156,7 +156,7 @@ pub fn tar_as_text(tar: impl Read) -> Vec<String> {
 }
 
 /// The records of a pax header by their lengths: a value may hold a newline.
-fn pax_records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn pax_records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut records = BTreeMap::new();
     while !bytes.is_empty() {
         let space = bytes.iter().position(|&b| b == b' ').unwrap();
