@@ -399,7 +399,7 @@ fn group_of(entry: &Entry) -> Option<u64> {
 
 /// A directory that no layer has an entry for.
 fn implied_dir() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() }
+    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: BTreeMap::new() }
 }
 
 fn entry(header: &Header, kind: EntryKind) -> Entry {
@@ -409,6 +409,7 @@ fn entry(header: &Header, kind: EntryKind) -> Entry {
         uid: header.uid,
         gid: header.gid,
         mtime: header.mtime,
+        nanos: header.nanos,
         xattrs: xattrs::normalise(header.xattrs.clone()),
     }
 }

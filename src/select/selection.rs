@@ -181,7 +181,7 @@ fn insert(entries: &mut FileTree<ManifestEntry>, path: ImagePath, mut entry: Ent
 
 /// A directory that has no entry of its own in any layer.
 fn implied_directory() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
 }
 
 fn is_foreign(xattr: &str) -> bool {

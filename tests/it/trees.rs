@@ -71,7 +71,7 @@ impl Base {
 }
 
 pub fn entry(kind: EntryKind, mode: u32) -> Entry {
-    Entry { kind, mode, uid: 0, gid: 0, mtime: 1_000_000_000, xattrs: BTreeMap::new() }
+    Entry { kind, mode, uid: 0, gid: 0, mtime: 1_000_000_000, nanos: 0, xattrs: BTreeMap::new() }
 }
 
 /// Requirements of paths that were opened.

@@ -35,10 +35,13 @@ pub fn capability() -> Vec<u8> {
 
 /// `system.posix_acl_access`: besides owner, group and others the user 1000 may read.
 fn access_list() -> Vec<u8> {
-    let entry = |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
+    let entry =
+        |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
     let none = u32::MAX;
     let entries = [(0x01, 6, none), (0x02, 4, 1000), (0x04, 4, none), (0x10, 4, none), (0x20, 0, none)];
-    entries.into_iter().fold(2_u32.to_le_bytes().to_vec(), |list, (tag, rights, id)| [list, entry(tag, rights, id)].concat())
+    entries
+        .into_iter()
+        .fold(2_u32.to_le_bytes().to_vec(), |list, (tag, rights, id)| [list, entry(tag, rights, id)].concat())
 }
 
 /// Writes the image, and returns it as a SOURCE.
@@ -46,7 +49,9 @@ pub fn base(env: &Env) -> String {
     let program = |name: &str| PROGRAMS.iter().find(|(other, _)| *other == name).unwrap().1.clone();
     let text = |mode, text: &str| Node::file(mode, text);
     let mut layer = Layer::new();
-    for dir in ["bin", "etc", "proc", "sys", "dev", "haz", "haz/dir", "haz/dir/sub", "haz/bin", "haz/usr", "haz/usr/bin"] {
+    for dir in
+        ["bin", "etc", "proc", "sys", "dev", "haz", "haz/dir", "haz/dir/sub", "haz/bin", "haz/usr", "haz/usr/bin"]
+    {
         layer = layer.add(dir, Node::dir(0o755));
     }
     layer = layer.add("tmp", Node::dir(0o1777));
@@ -90,8 +95,8 @@ pub fn base(env: &Env) -> String {
         .add("haz/bin/plain", Node::file(0o755, kinds()))
         .add("haz/hard", Node::dir(0o755))
         .add("haz/hard/a", text(0o640, "one file").owned(5, 6))
-        .add("haz/hard/b", Node::name_of("haz/hard/a"))
-        .add("haz/hard/c", Node::name_of("haz/hard/a"))
+        .add("haz/hard/b", Node::name_of("haz/hard/a", 0o640).owned(5, 6))
+        .add("haz/hard/c", Node::name_of("haz/hard/a", 0o640).owned(5, 6))
         .add("haz/shared", Node::dir(0o2775).owned(0, 300))
         .add("haz/sticky", Node::dir(0o1777))
         .add("haz/sticky/roots", text(0o666, "root's"));
@@ -109,7 +114,10 @@ pub fn base(env: &Env) -> String {
         .add("haz/owned/large", text(0o604, "somebody's").owned(64_999, 2000))
         .add("haz/owned/group", text(0o464, "a group's").owned(0, 50))
         .add("haz/owned/link", Node::link("nobody").owned(7, 8))
-        .add("haz/attributes", text(0o644, "x").xattr("user.color", b"red").xattr("user.empty", b"").xattr("user.bär", b"\0\n="))
+        .add(
+            "haz/attributes",
+            text(0o644, "x").xattr("user.color", b"red").xattr("user.empty", b"").xattr("user.bär", b"\0\n="),
+        )
         .add("haz/attributed", Node::dir(0o755).xattr("user.dir", b"yes"))
         .add("haz/listed", text(0o640, "x").xattr("system.posix_acl_access", &access_list()))
         .add("haz/zero", text(0o644, ""))
@@ -129,7 +137,8 @@ pub fn base(env: &Env) -> String {
     layer = layer
         .add("haz/kind/link", Node::link("file"))
         .add("haz/meta/file", text(0o644, "x").xattr("user.color", b"blue"));
-    for name in [&b"new\nline"[..], b"\xff\xfe", b"-rf", b" leading and trailing ", b"a\\b\"c'd*", b".wh", &[b'x'; 255]] {
+    for name in [&b"new\nline"[..], b"\xff\xfe", b"-rf", b" leading and trailing ", b"a\\b\"c'd*", b".wh", &[b'x'; 255]]
+    {
         layer = layer.add([b"haz/odd/", name].concat(), text(0o644, "odd"));
     }
     let mut deep = "haz/deep".to_owned();

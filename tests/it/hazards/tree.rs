@@ -107,7 +107,8 @@ impl Tree {
             reasons.insert(format!("{path}{slash}"), line["reasons"].as_array().map_or(0, Vec::len));
         }
         reasons.remove("/");
-        let without = self.names().filter(|name| !name.is_empty() && reasons.get(*name).is_none_or(|count| *count == 0));
+        let without =
+            self.names().filter(|name| !name.is_empty() && reasons.get(*name).is_none_or(|count| *count == 0));
         let alone = reasons.keys().filter(|name| !self.0.contains_key(*name));
         let without = without.map(|name| format!("{name} is kept without a reason\n"));
         without.chain(alone.map(|name| format!("the lock file has {name}, the image does not\n"))).collect()

@@ -43,9 +43,9 @@ impl Node {
         Self { target: target.into(), ..Self::new(EntryType::Symlink, 0o777) }
     }
 
-    /// Another name of an entry that is already there.
-    pub fn name_of(target: &str) -> Self {
-        Self { target: target.into(), ..Self::new(EntryType::Link, 0o644) }
+    /// Another name of an entry that is already there. Who unpacks it gives the file this mode and owner.
+    pub fn name_of(target: &str, mode: u32) -> Self {
+        Self { target: target.into(), ..Self::new(EntryType::Link, mode) }
     }
 
     pub fn fifo(mode: u32) -> Self {
