@@ -22,7 +22,8 @@ pub struct Entry {
     /// The nanoseconds since then, below a thousand million.
     #[serde(default)]
     pub nanos: u32,
-    /// Extended attributes as the layer had them; `security.capability` is always in its version 2 form.
+    /// Extended attributes as the layer had them; `security.capability` that was read from disk is in its version 2
+    /// form.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<String, Vec<u8>>,
 }

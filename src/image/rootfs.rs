@@ -397,5 +397,5 @@ pub(super) fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry
         }
     }
     let (mode, nanos) = (meta.mode() & 0o7777, meta.mtime_nsec() as u32);
-    Ok(Entry { kind, mode, uid, gid, mtime: meta.mtime(), nanos, xattrs: xattrs::normalise(found) })
+    Ok(Entry { kind, mode, uid, gid, mtime: meta.mtime(), nanos, xattrs: xattrs::of_disk(found) })
 }

@@ -237,7 +237,7 @@ impl<'a> Unpacker<'a> {
             if let Some(shared) = self.groups.get(group as usize) {
                 linked.xattrs = shared.xattrs.clone();
             }
-            linked.xattrs.extend(xattrs::normalise(header.xattrs.clone()));
+            linked.xattrs.extend(xattrs::of_layer(header.xattrs.clone()));
             linked.kind = found.kind.clone();
             match self.groups.get_mut(group as usize) {
                 Some(shared) => *shared = linked.clone(),
@@ -410,7 +410,7 @@ fn entry(header: &Header, kind: EntryKind) -> Entry {
         gid: header.gid,
         mtime: header.mtime,
         nanos: header.nanos,
-        xattrs: xattrs::normalise(header.xattrs.clone()),
+        xattrs: xattrs::of_layer(header.xattrs.clone()),
     }
 }
 

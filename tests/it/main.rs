@@ -12,6 +12,7 @@ mod cli;
 mod containment;
 mod corners;
 mod determinism;
+mod file_capabilities;
 mod formats;
 mod hazards;
 mod host;
