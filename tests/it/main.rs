@@ -22,6 +22,7 @@ mod in_place;
 mod kill;
 mod layers;
 mod limits;
+mod listings;
 mod matrix;
 mod nested;
 mod no_room;
