@@ -10,7 +10,7 @@ use std::path::Path;
 use base::base;
 use tree::Tree;
 
-use crate::support::{Env, Image, Podman, Run};
+use crate::support::{Env, Image, Podman, Run, User};
 
 /// A program of `fixtures/hazards`, one of its cases, and what the small image then has below `/haz`, a directory with a
 /// slash at its end.
@@ -85,6 +85,15 @@ const CHANGES: &[Case] = &[
     ("changes", "metadata", "meta/ meta/file"),
 ];
 
+/// Makes the small image for a command, into `NAME.tar` with `NAME.lock`.
+fn slim(env: &Env, source: &str, name: &str, command: &[&str]) -> Result<(), Run> {
+    let (out, lock) = (env.path(&format!("{name}.tar")), env.path(&format!("{name}.lock")));
+    let output = format!("docker-archive:{out}:localhost/{name}:small");
+    let fixed = ["slim", source, "-o", &output, "--lock", &lock, "--level", "closure", "--"];
+    let run = env.scrimp(&[&fixed, command].concat());
+    if run.succeeded() { Ok(()) } else { Err(run) }
+}
+
 /// Two programs side by side, one of which runs in the base.
 struct Bench {
     env: Env,
@@ -103,13 +112,8 @@ impl Bench {
         Self { env, podman, source, tree, image }
     }
 
-    /// Makes the small image for a command, into `NAME.tar` with `NAME.lock`.
     fn slim(&self, name: &str, command: &[&str]) -> Result<(), Run> {
-        let (out, lock) = (self.env.path(&format!("{name}.tar")), self.env.path(&format!("{name}.lock")));
-        let output = format!("docker-archive:{out}:localhost/{name}:small");
-        let fixed = ["slim", &self.source, "-o", &output, "--lock", &lock, "--level", "closure", "--"];
-        let run = self.env.scrimp(&[&fixed, command].concat());
-        if run.succeeded() { Ok(()) } else { Err(run) }
+        slim(&self.env, &self.source, name, command)
     }
 
     /// What is wrong with the small image for a case; empty when nothing is.
@@ -194,4 +198,35 @@ fn equal_runs_give_equal_layers() {
         });
         assert!(layers[0] == layers[1], "two runs of {command:?} differ");
     }
+}
+
+#[test]
+fn an_image_is_the_same_whoever_makes_it() {
+    let callers = [
+        ("root", Env::new()),
+        ("with newuidmap", Env::as_user(User::Subordinate)),
+        ("one id only", Env::as_user(User::Single)),
+    ]
+    .map(|(who, env)| {
+        let env = env.sharing_the_store();
+        (who, base(&env), env)
+    });
+    let mut wrong = String::new();
+    for (program, case, _) in [&KINDS_OF_NAMES[5..8], KINDS, CHANGES].concat() {
+        let path = format!("/bin/{program}");
+        let mut roots = None;
+        for (who, source, env) in &callers {
+            let name = format!("{program}-{case}");
+            if let Err(run) = slim(env, source, &name, &[&path, case]) {
+                wrong += &format!("--- {who}: {run}\n");
+                continue;
+            }
+            let archive = env.path(&format!("{name}.tar"));
+            let layers = Image::layers_of(Path::new(&archive));
+            if *roots.get_or_insert_with(|| layers.clone()) != layers {
+                wrong += &format!("--- {who}: {name} is another image: {}\n", Tree::of(Path::new(&archive)).below(""));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
