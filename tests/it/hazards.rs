@@ -57,6 +57,7 @@ const KINDS: &[Case] = &[
     ("kinds", "file_capability_unseen", "bin/ bin/capable"),
     ("kinds", "plain", "bin/ bin/plain"),
     ("kinds", "two_names", "hard/ hard/a hard/b hard/c"),
+    ("kinds", "read_names", "hard/ hard/a hard/c"),
     ("kinds", "one_name", "hard/ hard/b"),
     ("kinds", "setgid_directory", "shared/"),
     ("kinds", "sticky_directory", "sticky/ sticky/roots"),
