@@ -1,6 +1,6 @@
 //! The image in which the programs run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -15,17 +15,17 @@ pub const ODD: &str = "odd/ odd/\\x20leading\\x20and\\x20trailing\\x20 odd/-rf o
 /// How many directories the deepest file is below, each with a name of 100 bytes.
 const DEPTH: usize = 38;
 
-static PROGRAMS: LazyLock<Vec<(&str, Vec<u8>)>> = LazyLock::new(|| {
-    ["names", "kinds", "changes", "burst"].map(|name| (name, std::fs::read(compile(name)).unwrap())).into()
-});
+static PROGRAMS: LazyLock<Vec<(&str, Vec<u8>)>> =
+    LazyLock::new(|| ["names", "kinds", "changes", "burst"].map(|name| (name, compile(name))).into());
 
-/// Compiles a source in `fixtures/hazards`.
-fn compile(name: &str) -> PathBuf {
+/// Compiles a source in `fixtures/hazards` to a program.
+fn compile(name: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/hazards/{name}.c"));
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hazards-{name}-{}", std::process::id()));
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let out = dir.path().join(name);
     let status = Command::new("cc").args(["-static", "-O1", "-o"]).arg(&out).arg(source).arg("-lpthread").status();
     assert!(status.expect("cc is missing: install gcc and libc6-dev").success(), "{name}.c does not compile");
-    out
+    std::fs::read(out).unwrap()
 }
 
 /// `security.capability`, version 2: CAP_NET_BIND_SERVICE, permitted and effective.
