@@ -112,6 +112,7 @@ fn write_skeleton(layer: &Layer, copies: &Copies<'_>, file: &mut File) -> io::Re
             uid: entry.uid,
             gid: entry.gid,
             mtime: entry.mtime,
+            nanos: entry.nanos,
             xattrs: &entry.xattrs,
         })?;
         if let (Place::At(offset), EntryKind::File { size, .. }) = (&placed.content, &entry.kind) {

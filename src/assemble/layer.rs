@@ -72,7 +72,7 @@ pub fn write_layer(
     let mut copier = Copier { buffer: Vec::new() };
     for (path, entry) in with_parents(manifest)? {
         let mut entry = entry.into_owned();
-        entry.mtime = times::in_image(&path, entry.mtime, epoch, manifest, rootfs)?;
+        (entry.mtime, entry.nanos) = times::in_image(&path, &entry, epoch, manifest, rootfs)?;
         let first_name = hardlinks.get(&path);
         let Some(kind) = kind(&entry, first_name) else { continue };
         if path.is_root() && (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0) && entry.xattrs.is_empty() {
@@ -87,6 +87,7 @@ pub fn write_layer(
             uid: entry.uid,
             gid: entry.gid,
             mtime: entry.mtime,
+            nanos: entry.nanos,
             xattrs: &entry.xattrs,
         })
         .map_err(writing)?;
@@ -134,7 +135,7 @@ fn with_parents(manifest: &Manifest) -> Result<FileTree<Cow<'_, Entry>>, Assembl
 
 /// A directory that nobody listed.
 fn implied_directory() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
 }
 
 /// How a tar file says what `entry` is; `None` for a socket, which it cannot.

@@ -93,7 +93,7 @@ fn give_metadata(path: &ImagePath, entry: &Entry, target: &Path, losses: &mut Lo
         fs::set_permissions(target, Permissions::from_mode(mode))
             .map_err(AssembleError::file("set the mode of", target))?;
     }
-    let time = TimeSpec::new(entry.mtime, 0);
+    let time = TimeSpec::new(entry.mtime, entry.nanos.into());
     utimensat(AT_FDCWD, target, &time, &time, UtimensatFlags::NoFollowSymlink)
         .map_err(|errno| AssembleError::file("set the time of", target)(errno.into()))
 }

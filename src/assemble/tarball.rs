@@ -25,8 +25,10 @@ pub struct Record<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Modification time in seconds since 1970.
+    /// Modification time in seconds since 1970, rounded down.
     pub mtime: i64,
+    /// The nanoseconds since then.
+    pub nanos: u32,
     /// Extended attributes.
     pub xattrs: &'a BTreeMap<String, Vec<u8>>,
 }
@@ -51,7 +53,7 @@ pub enum Kind<'a> {
 
 /// The mode, owner and time of files that have none of their own, such as the members of an image archive.
 pub const PLAIN: Record<'static> =
-    Record { name: b"", kind: Kind::Dir, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: &BTreeMap::new() };
+    Record { name: b"", kind: Kind::Dir, mode: 0o644, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: &BTreeMap::new() };
 
 /// Writes a tar file to `out`. Content is written through [`Write`] between [`TarWriter::begin`] and
 /// [`TarWriter::pad`].
@@ -86,9 +88,9 @@ impl<W: Write> TarWriter<W> {
         header.set_uid(owner("uid", record.uid).into());
         header.set_gid(owner("gid", record.gid).into());
         match u64::try_from(record.mtime) {
-            Ok(mtime) if mtime <= MAX_LONG => header.set_mtime(mtime),
+            Ok(mtime) if mtime <= MAX_LONG && record.nanos == 0 => header.set_mtime(mtime),
             _ => {
-                push_pax(&mut pax, b"mtime", record.mtime.to_string().as_bytes());
+                push_pax(&mut pax, b"mtime", decimal(record.mtime, record.nanos).as_bytes());
                 header.set_mtime(0);
             }
         }
@@ -220,6 +222,19 @@ fn fill(field: &mut [u8], value: &[u8]) -> bool {
     let n = value.len().min(field.len());
     field[..n].copy_from_slice(&value[..n]);
     n == value.len()
+}
+
+/// A time as pax has it, with as many digits as it needs.
+fn decimal(seconds: i64, nanos: u32) -> String {
+    if nanos == 0 {
+        return seconds.to_string();
+    }
+    // Before the epoch the fraction goes away from it, too.
+    let (sign, whole, nanos) = match seconds {
+        0.. => ("", seconds.unsigned_abs(), nanos),
+        _ => ("-", seconds.unsigned_abs() - 1, 1_000_000_000 - nanos),
+    };
+    format!("{sign}{whole}.{nanos:09}").trim_end_matches('0').to_owned()
 }
 
 fn octal(field: &mut [u8; 8], value: u32) {

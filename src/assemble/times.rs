@@ -3,23 +3,26 @@
 use std::io::Read;
 
 use crate::base::{Epoch, ImagePath};
-use crate::image::{Rootfs, RootfsError};
+use crate::image::{Entry, Rootfs, RootfsError};
 use crate::select::Manifest;
 
-/// The time that the file at `path` gets, which in the base has `mtime`.
+/// The time that the file at `path` gets, which is `entry` in the base: seconds and nanoseconds.
 ///
 /// Python compares a source's time with the one recorded in its bytecode and compiles again at every start when they
 /// differ, so a source whose kept bytecode records its time keeps it.
 pub fn in_image(
     path: &ImagePath,
-    mtime: i64,
+    entry: &Entry,
     epoch: Option<Epoch>,
     manifest: &Manifest,
     rootfs: &Rootfs,
-) -> Result<i64, RootfsError> {
+) -> Result<(i64, u32), RootfsError> {
+    let time = (entry.mtime, entry.nanos);
     match epoch {
-        Some(Epoch(limit)) if mtime > limit && !is_recorded_in_bytecode(path, mtime, manifest, rootfs)? => Ok(limit),
-        _ => Ok(mtime),
+        Some(Epoch(limit)) if time > (limit, 0) && !is_recorded_in_bytecode(path, entry.mtime, manifest, rootfs)? => {
+            Ok((limit, 0))
+        }
+        _ => Ok(time),
     }
 }
 

@@ -77,7 +77,7 @@ impl Disk {
         let is_owned = owned(entry, fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))?;
         fchmod(file, mode(entry, is_owned))?;
         set_xattrs(file, entry)?;
-        let time = TimeSpec::new(entry.mtime, 0);
+        let time = TimeSpec::new(entry.mtime, entry.nanos.into());
         tolerate_time(futimens(file, &time, &time))
     }
 
@@ -98,7 +98,7 @@ impl Disk {
             let file = File::from(self.open_for(path, OFlag::O_RDONLY)?);
             set_xattrs(&file, entry)?;
         }
-        let time = TimeSpec::new(entry.mtime, 0);
+        let time = TimeSpec::new(entry.mtime, entry.nanos.into());
         let (dir, name) = self.parent(path)?;
         tolerate_time(utimensat(dir, name, &time, &time, UtimensatFlags::NoFollowSymlink))
     }

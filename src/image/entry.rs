@@ -17,9 +17,13 @@ pub struct Entry {
     pub uid: u32,
     /// The numeric group inside the image.
     pub gid: u32,
-    /// Modification time in seconds since 1970.
+    /// Modification time in seconds since 1970, rounded down.
     pub mtime: i64,
-    /// Extended attributes as the layer had them; `security.capability` is always in its version 2 form.
+    /// The nanoseconds since then, below a thousand million.
+    #[serde(default)]
+    pub nanos: u32,
+    /// Extended attributes as the layer had them; `security.capability` that was read from disk is in its version 2
+    /// form.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<String, Vec<u8>>,
 }

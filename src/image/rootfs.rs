@@ -396,5 +396,6 @@ pub(super) fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry
             found.insert(text.to_owned(), value);
         }
     }
-    Ok(Entry { kind, mode: meta.mode() & 0o7777, uid, gid, mtime: meta.mtime(), xattrs: xattrs::normalise(found) })
+    let (mode, nanos) = (meta.mode() & 0o7777, meta.mtime_nsec() as u32);
+    Ok(Entry { kind, mode, uid, gid, mtime: meta.mtime(), nanos, xattrs: xattrs::of_disk(found) })
 }

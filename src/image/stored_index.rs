@@ -9,7 +9,7 @@ use crate::base::{Digest, FileTree, ImagePath};
 use crate::image::{Entry, EntryKind};
 
 /// The first bytes. The number changes whenever the form does.
-const MAGIC: &[u8] = b"scrimp index 1\n";
+const MAGIC: &[u8] = b"scrimp index 2\n";
 
 /// The index as bytes.
 pub(super) fn encode(tree: &FileTree<Entry>) -> Vec<u8> {
@@ -22,6 +22,7 @@ pub(super) fn encode(tree: &FileTree<Entry>) -> Vec<u8> {
         out.extend(entry.uid.to_le_bytes());
         out.extend(entry.gid.to_le_bytes());
         out.extend(entry.mtime.to_le_bytes());
+        out.extend(entry.nanos.to_le_bytes());
         match &entry.kind {
             EntryKind::File { size, digest, link_group } => {
                 out.extend(size.to_le_bytes());
@@ -60,7 +61,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<FileTree<Entry>> {
         let path = ImagePath::from_relative(input.bytes()?).ok()?;
         let kind = input.array::<1>()?[0];
         let (mode, uid, gid) = (input.u32()?, input.u32()?, input.u32()?);
-        let mtime = input.u64()? as i64;
+        let (mtime, nanos) = (input.u64()? as i64, input.u32()?);
         let kind = match kind {
             0 => {
                 let (size, group) = (input.u64()?, input.u64()?);
@@ -83,7 +84,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<FileTree<Entry>> {
             let name = std::str::from_utf8(input.bytes()?).ok()?.to_owned();
             xattrs.insert(name, input.bytes()?.to_vec());
         }
-        entries.push((path, Entry { kind, mode, uid, gid, mtime, xattrs }));
+        entries.push((path, Entry { kind, mode, uid, gid, mtime, nanos, xattrs }));
     }
     input.0.is_empty().then(|| entries.into_iter().collect())
 }
@@ -148,7 +149,8 @@ mod tests {
             ("/g", EntryKind::Socket),
         ];
         let xattrs: BTreeMap<_, _> = [("user.a".to_string(), b"\0\n".to_vec())].into();
-        let entry = |kind| Entry { kind, mode: 0o4755, uid: 1, gid: u32::MAX, mtime: -5, xattrs: xattrs.clone() };
+        let entry =
+            |kind| Entry { kind, mode: 0o4755, uid: 1, gid: u32::MAX, mtime: -5, nanos: 7, xattrs: xattrs.clone() };
         kinds.into_iter().map(|(path, kind)| (ImagePath::parse(path).unwrap(), entry(kind))).collect()
     }
 

@@ -237,7 +237,7 @@ impl<'a> Unpacker<'a> {
             if let Some(shared) = self.groups.get(group as usize) {
                 linked.xattrs = shared.xattrs.clone();
             }
-            linked.xattrs.extend(xattrs::normalise(header.xattrs.clone()));
+            linked.xattrs.extend(xattrs::of_layer(header.xattrs.clone()));
             linked.kind = found.kind.clone();
             match self.groups.get_mut(group as usize) {
                 Some(shared) => *shared = linked.clone(),
@@ -399,7 +399,7 @@ fn group_of(entry: &Entry) -> Option<u64> {
 
 /// A directory that no layer has an entry for.
 fn implied_dir() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() }
+    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: BTreeMap::new() }
 }
 
 fn entry(header: &Header, kind: EntryKind) -> Entry {
@@ -409,7 +409,8 @@ fn entry(header: &Header, kind: EntryKind) -> Entry {
         uid: header.uid,
         gid: header.gid,
         mtime: header.mtime,
-        xattrs: xattrs::normalise(header.xattrs.clone()),
+        nanos: header.nanos,
+        xattrs: xattrs::of_layer(header.xattrs.clone()),
     }
 }
 

@@ -15,9 +15,16 @@ pub fn belongs(name: &str) -> bool {
     })
 }
 
-/// The attributes that an image keeps, in the form in which an image holds them.
-pub(super) fn normalise(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
-    let kept = xattrs.into_iter().filter(|(name, _)| belongs(name));
+/// The attributes that an entry of a layer has, as they are: file capabilities of version 3 name the root of a user
+/// namespace in which they hold, and in version 2 they would hold everywhere.
+pub(super) fn of_layer(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    xattrs.into_iter().filter(|(name, _)| belongs(name)).collect()
+}
+
+/// The attributes that were read from a file on disk, in the form in which a layer holds them: there the version of file
+/// capabilities says in which user namespace somebody wrote or reads them.
+pub(super) fn of_disk(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let kept = of_layer(xattrs).into_iter();
     kept.map(|(name, value)| {
         let value = if name == capability::XATTR { capability::to_version_2(&value) } else { value };
         (name, value)
@@ -27,7 +34,9 @@ pub(super) fn normalise(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, V
 
 #[cfg(test)]
 mod tests {
-    use super::belongs;
+    use std::collections::BTreeMap;
+
+    use super::{belongs, of_disk, of_layer};
 
     #[test]
     fn attributes_of_the_machine_do_not_belong() {
@@ -42,5 +51,13 @@ mod tests {
         ] {
             assert_eq!(belongs(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn capabilities_of_a_layer_stay_in_their_namespace() {
+        let version_3 = [&[1, 0, 0, 3][..], &[9; 16], &1000u32.to_le_bytes()].concat();
+        let xattrs = BTreeMap::from([("security.capability".to_owned(), version_3)]);
+        assert_eq!(of_layer(xattrs.clone()), xattrs);
+        assert_eq!(of_disk(xattrs)["security.capability"], [&[1, 0, 0, 2][..], &[9; 16]].concat());
     }
 }

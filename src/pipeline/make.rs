@@ -80,7 +80,8 @@ impl Making<'_> {
             let added: BTreeSet<ImagePath> = verdict.missing.difference(&repairs).cloned().collect();
             if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
                 if !verdict.differences.is_empty() {
-                    verdict.forgive(&clock.time("verify", || unstable(self.environment, self.base, proof))?);
+                    let unstable = clock.time("verify", || unstable(self.environment, self.base, proof))?;
+                    made.warnings.extend(verdict.forgive(&unstable));
                 }
                 made.failures = explain(&verdict, &again);
                 let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();

@@ -134,32 +134,29 @@ pub fn verify(
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;
     let traced = observe(environment, &base, trial, &mut clock)?;
-    let mut failures = traced.failures();
+    let (mut failures, mut warnings) = (traced.failures(), Vec::new());
     let mut verification = Verification::default();
     if failures.is_empty() {
-        failures = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
+        (failures, warnings) = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
         verification = verification_of(&failures, 0);
     }
     let image = ImageSummary { size: size_of(&slim.rootfs, false)?, digest: slim.digest, diff_id: None };
-    Ok(Ending {
-        summary: Summary {
-            source: size_of(&base.rootfs, false)?,
-            image: Some(image),
-            verify: verification,
-            ..summary_of(&traced.observation, &clock)
-        },
-        failures,
-    })
+    let mut summary = summary_of(&traced.observation, &clock);
+    summary.source = size_of(&base.rootfs, false)?;
+    summary.image = Some(image);
+    summary.verify = verification;
+    summary.warnings.extend(warnings);
+    Ok(Ending { summary, failures })
 }
 
-/// What is wrong with `slim` beside `base`; empty when nothing is.
+/// What is wrong with `slim` beside `base`, empty when nothing is; and what could not be compared.
 fn hold_against(
     environment: &Environment,
     slim: &Base,
     base: &Base,
     trial: &Trial,
     traced: &Run,
-) -> Result<Vec<String>, PipelineError> {
+) -> Result<(Vec<String>, Vec<String>), PipelineError> {
     let run = Settings { exact: true, ..trial.run.clone() };
     // A directory has no config of its own: it is run as its source is.
     let subject = match slim.digest {
@@ -167,14 +164,15 @@ fn hold_against(
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
     let again = match session::run(environment.place(), &subject, &run, traced.replay()) {
-        Err(cause) if cause.is_of_subject() => return Ok(vec![not_started(&cause)]),
+        Err(cause) if cause.is_of_subject() => return Ok((vec![not_started(&cause)], Vec::new())),
         tried => tried?,
     };
     let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
+    let mut warnings = Vec::new();
     if !verdict.differences.is_empty() {
-        verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
+        warnings = verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
     }
-    Ok(explain(&verdict, &again))
+    Ok((explain(&verdict, &again), warnings))
 }
 
 /// How a verification ended that found `failures` and had to add `repaired` paths.

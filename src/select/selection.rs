@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::{FileTree, ImagePath};
 use crate::closure::{Reason, Requirements};
-use crate::image::{Entry, EntryKind, Rootfs, capability};
+use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Observation, Operation};
 use crate::select::rules::{Match, Matching, nothing_matches};
 use crate::select::walk::walk;
@@ -173,15 +173,12 @@ fn insert(entries: &mut FileTree<ManifestEntry>, path: ImagePath, mut entry: Ent
         return;
     }
     entry.xattrs.retain(|name, _| !is_foreign(name));
-    if let Some(value) = entry.xattrs.get_mut(capability::XATTR) {
-        *value = capability::to_version_2(value);
-    }
     entries.insert(path, ManifestEntry { entry, package: None, reasons: reasons.clone() });
 }
 
 /// A directory that has no entry of its own in any layer.
 fn implied_directory() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
 }
 
 fn is_foreign(xattr: &str) -> bool {

@@ -99,6 +99,7 @@ const NUMBERS: &[(&str, u32)] = &[
     ("prctl", 167),
     ("fstat", 80),
     ("fgetxattr", 10),
+    ("flistxattr", 13),
     ("kill", 129),
     ("tkill", 130),
     ("tgkill", 131),

@@ -17,7 +17,7 @@ const UNTRACED: &[(&str, &str)] = &[
          read 0 3 63; write 1 4 64; close 3 6 57; lseek 8 19 62; mmap 9 90 222; ioctl 16 54 29; pread64 17 180 67; \
          pwrite64 18 181 68; readv 19 145 65; writev 20 146 66; dup 32 41 23; dup2 33 63 -; sendfile 40 187 71; fcntl \
          72 55 25; flock 73 143 32; fsync 74 118 82; fdatasync 75 148 83; ftruncate 77 93 46; getdents 78 141 -; \
-         fstatfs 138 100 44; readahead 187 225 213; flistxattr 196 234 13; remap_file_pages 216 257 234; getdents64 \
+         fstatfs 138 100 44; readahead 187 225 213; remap_file_pages 216 257 234; getdents64 \
          217 220 61; fadvise64 221 250 223; splice 275 313 76; tee 276 315 77; sync_file_range 277 314 84; vmsplice \
          278 316 75; fallocate 285 324 47; dup3 292 330 24; preadv 295 333 69; pwritev 296 334 70; syncfs 306 344 \
          267; finit_module 313 350 273; kexec_file_load 320 - 294; copy_file_range 326 377 285; preadv2 327 378 286; \

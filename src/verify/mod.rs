@@ -5,7 +5,7 @@
 
 mod difference;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use difference::{Difference, transcripts};
 
@@ -38,10 +38,23 @@ impl Verdict {
 
     /// Takes out the differences between two runs of the base itself: what is not the same there either says nothing
     /// against the small image. A probe that fails is not forgiven: that it failed by chance on the base, too, would
-    /// let an image pass that answers nothing.
-    pub fn forgive(&mut self, unstable: &[Difference]) {
+    /// let an image pass that answers nothing. Returns what was not compared
+    /// therefore, a sentence for each aspect.
+    pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
         let is_unstable = |d: &Difference| unstable.iter().any(|u| (&u.probe, &u.aspect) == (&d.probe, &d.aspect));
-        self.differences.retain(|d| d.is_failure() || !is_unstable(d));
+        let mut forgiven = BTreeMap::<String, Vec<String>>::new();
+        for d in self.differences.extract_if(.., |d| !d.is_failure() && is_unstable(d)) {
+            forgiven.entry(d.aspect).or_default().push(d.probe);
+        }
+        let sentence = |(aspect, probes): (String, Vec<String>)| {
+            let more = match probes.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            let first = &probes[0];
+            format!("{aspect} of {first}{more}: two runs of the source differ in it, so it says nothing of the image")
+        };
+        forgiven.into_iter().map(sentence).collect()
     }
 }
 
@@ -164,8 +177,9 @@ mod tests {
         };
         let mut verdict =
             Verdict { differences: vec![difference("expectation"), difference("body")], missing: BTreeSet::new() };
-        verdict.forgive(&[difference("expectation"), difference("body")]);
+        let notes = verdict.forgive(&[difference("expectation"), difference("body")]);
         assert_eq!(verdict.differences, [difference("expectation")]);
+        assert_eq!(notes, ["body of http GET /: two runs of the source differ in it, so it says nothing of the image"]);
     }
 
     #[test]

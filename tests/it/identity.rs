@@ -290,6 +290,8 @@ fn tools_that_change_ids_do_what_they_really_do() {
         // `cp -p` sets permissions as an access control list.
         "echo x > f; chmod 640 f; chown 1000:5 f; mkdir d; chmod 750 d; cp -p f g; cp -a f d; cp -a d e; stat -c '%n %a %u %g' g d/* e e/*
          setpriv --reuid=1000 --clear-groups sh -c 'chmod 666 f; cp -p f d/f; cat g'; setpriv --reuid=7 --regid=5 --clear-groups cat g",
+        "cp /bin/true t; setcap cap_net_bind_service+ep t; cp -a t u; getcap t u; cp t v; getcap v; chown 5 t; getcap t
+         setpriv --reuid=1000 --clear-groups --bounding-set=-all getcap u",
         "mkdir -p a/b; echo x > a/b/c; chown -R 10:20 a; chmod g+s a; mkdir a/d; tar cf t.tar a; rm -r a; tar xpf t.tar
          find a -printf '%p %m %U %G\n' | sort; tar tvf t.tar --numeric-owner | cut -c 1-20",
         "echo x > f; chmod 600 f; chown 1000 f; setpriv --reuid=1000 --clear-groups sh -c 'cat f; echo y > f; rm -f f; chmod 644 f; ls -ln f | cut -c 1-16'

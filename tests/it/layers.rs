@@ -30,6 +30,12 @@ fn times_are_the_bases_and_never_later_than_the_epoch() {
     let base = Base::new()
         .file("/old", 0o644, b"")
         .with("/old", |entry| entry.mtime = -5)
+        .file("/half", 0o644, b"")
+        .with("/half", |entry| entry.nanos = 500_000_000)
+        .file("/halfold", 0o644, b"")
+        .with("/halfold", |entry| (entry.mtime, entry.nanos) = (-2, 750_000_000))
+        .file("/last", 0o644, b"")
+        .with("/last", |entry| (entry.mtime, entry.nanos) = (1_500_000_000, 1))
         .file("/new", 0o644, b"")
         .with("/new", |entry| entry.mtime = 2_000_000_000)
         .file("/m.py", 0o644, b"")
@@ -58,6 +64,9 @@ fn times_are_the_bases_and_never_later_than_the_epoch() {
             "__pycache__/ 1000000000",
             "__pycache__/m.cpython-313.pyc 1000000000",
             "__pycache__/n.cpython-313.pyc 1000000000",
+            "half mtime=1000000000.5",
+            "halfold mtime=-1.25",
+            "last 1500000000",
             "m.py 2000000000",
             "n.py 1500000000",
             "new 1500000000",

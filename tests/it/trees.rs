@@ -71,7 +71,7 @@ impl Base {
 }
 
 pub fn entry(kind: EntryKind, mode: u32) -> Entry {
-    Entry { kind, mode, uid: 0, gid: 0, mtime: 1_000_000_000, xattrs: BTreeMap::new() }
+    Entry { kind, mode, uid: 0, gid: 0, mtime: 1_000_000_000, nanos: 0, xattrs: BTreeMap::new() }
 }
 
 /// Requirements of paths that were opened.
@@ -156,7 +156,7 @@ pub fn tar_as_text(tar: impl Read) -> Vec<String> {
 }
 
 /// The records of a pax header by their lengths: a value may hold a newline.
-fn pax_records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn pax_records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut records = BTreeMap::new();
     while !bytes.is_empty() {
         let space = bytes.iter().position(|&b| b == b' ').unwrap();

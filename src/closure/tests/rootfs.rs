@@ -42,7 +42,7 @@ fn an_index_and_a_directory_give_the_same() {
 fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
     let mut case = Case::new().indexed();
     let kind = EntryKind::File { size: 1, digest: None, link_group: None };
-    let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
+    let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: BTreeMap::new() };
     case.index.as_mut().unwrap().insert(path("/lost"), entry);
     case.used("/lost", &[Operation::Open])
         .found_in_base("/lost", Found::File { fingerprint: None })

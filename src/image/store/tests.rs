@@ -4,7 +4,7 @@ use crate::base::{Digest, ImagePath};
 fn one_file(root: &Path) -> Result<FileTree<Entry>, ImageError> {
     fs::write(root.join("f"), "x").unwrap();
     let kind = crate::image::EntryKind::File { size: 1, digest: Some(Digest::of(b"x")), link_group: None };
-    let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() };
+    let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() };
     Ok([(ImagePath::parse("/f").unwrap(), entry)].into_iter().collect())
 }
 

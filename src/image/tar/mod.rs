@@ -36,6 +36,8 @@ pub struct Header {
     pub gid: u32,
     /// Seconds since 1970, rounded down.
     pub mtime: i64,
+    /// The nanoseconds since then.
+    pub nanos: u32,
     /// Length of the file in bytes, holes included; 0 for everything but a file.
     pub size: u64,
     /// Where the data belong when the file has holes; `None` when it has none.
@@ -269,9 +271,9 @@ impl<R: Stream> Reader<R> {
             return Err(error(Problem::Name(escape_bytes(&name).into_owned())));
         }
         let (uid, gid) = block.owner(pax.uid, pax.gid).map_err(error)?;
-        let mtime = pax.mtime.map_or_else(|| block.mtime(), Ok).map_err(error)?;
+        let (mtime, nanos) = pax.mtime.map_or_else(|| Ok((block.mtime()?, 0)), Ok).map_err(error)?;
         let mode = block.mode().map_err(error)?;
-        Ok(Header { name, kind, mode, uid, gid, mtime, size, extents, xattrs: pax.xattrs })
+        Ok(Header { name, kind, mode, uid, gid, mtime, nanos, size, extents, xattrs: pax.xattrs })
     }
 
     /// The map of an old GNU sparse file, which goes on in blocks of its own when it is long.

@@ -12,7 +12,7 @@ pub(super) struct Pax {
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
-    pub(super) mtime: Option<i64>,
+    pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: BTreeMap<String, Vec<u8>>,
     pub(super) sparse: Option<Sparse>,
 }
@@ -119,8 +119,9 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     (value <= i64::MAX as u64).then_some(value)
 }
 
-/// A time such as `1350244992.023960108` or `-1.5` in whole seconds, rounded down.
-fn seconds(value: &[u8]) -> Option<i64> {
+/// A time such as `1350244992.023960108` or `-1.5`: whole seconds, rounded down, and nanoseconds, rounded down.
+fn seconds(value: &[u8]) -> Option<(i64, u32)> {
+    const SECOND: u32 = 1_000_000_000;
     let (negative, digits) = match value {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, value),
@@ -133,8 +134,14 @@ fn seconds(value: &[u8]) -> Option<i64> {
         return None;
     }
     let whole = decimal(whole)? as i64;
-    let has_rest = fraction.iter().any(|&digit| digit != b'0');
-    Some(if negative { -whole - i64::from(has_rest) } else { whole })
+    let digit = |n: usize| fraction.get(n).map_or(0, |&digit| u32::from(digit - b'0'));
+    let nanos = (0..9).fold(0, |nanos, n| nanos * 10 + digit(n));
+    if !negative {
+        return Some((whole, nanos));
+    }
+    // What is before the epoch is counted from the second before it.
+    let up = nanos + u32::from(fraction.iter().skip(9).any(|&digit| digit != b'0'));
+    Some(if up == 0 { (-whole, 0) } else { (-whole - 1, SECOND - up) })
 }
 
 #[cfg(test)]
@@ -158,7 +165,18 @@ mod tests {
 
     #[test]
     fn times_are_rounded_down() {
-        for (text, expected) in [("1.999", Some(1)), ("-1.5", Some(-2)), ("-1", Some(-1)), ("x", None), ("1.x", None)] {
+        for (text, expected) in [
+            ("1.999", Some((1, 999_000_000))),
+            ("1.0000000019", Some((1, 1))),
+            ("7", Some((7, 0))),
+            ("7.", Some((7, 0))),
+            ("-1.5", Some((-2, 500_000_000))),
+            ("-1.0000000001", Some((-2, 999_999_999))),
+            ("-1", Some((-1, 0))),
+            ("-0.25", Some((-1, 750_000_000))),
+            ("x", None),
+            ("1.x", None),
+        ] {
             assert_eq!(seconds(text.as_bytes()), expected, "{text}");
         }
     }

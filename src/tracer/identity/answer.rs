@@ -5,7 +5,7 @@ use std::io;
 use super::super::decode::{Address, address};
 use super::super::record::{Ask, From};
 use super::super::syscalls::{Action, Architecture, Call, Effect};
-use super::calls::{Use, attribute, descriptor_layout, owners, width};
+use super::calls::{Use, attribute, descriptor_layout, list, owners, width};
 use super::verdict::{AtExit, Caller, Located, Verdict, Virtual};
 use crate::observation::Operation;
 
@@ -89,6 +89,10 @@ impl Virtual {
                     None => Ok(Verdict::Pass),
                 }
             }
+            "flistxattr" => match list(name, [arguments[1], arguments[2]]) {
+                Some(usage) => self.on_descriptor(caller, descriptor, usage),
+                None => Ok(Verdict::Pass),
+            },
             "getsockopt" => {
                 Ok(self.getsockopt(caller, [arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]]))
             }

@@ -51,6 +51,8 @@ pub enum Use {
     Connect,
     /// It has an extended attribute.
     Attribute(Attribute),
+    /// It is asked for the names of its extended attributes, to be written at the address.
+    List { list: u64, size: u64 },
 }
 
 /// An extended attribute.
@@ -85,6 +87,11 @@ pub fn attribute(name: &str, arguments: [u64; 4]) -> Option<Use> {
         _ => return None,
     };
     Some(Use::Attribute(Attribute { name: at, task }))
+}
+
+/// What the calls that list extended attributes do, from the argument with the address on.
+pub fn list(name: &str, [list, size]: [u64; 2]) -> Option<Use> {
+    (name.trim_start_matches(['l', 'f']) == "istxattr").then_some(Use::List { list, size })
 }
 
 /// What the call `name` does to the path at `place`. `word` reads a word of the tracee. `None` when an argument cannot
@@ -153,6 +160,10 @@ pub fn usage(
         "setxattrat" | "removexattrat" => Use::Attribute(Attribute { name: argument(3), task: AttributeTask::Other }),
         _ if place.operation == Operation::Xattr && attribute(name, [0; 4]).is_some() => {
             attribute(name, [1, 2, 3, 4].map(|n| arguments[n]))?
+        }
+        "listxattrat" => Use::List { list: argument(3), size: argument(4) },
+        _ if place.operation == Operation::Xattr && list(name, [0; 2]).is_some() => {
+            list(name, [argument(1), argument(2)])?
         }
         _ if place.operation == Operation::Connect => Use::Connect,
         _ => Use::Find,
@@ -259,7 +270,9 @@ mod tests {
                 "(MoveFrom), (MoveTo { replaces: true, exchanges: true })",
             ),
             ("statfs", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(Find)"),
-            ("listxattr", X86_64, [7, 8, 0, 0, 0, 0], vec![], "(Find)"),
+            ("listxattr", X86_64, [7, 8, 9, 0, 0, 0], vec![], "(List { list: 8, size: 9 })"),
+            ("llistxattr", X86_64, [7, 8, 9, 0, 0, 0], vec![], "(List { list: 8, size: 9 })"),
+            ("listxattrat", X86_64, [9, 7, 0, 8, 20, 0], vec![], "(List { list: 8, size: 20 })"),
             (
                 "lgetxattr",
                 X86_64,

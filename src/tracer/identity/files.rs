@@ -97,6 +97,13 @@ impl Spot {
         }
     }
 
+    /// The names of its extended attributes as they really are.
+    pub fn attributes(&self) -> io::Result<xattr::XAttrs> {
+        let handle = self.handle()?;
+        // An O_PATH descriptor lists nothing by itself.
+        xattr::list_deref(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+    }
+
     /// Makes the file one of the upper layer, where it keeps its number, by a change that changes nothing. Returns what
     /// it then is.
     ///

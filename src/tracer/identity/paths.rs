@@ -3,7 +3,9 @@
 //! What it may not do is answered here; what it may the kernel does, as the sandbox's only user, who may do everything.
 //! Which error comes first where several apply is the kernel's order as far as programs tell them apart.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -161,6 +163,7 @@ impl Virtual {
             Use::Chmod { mode } => return Ok(self.chmod(who, &spot, &identity, mode)),
             Use::Chown { uid, gid } => return Ok(self.chown(who, &spot, &identity, uid, gid)),
             Use::Attribute(attribute) => return self.attribute(caller, who, &attribute, &spot, &identity),
+            Use::List { list, size } => return Ok(attributes(caller, &spot, &identity, list, size)),
             Use::LinkFrom if is_dir => Ok(()),
             Use::LinkFrom => {
                 if let Err(errno) = who.may_link(&identity) {
@@ -432,7 +435,32 @@ fn is_free(who: &Credentials, usage: Use) -> bool {
     }
 }
 
-/// What `getxattr` returns for this value.
+/// The names of extended attributes: what the kernel would say, but for file capabilities.
+fn attributes(
+    caller: &Caller<'_>,
+    spot: &Spot,
+    identity: &FileIdentity,
+    list: u64,
+    size: u64,
+) -> Result<Verdict, Errno> {
+    let failed = |cause: io::Error| cause.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let names: Vec<_> = match spot.attributes() {
+        Ok(names) => names.collect(),
+        // The kernel says so too, unless there is something to be said.
+        Err(cause) if cause.raw_os_error() == Some(libc::ENOTSUP) => Vec::new(),
+        Err(cause) => return Err(failed(cause)),
+    };
+    let is_there = |name: &OsString| name.as_bytes() == CAPABILITY;
+    if names.iter().any(is_there) == identity.capabilities.is_some() {
+        return Ok(Verdict::Pass);
+    }
+    let others = names.iter().filter(|name| !is_there(name)).map(|name| name.as_bytes());
+    let known = identity.capabilities.map(|_| CAPABILITY);
+    let value: Vec<u8> = others.chain(known).flat_map(|name| [name, b"\0"].concat()).collect();
+    given(caller, &value, list, size)
+}
+
+/// What `getxattr` and `listxattr` return for this value.
 fn given(caller: &Caller<'_>, value: &[u8], buffer: u64, size: u64) -> Result<Verdict, Errno> {
     match size {
         0 => {}

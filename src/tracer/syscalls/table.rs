@@ -203,6 +203,7 @@ pub static TABLE: &[Call] = &[
     identity("oldfstat", NONE, 28),
     identity("fstat64", NONE, 197),
     identity("fgetxattr", 193, 231),
+    identity("flistxattr", 196, 234),
     // Whose a process is. SO_PEERCRED and SO_PEERGROUPS.
     identity("kill", 62, 37),
     identity("tkill", 200, 238),

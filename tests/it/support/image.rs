@@ -49,6 +49,13 @@ impl Image {
         json(&member(archive, config))["config"].clone()
     }
 
+    /// The bytes of the layers as they are, the lowest first.
+    pub fn layers_of(archive: &Path) -> Vec<Vec<u8>> {
+        let manifest: Value = json(&member(archive, "manifest.json"));
+        let names = manifest[0]["Layers"].as_array().expect("a list of layers").iter();
+        names.map(|name| member(archive, name.as_str().expect("the name of a layer"))).collect()
+    }
+
     /// The [`Image::tree`] of a plain tar file.
     pub fn tree_of(layer: &Path) -> BTreeMap<String, String> {
         let mut tree = BTreeMap::new();

@@ -5,6 +5,7 @@
 
 mod image;
 mod leftovers;
+mod made;
 mod podman;
 mod tiny;
 mod user;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 
 pub use image::Image;
 pub use leftovers::{children, sandboxed};
+pub use made::{Layer, Node};
 use nix::fcntl::{Flock, FlockArg};
 pub use podman::{Podman, Response};
 use tempfile::TempDir;
