@@ -97,15 +97,15 @@ impl Probing<'_> {
     /// Gives `step` a port if it has none: `--port`, else the lowest exposed one that listens, else the lowest that
     /// listens; for requests, of several the lowest that speaks HTTP. Without any it stays without.
     pub(super) fn resolve_port(&self, plan: &Plan, step: &mut Step) -> Result<(), ProbeError> {
+        if let Action::Script(script) = &mut step.action {
+            return self.resolve_script(plan, script);
+        }
         let Some(protocol) = step.protocol().filter(|_| step.port().is_none()) else { return Ok(()) };
         if let Some(port) = plan.circumstances.port.filter(|port| port.protocol == protocol) {
             step.set_port(port.number);
             return Ok(());
         }
-        let listening = self.ports(protocol);
-        let exposed = |&port: &u16| plan.circumstances.exposed.contains(&Port { protocol, number: port });
-        let mut candidates: Vec<u16> = listening.iter().copied().filter(exposed).collect();
-        candidates.extend(listening.iter().filter(|port| !exposed(port)));
+        let candidates = self.candidates(plan, protocol);
         let mut chosen = candidates.first().copied();
         if matches!(step.action, Action::Http(_)) && candidates.len() > 1 {
             chosen = self.first_http(&candidates)?.or(chosen);
@@ -116,7 +116,14 @@ impl Probing<'_> {
         Ok(())
     }
 
-    fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
+    /// The ports that listen, those that are exposed first.
+    pub(super) fn candidates(&self, plan: &Plan, protocol: Protocol) -> Vec<u16> {
+        let mut ports = self.ports(protocol);
+        ports.sort_by_key(|&number| (!plan.circumstances.exposed.contains(&Port { protocol, number }), number));
+        ports
+    }
+
+    pub(super) fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
         let client = self.http()?;
         let listeners = self.target.listeners();
         for &port in candidates {

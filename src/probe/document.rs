@@ -16,8 +16,10 @@ use crate::base::Digest;
 use crate::probe::ProbeError;
 use crate::probe::escapes;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
+use crate::probe::script::{self, ScriptStep};
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-use crate::probe::step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
+use crate::probe::step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep, command_text};
+use crate::probe::target::Port;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,7 @@ enum Kind {
     Tcp,
     Udp,
     Exec,
+    Script,
 }
 
 /// Defines a table whose fields are all optional and know their place, and a list of those that are given.
@@ -88,6 +91,8 @@ flat_table!(StepDocument, "" {
     shell: String,
     user: String,
     keep: bool,
+    file: String,
+    args: Vec<String>,
     expect: ExpectDocument,
 });
 
@@ -111,6 +116,7 @@ impl Kind {
             Kind::Tcp => "tcp",
             Kind::Udp => "udp",
             Kind::Exec => "exec",
+            Kind::Script => "script",
         }
     }
 
@@ -133,6 +139,16 @@ impl Kind {
             ],
             Kind::Tcp => &["port", "send", "send_hex", "expect.contains", "expect.matches"],
             Kind::Udp => &["port", "send", "send_hex", "answer", "expect.contains", "expect.matches"],
+            Kind::Script => &[
+                "port",
+                "file",
+                "args",
+                "shell",
+                "expect.exit",
+                "expect.stdout",
+                "expect.stdout_contains",
+                "expect.stdout_digest",
+            ],
             Kind::Exec => &[
                 "argv",
                 "shell",
@@ -146,11 +162,19 @@ impl Kind {
         }
     }
 
+    fn timeout(self) -> Duration {
+        match self {
+            Kind::Script => script::SCRIPT_TIMEOUT,
+            _ => DEFAULT_TIMEOUT,
+        }
+    }
+
     fn ignorable(self) -> &'static [&'static str] {
         match self {
             Kind::Http => &["status", "headers", "header:NAME", "body"],
             Kind::Tcp | Kind::Udp => &["bytes"],
             Kind::Exec => &["stdout", "stderr"],
+            Kind::Script => &["stdout"],
         }
     }
 }
@@ -173,7 +197,7 @@ pub(super) fn parse(text: &str, file: &str, directory: &Path) -> Result<Spec, Pr
         steps: document.step.into_iter().map(|step| context.step(step)).collect::<Result<_, _>>()?,
     };
     if spec.steps.is_empty() {
-        let hint = "add a table [[step]] with kind = \"http\", \"tcp\", \"udp\" or \"exec\"";
+        let hint = "add a table [[step]] with kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
         return Err(ProbeError::Spec {
             file: file.into(),
             line: None,
@@ -239,7 +263,7 @@ impl Context<'_> {
         let place = document.span();
         let mut step = document.into_inner();
         let Some(kind) = step.kind.as_ref().map(|kind| *kind.get_ref()) else {
-            let hint = "kind = \"http\", \"tcp\", \"udp\" or \"exec\"";
+            let hint = "kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
             return Err(self.error(&place, "the step has no kind", Some(hint.into())));
         };
         let expect = step.expect.take().map(Spanned::into_inner).unwrap_or_default();
@@ -258,6 +282,7 @@ impl Context<'_> {
             }),
             Kind::Udp => Action::Udp(self.udp(&step, &expect, &place)?),
             Kind::Exec => Action::Exec(self.exec(&step, &expect, &place)?),
+            Kind::Script => Action::Script(self.script(&step, &expect, &place)?),
         };
         let repeat = self.optional(&step.repeat, |&n| match n {
             1..=10_000 => Ok(n),
@@ -266,7 +291,7 @@ impl Context<'_> {
         Ok(Step {
             name: step.name.map(|name| name.into_inner().trim().to_string()).filter(|name| !name.is_empty()),
             action,
-            timeout: self.seconds(&step.timeout_seconds, DEFAULT_TIMEOUT)?,
+            timeout: self.seconds(&step.timeout_seconds, kind.timeout())?,
             repeat: repeat.unwrap_or(1),
             ignore: self.ignore(kind, step.ignore)?,
         })
@@ -374,13 +399,49 @@ impl Context<'_> {
             argv,
             user: text(&step.user),
             keep: step.keep.as_ref().is_none_or(|keep| *keep.get_ref()),
-            expect: ExecExpect {
-                exit: expect.exit.as_ref().map(|exit| *exit.get_ref()).unwrap_or(0),
-                stdout_contains: text(&expect.stdout_contains),
-                stdout: text(&expect.stdout),
-                stdout_digest: self.digest(&expect.stdout_digest)?,
-            },
+            expect: self.ended(expect)?,
         })
+    }
+
+    /// What is expected of something that ends.
+    fn ended(&self, expect: &ExpectDocument) -> Result<ExecExpect, ProbeError> {
+        let text = |field: &Option<Spanned<String>>| field.as_ref().map(|field| field.get_ref().clone());
+        Ok(ExecExpect {
+            exit: expect.exit.as_ref().map(|exit| *exit.get_ref()).unwrap_or(0),
+            stdout_contains: text(&expect.stdout_contains),
+            stdout: text(&expect.stdout),
+            stdout_digest: self.digest(&expect.stdout_digest)?,
+        })
+    }
+
+    fn script(
+        &self,
+        step: &StepDocument,
+        expect: &ExpectDocument,
+        place: &Range<usize>,
+    ) -> Result<ScriptStep, ProbeError> {
+        let args = step.args.as_ref().map(|args| args.get_ref().clone()).unwrap_or_default();
+        let (title, argv) = match (&step.file, &step.shell) {
+            (Some(file), None) => {
+                let path = self.directory.join(file.get_ref());
+                let line = self.line(&file.span());
+                let program = script::executable(&path, || format!("{}:{line}: file {:?}", self.file, file.get_ref()))?;
+                let typed: Vec<String> = [file.get_ref().clone()].into_iter().chain(args.iter().cloned()).collect();
+                (command_text(&typed), [vec![program], args].concat())
+            }
+            (None, Some(line)) if step.args.is_none() => {
+                (command_text(&[line.get_ref().clone()]), script::shell(line.get_ref()))
+            }
+            _ => {
+                let message = "a script step has either a file, to which args may be given, or a line for the shell";
+                return Err(self.error(place, message, Some("file = \"check.sh\"; shell = \"make check\"".into())));
+            }
+        };
+        if argv.iter().any(|word| word.contains('\0')) {
+            return Err(self.error(place, "a command holds a NUL byte", None));
+        }
+        let port = self.port(&step.port)?.map(Port::tcp);
+        Ok(ScriptStep { title: format!("script {title}"), argv, port, expect: self.ended(expect)? })
     }
 }
 

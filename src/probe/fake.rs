@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crate::base::ImagePath;
-use crate::probe::target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
+use crate::probe::target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, ScriptRequest, Target};
 
 /// Answers to a command, one after the other; the last one stays.
 pub type Answers = Vec<Result<ExecOutcome, String>>;
@@ -96,6 +96,13 @@ impl Target for FakeTarget {
             "timeout" => ExecFailure::TimedOut,
             _ => ExecFailure::Broken(io::Error::other(message)),
         })
+    }
+
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+        let variables: Vec<String> = request.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let ScriptRequest { argv, timeout, .. } = request;
+        self.note(format!("script {}", variables.join(" ")));
+        self.exec(&ExecRequest { argv: argv.clone(), user: None, timeout: *timeout, keep: false })
     }
 
     fn begin(&self, label: &str) {

@@ -4,7 +4,7 @@
 //! which nothing is left to find out. That plan is what is run on the small image: so both are asked the same, on the
 //! same ports, whatever the default behaviour found on the base.
 //!
-//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`); specs are TOML (`docs/probes.md`), the shipped ones lie
+//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`); specs are TOML (`docs/probes.md`), the shipped ones lie
 //! in `probes/`. Nothing here knows about tracing, and what requests carry is never in what is returned.
 
 mod arguments;
@@ -20,6 +20,7 @@ mod http;
 mod plan;
 mod ready;
 mod run;
+mod script;
 mod shipped;
 mod spec;
 mod step;
@@ -33,7 +34,8 @@ pub use error::ProbeError;
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};
+pub use script::ScriptStep;
 pub use shipped::{shipped, shipped_for, shipped_names};
 pub use spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
 pub use step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
-pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, Target};
+pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ImagePath;
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-use crate::probe::step::Step;
+use crate::probe::step::{Action, Step};
 use crate::probe::target::Port;
 
 /// What the image and the command line say about the application.
@@ -76,6 +76,12 @@ impl Plan {
             circumstances,
             patience: DEFAULT_READY_TIMEOUT,
         }
+    }
+
+    /// Whether a script is still to be given the port that counts.
+    pub(super) fn has_unplaced_script(&self) -> bool {
+        let open = |step: &Step| matches!(&step.action, Action::Script(script) if script.port.is_none());
+        self.circumstances.port.is_none() && self.steps.iter().any(open)
     }
 
     /// The values in requests that may be secret: whole headers and bodies, and their parts. [`crate::probe::run`]

@@ -63,7 +63,10 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
                 Some(port) => Need::Port(port),
                 None => Need::Any(protocol),
             },
-            (None, None) => continue,
+            (None, None) => match given.filter(|_| matches!(step.action, Action::Script(_))) {
+                Some(port) => Need::Port(port),
+                None => continue,
+            },
         };
         if !out.contains(&need) {
             out.push(need);
@@ -132,7 +135,8 @@ pub(super) fn timeout(plan: &Plan) -> Result<Duration, ProbeError> {
 /// port for metrics or for debugging often precedes the one that counts.
 pub(super) fn wait_exposed(plan: &Plan, target: &dyn Target) {
     let exposed = &plan.circumstances.exposed;
-    let wanted = needs(plan).contains(&Need::Any(Protocol::Tcp)) && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
+    let asked = needs(plan).contains(&Need::Any(Protocol::Tcp)) || plan.has_unplaced_script();
+    let wanted = asked && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
     let deadline = Instant::now() + EXPOSED_GRACE;
     while wanted && target.exited().is_none() {
         let listeners = target.listeners();

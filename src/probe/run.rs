@@ -10,7 +10,7 @@ use crate::probe::plan::Plan;
 use crate::probe::ready::{self, Backoff, Unready, needs, wait_healthy, wait_listening};
 use crate::probe::step::{Action, Step, names};
 use crate::probe::target::{Exit, Port, Target, addresses};
-use crate::probe::{ProbeError, discover, exec, http, tcp, udp};
+use crate::probe::{ProbeError, discover, exec, http, script, tcp, udp};
 
 /// How much of an answer a message shows, in characters.
 const EXCERPT: usize = 160;
@@ -218,6 +218,7 @@ impl Probing<'_> {
             Action::Tcp(tcp) => tcp::probe(tcp, &addresses, step.timeout, &self.redactor),
             Action::Udp(udp) => udp::probe(udp, &addresses, step.timeout, self.target, &self.redactor),
             Action::Exec(exec) => exec::probe(exec, step.timeout, self.target, &self.redactor)?,
+            Action::Script(script) => script::probe(script, &addresses, step.timeout, self.target, &self.redactor)?,
         })
     }
 

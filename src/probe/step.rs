@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::escape_bytes;
 use crate::probe::expect::{BytesExpect, ExecExpect, HttpExpect};
+use crate::probe::script::ScriptStep;
 use crate::probe::target::{Port, Protocol};
 
 /// How long one step may take when nothing else is said.
@@ -80,6 +81,8 @@ pub enum Action {
     Udp(UdpStep),
     /// Runs a command.
     Exec(ExecStep),
+    /// Runs a program of the caller's.
+    Script(ScriptStep),
 }
 
 /// An HTTP/1.1 request without TLS.
@@ -152,15 +155,16 @@ impl Step {
             Action::Http(HttpStep { port, .. }) | Action::Tcp(TcpStep { port, .. }) => port.map(Port::tcp),
             Action::Udp(step) => step.port.map(Port::udp),
             Action::Exec(_) => None,
+            Action::Script(step) => step.port,
         }
     }
 
-    /// The protocol it speaks; `None` for commands.
+    /// The protocol it speaks; `None` for commands and scripts.
     pub fn protocol(&self) -> Option<Protocol> {
         match &self.action {
             Action::Http(_) | Action::Tcp(_) => Some(Protocol::Tcp),
             Action::Udp(_) => Some(Protocol::Udp),
-            Action::Exec(_) => None,
+            Action::Exec(_) | Action::Script(_) => None,
         }
     }
 
@@ -171,6 +175,7 @@ impl Step {
             | Action::Udp(UdpStep { port, .. }) => {
                 *port = Some(number);
             }
+            Action::Script(step) => step.port = step.port.map(|port| Port { number, ..port }),
             Action::Exec(_) => {}
         }
     }
@@ -180,6 +185,10 @@ impl Step {
         let mut out = self.ignore.clone();
         if matches!(self.action, Action::Http(_)) {
             out.extend(VOLATILE_HEADERS.iter().map(|name| format!("header:{name}")));
+        }
+        // What a test suite says on the side is about itself.
+        if matches!(self.action, Action::Script(_)) {
+            out.push("stderr".into());
         }
         out.sort();
         out.dedup();
@@ -200,7 +209,7 @@ impl Step {
             }
             // What other protocols send is half of their grammar, and an answer may repeat it: it is not taken for
             // secret, and it is not written anywhere.
-            Action::Tcp(_) | Action::Udp(_) | Action::Exec(_) => {}
+            Action::Tcp(_) | Action::Udp(_) | Action::Exec(_) | Action::Script(_) => {}
         }
         out
     }
@@ -214,6 +223,7 @@ impl Step {
             Action::Tcp(step) => format!("tcp {}", port(step.port)),
             Action::Udp(step) => format!("udp {}", port(step.port)),
             Action::Exec(step) => format!("exec {}", command_text(&step.argv)),
+            Action::Script(step) => step.title.clone(),
         };
         if let Some(name) = &self.name {
             out.push(' ');

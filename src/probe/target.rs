@@ -153,6 +153,17 @@ pub struct ExecRequest {
     pub keep: bool,
 }
 
+/// A program of the caller's to run outside of the sandbox, in the network of the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptRequest {
+    /// The program and its arguments; without a slash it is looked for along the caller's PATH.
+    pub argv: Vec<String>,
+    /// Variables beside the caller's.
+    pub env: Vec<(String, String)>,
+    /// After this the program is killed, with all that it started.
+    pub timeout: Duration,
+}
+
 /// How a command that ran ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutcome {
@@ -207,6 +218,9 @@ pub trait Target: Sync {
 
     /// Runs a command beside the application and waits for its end.
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure>;
+
+    /// Runs a program of the caller's outside of the sandbox, in the application's network, and waits for its end.
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure>;
 
     /// What the application does from now on, it does for the probe `label`.
     fn begin(&self, label: &str);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::base::ImagePath;
 use crate::image::{self, Rootfs};
-use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
-use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
+use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, ScriptRequest, Target};
+use crate::sandbox::{self, HostCommand, HostEnd, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::session::owners;
 use crate::tracer::{End, Event, Tracer, Tree};
@@ -230,6 +230,19 @@ impl Target for Application<'_> {
         let exit = lock(&self.state).ends[&pid];
         let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
         Ok(ExecOutcome { code: exit.code(), stdout: stdout.tail, stderr: stderr.tail })
+    }
+
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+        let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
+        let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
+        match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
+            HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
+            HostEnd::TimedOut => Err(ExecFailure::TimedOut),
+            HostEnd::Ended(exit) => {
+                let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
+                Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
+            }
+        }
     }
 
     fn begin(&self, label: &str) {
