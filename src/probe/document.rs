@@ -18,7 +18,9 @@ use crate::probe::escapes;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 use crate::probe::script::{self, ScriptStep};
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-use crate::probe::step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep, command_text};
+use crate::probe::step::{
+    Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep, command_text,
+};
 use crate::probe::target::Port;
 
 #[derive(Deserialize)]
@@ -87,6 +89,9 @@ flat_table!(StepDocument, "" {
     send: String,
     send_hex: String,
     answer: bool,
+    until: String,
+    dialogue: Vec<Spanned<ExchangeDocument>>,
+    half_close: bool,
     argv: Vec<String>,
     shell: String,
     user: String,
@@ -95,6 +100,16 @@ flat_table!(StepDocument, "" {
     args: Vec<String>,
     expect: ExpectDocument,
 });
+
+/// A turn of a dialogue, whose fields are all its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExchangeDocument {
+    send: Option<Spanned<String>>,
+    send_hex: Option<Spanned<String>>,
+    until: Option<Spanned<String>>,
+    expect: Option<Spanned<ExpectDocument>>,
+}
 
 flat_table!(ExpectDocument, "expect." {
     status: StatusSet,
@@ -137,7 +152,9 @@ impl Kind {
                 "expect.body_contains",
                 "expect.body_digest",
             ],
-            Kind::Tcp => &["port", "send", "send_hex", "expect.contains", "expect.matches"],
+            Kind::Tcp => {
+                &["port", "send", "send_hex", "until", "dialogue", "half_close", "expect.contains", "expect.matches"]
+            }
             Kind::Udp => &["port", "send", "send_hex", "answer", "expect.contains", "expect.matches"],
             Kind::Script => &[
                 "port",
@@ -256,6 +273,7 @@ impl Context<'_> {
             timeout: self.seconds(&document.timeout_seconds, DEFAULT_READY_TIMEOUT)?,
             port: self.port(&document.port)?,
             step: document.step.map(|step| self.step(step)).transpose()?,
+            advisory: false,
         })
     }
 
@@ -275,11 +293,7 @@ impl Context<'_> {
         }
         let action = match kind {
             Kind::Http => Action::Http(self.http(&step, &expect)?),
-            Kind::Tcp => Action::Tcp(TcpStep {
-                port: self.port(&step.port)?,
-                send: self.send(&step)?,
-                expect: self.bytes(&expect)?,
-            }),
+            Kind::Tcp => Action::Tcp(self.tcp(&mut step, &expect)?),
             Kind::Udp => Action::Udp(self.udp(&step, &expect, &place)?),
             Kind::Exec => Action::Exec(self.exec(&step, &expect, &place)?),
             Kind::Script => Action::Script(self.script(&step, &expect, &place)?),
@@ -354,10 +368,54 @@ impl Context<'_> {
         self.optional(field, |text| text.parse::<Digest>().map_err(|e| e.to_string()))
     }
 
-    fn send(&self, step: &StepDocument) -> Result<Option<Secret>, ProbeError> {
-        let text = self.optional(&step.send, |text| escapes::parse_text(text))?;
-        let hex = self.optional(&step.send_hex, |hex| escapes::parse_hex(hex))?;
-        match (&step.send_hex, text, hex) {
+    fn tcp(&self, step: &mut StepDocument, expect: &ExpectDocument) -> Result<TcpStep, ProbeError> {
+        let port = self.port(&step.port)?;
+        let half_close = step.half_close.as_ref().is_some_and(|half_close| *half_close.get_ref());
+        let alone = Exchange {
+            send: self.send(&step.send, &step.send_hex)?,
+            until: self.optional(&step.until, |text| text.parse())?,
+            expect: self.bytes(expect)?,
+        };
+        let Some(turns) = step.dialogue.take() else { return Ok(TcpStep { port, dialogue: vec![alone], half_close }) };
+        let place = turns.span();
+        if alone != Exchange::default() {
+            let message = "a step has either a dialogue, or send, until and expect of its own";
+            return Err(self.error(&place, message, None));
+        }
+        let turns = turns.into_inner();
+        if turns.is_empty() {
+            let hint = r#"dialogue = [{ send = 'HELO x\r\n', until = '\n' }, { send = 'QUIT\r\n' }]"#;
+            return Err(self.error(&place, "the dialogue is empty", Some(hint.into())));
+        }
+        let dialogue = turns.into_iter().map(|turn| self.exchange(turn)).collect::<Result<_, _>>()?;
+        Ok(TcpStep { port, dialogue, half_close })
+    }
+
+    fn exchange(&self, turn: Spanned<ExchangeDocument>) -> Result<Exchange, ProbeError> {
+        let mut turn = turn.into_inner();
+        let expect = turn.expect.take().map(Spanned::into_inner).unwrap_or_default();
+        for (field, span) in expect.given() {
+            if !["expect.contains", "expect.matches"].contains(&field) {
+                let hint = "it has expect.contains, expect.matches";
+                return Err(self.error(&span, format!("a turn of a dialogue has no field {field}"), Some(hint.into())));
+            }
+        }
+        Ok(Exchange {
+            send: self.send(&turn.send, &turn.send_hex)?,
+            until: self.optional(&turn.until, |text| text.parse())?,
+            expect: self.bytes(&expect)?,
+        })
+    }
+
+    fn send(
+        &self,
+        text: &Option<Spanned<String>>,
+        hex: &Option<Spanned<String>>,
+    ) -> Result<Option<Secret>, ProbeError> {
+        let place = hex;
+        let text = self.optional(text, |text| escapes::parse_text(text))?;
+        let hex = self.optional(hex, |hex| escapes::parse_hex(hex))?;
+        match (place, text, hex) {
             (Some(field), Some(_), _) => Err(self.error(&field.span(), "a step has either send or send_hex", None)),
             (_, text, hex) => Ok(text.or(hex).map(Secret)),
         }
@@ -371,7 +429,7 @@ impl Context<'_> {
     }
 
     fn udp(&self, step: &StepDocument, expect: &ExpectDocument, place: &Range<usize>) -> Result<UdpStep, ProbeError> {
-        let Some(send) = self.send(step)? else {
+        let Some(send) = self.send(&step.send, &step.send_hex)? else {
             return Err(self.error(place, "a step of kind udp needs send or send_hex", None));
         };
         let answer = step.answer.as_ref().is_none_or(|answer| *answer.get_ref());
@@ -434,7 +492,7 @@ impl Context<'_> {
             }
             _ => {
                 let message = "a script step has either a file, to which args may be given, or a line for the shell";
-                return Err(self.error(place, message, Some("file = \"check.sh\"; shell = \"make check\"".into())));
+                return Err(self.error(place, message, Some("file = \"check.sh\", or shell = \"make check\"".into())));
             }
         };
         if argv.iter().any(|word| word.contains('\0')) {

@@ -10,6 +10,7 @@
 mod arguments;
 mod discover;
 mod document;
+mod ephemeral;
 mod error;
 mod escapes;
 mod exec;
@@ -37,5 +38,5 @@ pub use run::{Run, run};
 pub use script::ScriptStep;
 pub use shipped::{shipped, shipped_for, shipped_names};
 pub use spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-pub use step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
+pub use step::{Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
 pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::escape_bytes;
-use crate::probe::expect::{BytesExpect, ExecExpect, HttpExpect};
+use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect};
 use crate::probe::script::ScriptStep;
 use crate::probe::target::{Port, Protocol};
 
@@ -111,8 +111,19 @@ pub struct HttpStep {
 pub struct TcpStep {
     /// `None` until the plan is resolved.
     pub port: Option<u16>,
-    /// What is sent once the connection stands. Without it and without an expectation, nothing is read.
+    /// What is said, in this order. Without anything in it to send or to expect, nothing is read.
+    pub dialogue: Vec<Exchange>,
+    /// Whether the peer is told that no more comes, after all was sent.
+    pub half_close: bool,
+}
+
+/// One turn of a TCP dialogue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// What is sent.
     pub send: Option<Secret>,
+    /// Where the answer ends; without it, where all that is expected has come.
+    pub until: Option<BytesRegex>,
     /// What must come.
     pub expect: BytesExpect,
 }
@@ -141,6 +152,13 @@ pub struct ExecStep {
     pub keep: bool,
     /// What must come.
     pub expect: ExecExpect,
+}
+
+impl TcpStep {
+    /// A single exchange.
+    pub fn new(port: Option<u16>, exchange: Exchange) -> Self {
+        TcpStep { port, dialogue: vec![exchange], half_close: false }
+    }
 }
 
 impl Step {
@@ -324,7 +342,7 @@ mod tests {
 
     #[test]
     fn names_differ() {
-        let tcp = Step::new(Action::Tcp(TcpStep { port: Some(6379), send: None, expect: BytesExpect::default() }));
+        let tcp = Step::new(Action::Tcp(TcpStep::new(Some(6379), Exchange::default())));
         let steps = [
             http("GET", "/cv", 80),
             Step { repeat: 2, ..http("GET", "/cv", 80) },

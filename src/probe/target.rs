@@ -205,6 +205,18 @@ pub trait Target: Sync {
         !self.listeners().is_empty()
     }
 
+    /// The ports that began to listen, in the order in which they did; some may not do so any more.
+    fn appeared(&self) -> Vec<Port> {
+        let port = |listener: Listener| Port { protocol: listener.protocol, number: listener.port };
+        self.listeners().into_iter().map(port).collect()
+    }
+
+    /// Whether nothing has happened in the sandbox for a while: everything in it sleeps, so that nothing is to be
+    /// expected of waiting for it. Whoever asks, asks again and again: time counts from the first question.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// The executables of the processes that listen, as far as they are known: behind an entrypoint script they are
     /// what tells which application this is.
     fn executables(&self) -> Vec<ImagePath> {
