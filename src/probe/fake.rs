@@ -22,6 +22,8 @@ pub struct FakeTarget {
     pub exit: Mutex<Option<Exit>>,
     pub commands: Mutex<BTreeMap<String, Answers>>,
     pub executables: Vec<ImagePath>,
+    /// Whether it does nothing but wait.
+    pub rests: bool,
     /// What was told to the target: `begin LABEL`, `end`, `exec COMMAND`, `enter`.
     pub log: Mutex<Vec<String>>,
 }
@@ -34,6 +36,10 @@ impl From<Exit> for Mutex<Option<Exit>> {
 
 pub fn tcp(address: SocketAddr) -> Listener {
     Listener { protocol: Protocol::Tcp, address: address.ip(), port: address.port() }
+}
+
+pub fn udp(address: SocketAddr) -> Listener {
+    Listener { protocol: Protocol::Udp, ..tcp(address) }
 }
 
 impl FakeTarget {
@@ -68,6 +74,10 @@ impl Target for FakeTarget {
 
     fn listeners(&self) -> Vec<Listener> {
         self.listeners.lock().unwrap().clone()
+    }
+
+    fn rests(&self) -> bool {
+        self.rests
     }
 
     fn executables(&self) -> Vec<ImagePath> {

@@ -232,7 +232,9 @@ impl Backoff {
 pub(super) fn healthcheck_step(plan: &Plan) -> Option<Step> {
     let check = plan.circumstances.healthcheck.as_ref()?;
     let action = ExecStep { argv: check.argv.clone(), user: None, keep: true, expect: ExecExpect::default() };
-    Some(Step { timeout: check.timeout, ..Step::new(Action::Exec(action)) })
+    // Runtimes go by the exit code alone.
+    let ignore = vec!["stderr".into(), "stdout".into()];
+    Some(Step { timeout: check.timeout, ignore, ..Step::new(Action::Exec(action)) })
 }
 
 /// Lets an application become ready as the spec that is made for it has it, where the user's probes say nothing about that.

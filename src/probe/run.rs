@@ -132,6 +132,7 @@ impl Probing<'_> {
             return Ok(self.unready(&plan, Unready::Failing(discover::without_probe(self.target)), notes));
         }
         let probes = self.run_steps(&plan, patient_until)?;
+        plan.served = given.served.or(Some(self.target.serves()));
         let mut transcript = Transcript { probes };
         self.redactor.transcript(&mut transcript);
         let notes = notes.iter().map(|note| self.redactor.text(note).into_owned()).collect();
