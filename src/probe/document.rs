@@ -109,6 +109,8 @@ struct ExchangeDocument {
     send_hex: Option<Spanned<String>>,
     until: Option<Spanned<String>>,
     expect: Option<Spanned<ExpectDocument>>,
+    #[serde(default)]
+    may_end: bool,
 }
 
 flat_table!(ExpectDocument, "expect." {
@@ -375,6 +377,7 @@ impl Context<'_> {
             send: self.send(&step.send, &step.send_hex)?,
             until: self.optional(&step.until, |text| text.parse())?,
             expect: self.bytes(expect)?,
+            may_end: false,
         };
         let Some(turns) = step.dialogue.take() else { return Ok(TcpStep { port, dialogue: vec![alone], half_close }) };
         let place = turns.span();
@@ -404,6 +407,7 @@ impl Context<'_> {
             send: self.send(&turn.send, &turn.send_hex)?,
             until: self.optional(&turn.until, |text| text.parse())?,
             expect: self.bytes(&expect)?,
+            may_end: turn.may_end,
         })
     }
 

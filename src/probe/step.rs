@@ -126,6 +126,8 @@ pub struct Exchange {
     pub until: Option<BytesRegex>,
     /// What must come.
     pub expect: BytesExpect,
+    /// Whether the peer may hang up instead, which ends the dialogue.
+    pub may_end: bool,
 }
 
 /// A UDP exchange.

@@ -33,15 +33,27 @@ pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, red
     for (number, turn) in step.dialogue.iter().enumerate() {
         let is_last = number + 1 == step.dialogue.len();
         let closes = step.half_close && last_sent.unwrap_or(0) == number;
-        if let Err(failure) = talk.turn(turn, closes, is_last, timeout, redactor) {
-            let failure = match step.dialogue.len() {
-                1 => failure,
-                _ => format!("turn {}: {failure}", number + 1),
-            };
-            return Outcome::new(bytes(&talk.heard), Some(failure));
+        match talk.turn(turn, closes, is_last, timeout, redactor) {
+            Ok(()) => {}
+            Err(Ended::Well) => break,
+            Err(Ended::Badly(failure)) => {
+                let failure = match step.dialogue.len() {
+                    1 => failure,
+                    _ => format!("turn {}: {failure}", number + 1),
+                };
+                return Outcome::new(bytes(&talk.heard), Some(failure));
+            }
         }
     }
     Outcome::new(bytes(&talk.heard), None)
+}
+
+/// How a dialogue ended before its last turn.
+enum Ended {
+    /// The peer hung up, as it may.
+    Well,
+    /// For this reason.
+    Badly(String),
 }
 
 /// A connection on which a dialogue goes on.
@@ -62,7 +74,7 @@ impl Talk {
         is_last: bool,
         timeout: Duration,
         redactor: &Redactor,
-    ) -> Result<(), String> {
+    ) -> Result<(), Ended> {
         let sent = match &turn.send {
             Some(bytes) => self.stream.set_write_timeout(Some(timeout)).and_then(|()| self.stream.write_all(&bytes.0)),
             None => Ok(()),
@@ -70,7 +82,8 @@ impl Talk {
         let sent = sent.and_then(|()| if closes { self.stream.shutdown(Shutdown::Write) } else { Ok(()) });
         let waits = turn.until.is_some() || !turn.expect.is_empty();
         if !waits && !is_last {
-            return sent.map_err(|error| failed(&error, "while sending", timeout).failure.unwrap_or_default());
+            return sent
+                .map_err(|error| Ended::Badly(failed(&error, "while sending", timeout).failure.unwrap_or_default()));
         }
         // What a peer said before it hung up may be all that is wanted.
         let end = sent.and_then(|()| self.read_until(|bytes| waits && turn.end(bytes).is_some()));
@@ -82,16 +95,22 @@ impl Talk {
             (Some(until), true) => format!("a match of /{until}/"),
             _ => turn.expect.to_string(),
         };
+        let hung_up = match &end {
+            Ok(()) => true,
+            Err(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        };
+        let badly = |failure| Err(Ended::Badly(failure));
         match end {
+            _ if at.is_none() && answer.is_empty() && hung_up && turn.may_end => Err(Ended::Well),
             _ if at.is_some() && turn.expect.met_at(&answer).is_some() => Ok(()),
-            _ if at.is_some() => Err(format!("expected {wanted}, got {got}")),
+            _ if at.is_some() => badly(format!("expected {wanted}, got {got}")),
             Ok(()) if !waits => Ok(()),
             Err(error) if !waits && timed_out(&error) => Ok(()),
-            Ok(()) => Err(format!("expected {wanted}, got {got} and the end of the connection")),
+            Ok(()) => badly(format!("expected {wanted}, got {got} and the end of the connection")),
             Err(error) if timed_out(&error) => {
-                Err(format!("expected {wanted}, got {got}; timed out after {} s", timeout.as_secs_f64()))
+                badly(format!("expected {wanted}, got {got}; timed out after {} s", timeout.as_secs_f64()))
             }
-            Err(error) => Err(failed(&error, &format!("after {got}"), timeout).failure.unwrap_or_default()),
+            Err(error) => badly(failed(&error, &format!("after {got}"), timeout).failure.unwrap_or_default()),
         }
     }
 
@@ -174,7 +193,7 @@ mod tests {
 
     fn step(port: u16, send: Option<&str>, contains: Option<&[u8]>) -> TcpStep {
         let expect = BytesExpect { contains: contains.map(<[u8]>::to_vec), matches: None };
-        TcpStep::new(Some(port), Exchange { send: send.map(Into::into), until: None, expect })
+        TcpStep::new(Some(port), Exchange { send: send.map(Into::into), expect, ..Exchange::default() })
     }
 
     fn run(step: &TcpStep, millis: u64) -> Outcome {
@@ -268,6 +287,7 @@ mod tests {
             send: send.map(Into::into),
             until: until.map(|regex| regex.parse().unwrap()),
             expect: BytesExpect { contains, matches: None },
+            may_end: false,
         }
     }
 
@@ -305,6 +325,17 @@ mod tests {
                 true,
                 "220 hi\r\nA\n1 lines",
                 Some(r#"turn 2: expected a match of /z/, got "A\n1 lines" and the end of the connection"#),
+            ),
+            (
+                vec![
+                    turn(None, line, None),
+                    turn(Some("a\n"), Some("1 lines"), None),
+                    Exchange { may_end: true, ..turn(None, line, None) },
+                    turn(None, line, None),
+                ],
+                true,
+                "220 hi\r\nA\n1 lines",
+                None,
             ),
         ] {
             let (port, handle) = server(echo);

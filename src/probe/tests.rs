@@ -129,6 +129,8 @@ fn a_shipped_spec_is_chosen_by_what_listens() {
             b"SET scrimp:probe value EX 60\r\n" => b"+OK\r\n",
             b"GET scrimp:probe\r\n" => b"$5\r\nvalue\r\n",
             b"DEL scrimp:probe\r\n" => b":1\r\n",
+            b"EVAL \"return redis.call('PING')\" 0\r\n" => b"+PONG\r\n",
+            b"SAVE\r\n" => b"+OK\r\n",
             _ => b"$4\r\ninfo\r\n",
         };
         stream.write_all(answer).unwrap();
@@ -136,7 +138,8 @@ fn a_shipped_spec_is_chosen_by_what_listens() {
     let executables = vec![ImagePath::parse("/usr/bin/redis-server").unwrap()];
     let target = FakeTarget { executables, ..FakeTarget::listening(&[redis]) };
     let done = run_plan(&given(vec![]), &target);
-    let expected = ["ping", "set", "get", "del", "info"].map(|name| format!("tcp {} {name}: ok\n", redis.port()));
+    let names = ["ping", "set", "get", "del", "eval", "save", "info"];
+    let expected = names.map(|name| format!("tcp {} {name}: ok\n", redis.port()));
     assert_eq!(summary(&done), expected.concat());
 }
 
