@@ -126,7 +126,7 @@ pub struct Exchange {
     pub until: Option<BytesRegex>,
     /// What must come.
     pub expect: BytesExpect,
-    /// Whether the peer may hang up instead, which ends the dialogue.
+    /// Whether the peer may hang up before that, which ends the dialogue.
     pub may_end: bool,
 }
 

@@ -101,7 +101,7 @@ impl Talk {
         };
         let badly = |failure| Err(Ended::Badly(failure));
         match end {
-            _ if at.is_none() && answer.is_empty() && hung_up && turn.may_end => Err(Ended::Well),
+            _ if at.is_none() && hung_up && turn.may_end => Err(Ended::Well),
             _ if at.is_some() && turn.expect.met_at(&answer).is_some() => Ok(()),
             _ if at.is_some() => badly(format!("expected {wanted}, got {got}")),
             Ok(()) if !waits => Ok(()),

@@ -400,7 +400,7 @@ fn what_a_request_carried_is_in_no_result() {
 fn the_documentation_is_true() {
     let text = include_str!("../../docs/probes.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         Spec::parse(block, "docs/probes.md", Path::new("")).unwrap_or_else(|e| panic!("{e}"));
     }
