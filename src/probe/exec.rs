@@ -20,7 +20,11 @@ pub(super) fn probe(
     let request = ExecRequest { argv: step.argv.clone(), user: step.user.clone(), timeout, keep: step.keep };
     match target.exec(&request) {
         Ok(outcome) => Ok(Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor))),
-        Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
+        Err(ExecFailure::NotStarted(message)) => {
+            let hint = "\nhint: with keep = false nothing keeps the command in the image: it has to be there for another reason";
+            let hint = if step.keep { "" } else { hint };
+            Ok(Outcome::failed(format!("cannot run {}: {message}{hint}", step.argv[0])))
+        }
         Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
         Err(ExecFailure::Broken(cause)) => {
             Err(ProbeError::Broken { operation: format!("run {} in the sandbox", command_text(&step.argv)), cause })
