@@ -1,4 +1,4 @@
-//! Every environment variable scrimp reads, in one place.
+//! Every environment variable that scrimp reads, or sets for programs of the caller's, in one place.
 
 /// Where unpacked images and staged results live; the default is `scrimp` in the user's cache directory.
 pub const STORE: &str = "SCRIMP_STORE";
@@ -8,3 +8,10 @@ pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// The user's home directory.
 pub const HOME: &str = "HOME";
+
+/// Set for scripts: where the application answers, `http://HOST:PORT`.
+pub const URL: &str = "SCRIMP_URL";
+/// Set for scripts: the address at which the application answers.
+pub const APPLICATION_HOST: &str = "SCRIMP_HOST";
+/// Set for scripts: the port on which it listens.
+pub const APPLICATION_PORT: &str = "SCRIMP_PORT";

@@ -191,11 +191,17 @@ pub struct ProbeArgs {
     /// A command run in the application's container; repeatable
     #[arg(long, value_name = "CMD")]
     pub exec: Vec<String>,
+    /// An executable of this machine that talks to the application at $SCRIMP_URL; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub script: Vec<String>,
+    /// A command line of this machine, such as a test suite, during which the application is watched; repeatable
+    #[arg(long = "while", value_name = "CMD")]
+    pub during: Vec<String>,
     /// The exit code of a command that ends by itself
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub expect_exit: i32,
     /// Do without probes: keep what the start alone uses
-    #[arg(long, conflicts_with_all = ["probe", "http", "exec"])]
+    #[arg(long, conflicts_with_all = ["probe", "http", "exec", "script", "during"])]
     pub no_probe: bool,
 }
 

@@ -119,7 +119,8 @@ fn limits(args: &RunArgs) -> Result<Limits> {
     })
 }
 
-/// How the application is exercised: the probes of `--probe`, `--http` and `--exec`, in this order.
+/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--script` and `--while`, in this
+/// order.
 fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     if args.no_probe {
         return Ok(Choice::Nothing);
@@ -127,6 +128,8 @@ fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     let specs = args.probe.iter().map(|p| Spec::from_probe_argument(p));
     let specs = specs.chain(args.http.iter().map(|h| Spec::from_http_argument(h)));
     let specs = specs.chain(args.exec.iter().map(|e| Spec::from_exec_argument(e)));
+    let specs = specs.chain(args.script.iter().map(|s| Spec::from_script_argument(s)));
+    let specs = specs.chain(args.during.iter().map(|w| Spec::from_while_argument(w)));
     let port = run.port.as_deref().map(str::parse).transpose()?;
     Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port })
 }

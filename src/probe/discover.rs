@@ -15,8 +15,8 @@ use crate::probe::plan::Plan;
 use crate::probe::ready::healthcheck_step;
 use crate::probe::run::Probing;
 use crate::probe::shipped::shipped_for;
-use crate::probe::step::{Action, DEFAULT_TIMEOUT, HttpStep, Step, TcpStep};
-use crate::probe::target::{Port, Protocol, addresses};
+use crate::probe::step::{Action, DEFAULT_TIMEOUT, Exchange, HttpStep, Step, TcpStep};
+use crate::probe::target::{Port, Protocol, Target, addresses};
 use crate::probe::{ProbeError, tcp};
 
 /// How long a peer may take to speak first.
@@ -33,6 +33,16 @@ pub(super) fn choose_known(plan: &mut Plan, probing: &Probing) -> Result<(), Pro
         None => plan.steps.extend(healthcheck_step(plan)),
     }
     Ok(())
+}
+
+/// What to say where nothing is known that could be asked.
+pub(super) fn without_probe(target: &dyn Target) -> String {
+    let listeners: Vec<String> = target.listeners().iter().map(ToString::to_string).collect();
+    let place = if listeners.is_empty() { "no port".into() } else { listeners.join(", ") };
+    format!(
+        "the application listens on {place}, for which no probe is known\nhint: give one (--probe FILE with a step of its \
+         kind, --exec, --script) or none (--no-probe)"
+    )
 }
 
 /// Adds a step for each TCP port to which none goes. Ports that begin to listen meanwhile get theirs too.
@@ -58,7 +68,7 @@ pub(super) fn add_listeners(plan: &mut Plan, probing: &Probing) -> Result<(), Pr
 fn classify(port: u16, probing: &Probing) -> Result<Action, ProbeError> {
     let listeners = probing.target.listeners();
     let addresses = addresses(&listeners, Port::tcp(port));
-    let plain = |expect| Action::Tcp(TcpStep { port: Some(port), send: None, expect });
+    let plain = |expect| Action::Tcp(TcpStep::new(Some(port), Exchange { expect, ..Exchange::default() }));
     probing.target.begin(&format!("discover tcp {port}"));
     let mut banner = [0; 4096];
     let spoken = tcp::connect(&addresses, port, DEFAULT_TIMEOUT).ok().and_then(|mut stream| {
@@ -97,15 +107,15 @@ impl Probing<'_> {
     /// Gives `step` a port if it has none: `--port`, else the lowest exposed one that listens, else the lowest that
     /// listens; for requests, of several the lowest that speaks HTTP. Without any it stays without.
     pub(super) fn resolve_port(&self, plan: &Plan, step: &mut Step) -> Result<(), ProbeError> {
+        if let Action::Script(script) = &mut step.action {
+            return self.resolve_script(plan, script);
+        }
         let Some(protocol) = step.protocol().filter(|_| step.port().is_none()) else { return Ok(()) };
         if let Some(port) = plan.circumstances.port.filter(|port| port.protocol == protocol) {
             step.set_port(port.number);
             return Ok(());
         }
-        let listening = self.ports(protocol);
-        let exposed = |&port: &u16| plan.circumstances.exposed.contains(&Port { protocol, number: port });
-        let mut candidates: Vec<u16> = listening.iter().copied().filter(exposed).collect();
-        candidates.extend(listening.iter().filter(|port| !exposed(port)));
+        let candidates = self.candidates(plan, protocol);
         let mut chosen = candidates.first().copied();
         if matches!(step.action, Action::Http(_)) && candidates.len() > 1 {
             chosen = self.first_http(&candidates)?.or(chosen);
@@ -116,7 +126,14 @@ impl Probing<'_> {
         Ok(())
     }
 
-    fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
+    /// The ports that listen, those that are exposed first.
+    pub(super) fn candidates(&self, plan: &Plan, protocol: Protocol) -> Vec<u16> {
+        let mut ports = self.ports(protocol);
+        ports.sort_by_key(|&number| (!plan.circumstances.exposed.contains(&Port { protocol, number }), number));
+        ports
+    }
+
+    pub(super) fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
         let client = self.http()?;
         let listeners = self.target.listeners();
         for &port in candidates {

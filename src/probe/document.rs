@@ -16,8 +16,12 @@ use crate::base::Digest;
 use crate::probe::ProbeError;
 use crate::probe::escapes;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
+use crate::probe::script::{self, ScriptStep};
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-use crate::probe::step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
+use crate::probe::step::{
+    Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep, command_text,
+};
+use crate::probe::target::Port;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +51,7 @@ enum Kind {
     Tcp,
     Udp,
     Exec,
+    Script,
 }
 
 /// Defines a table whose fields are all optional and know their place, and a list of those that are given.
@@ -84,12 +89,29 @@ flat_table!(StepDocument, "" {
     send: String,
     send_hex: String,
     answer: bool,
+    until: String,
+    dialogue: Vec<Spanned<ExchangeDocument>>,
+    half_close: bool,
     argv: Vec<String>,
     shell: String,
     user: String,
     keep: bool,
+    file: String,
+    args: Vec<String>,
     expect: ExpectDocument,
 });
+
+/// A turn of a dialogue, whose fields are all its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExchangeDocument {
+    send: Option<Spanned<String>>,
+    send_hex: Option<Spanned<String>>,
+    until: Option<Spanned<String>>,
+    expect: Option<Spanned<ExpectDocument>>,
+    #[serde(default)]
+    may_end: bool,
+}
 
 flat_table!(ExpectDocument, "expect." {
     status: StatusSet,
@@ -111,6 +133,7 @@ impl Kind {
             Kind::Tcp => "tcp",
             Kind::Udp => "udp",
             Kind::Exec => "exec",
+            Kind::Script => "script",
         }
     }
 
@@ -131,8 +154,20 @@ impl Kind {
                 "expect.body_contains",
                 "expect.body_digest",
             ],
-            Kind::Tcp => &["port", "send", "send_hex", "expect.contains", "expect.matches"],
+            Kind::Tcp => {
+                &["port", "send", "send_hex", "until", "dialogue", "half_close", "expect.contains", "expect.matches"]
+            }
             Kind::Udp => &["port", "send", "send_hex", "answer", "expect.contains", "expect.matches"],
+            Kind::Script => &[
+                "port",
+                "file",
+                "args",
+                "shell",
+                "expect.exit",
+                "expect.stdout",
+                "expect.stdout_contains",
+                "expect.stdout_digest",
+            ],
             Kind::Exec => &[
                 "argv",
                 "shell",
@@ -146,11 +181,19 @@ impl Kind {
         }
     }
 
+    fn timeout(self) -> Duration {
+        match self {
+            Kind::Script => script::SCRIPT_TIMEOUT,
+            _ => DEFAULT_TIMEOUT,
+        }
+    }
+
     fn ignorable(self) -> &'static [&'static str] {
         match self {
             Kind::Http => &["status", "headers", "header:NAME", "body"],
             Kind::Tcp | Kind::Udp => &["bytes"],
             Kind::Exec => &["stdout", "stderr"],
+            Kind::Script => &["stdout"],
         }
     }
 }
@@ -173,7 +216,7 @@ pub(super) fn parse(text: &str, file: &str, directory: &Path) -> Result<Spec, Pr
         steps: document.step.into_iter().map(|step| context.step(step)).collect::<Result<_, _>>()?,
     };
     if spec.steps.is_empty() {
-        let hint = "add a table [[step]] with kind = \"http\", \"tcp\", \"udp\" or \"exec\"";
+        let hint = "add a table [[step]] with kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
         return Err(ProbeError::Spec {
             file: file.into(),
             line: None,
@@ -232,6 +275,7 @@ impl Context<'_> {
             timeout: self.seconds(&document.timeout_seconds, DEFAULT_READY_TIMEOUT)?,
             port: self.port(&document.port)?,
             step: document.step.map(|step| self.step(step)).transpose()?,
+            advisory: false,
         })
     }
 
@@ -239,7 +283,7 @@ impl Context<'_> {
         let place = document.span();
         let mut step = document.into_inner();
         let Some(kind) = step.kind.as_ref().map(|kind| *kind.get_ref()) else {
-            let hint = "kind = \"http\", \"tcp\", \"udp\" or \"exec\"";
+            let hint = "kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
             return Err(self.error(&place, "the step has no kind", Some(hint.into())));
         };
         let expect = step.expect.take().map(Spanned::into_inner).unwrap_or_default();
@@ -251,13 +295,10 @@ impl Context<'_> {
         }
         let action = match kind {
             Kind::Http => Action::Http(self.http(&step, &expect)?),
-            Kind::Tcp => Action::Tcp(TcpStep {
-                port: self.port(&step.port)?,
-                send: self.send(&step)?,
-                expect: self.bytes(&expect)?,
-            }),
+            Kind::Tcp => Action::Tcp(self.tcp(&mut step, &expect)?),
             Kind::Udp => Action::Udp(self.udp(&step, &expect, &place)?),
             Kind::Exec => Action::Exec(self.exec(&step, &expect, &place)?),
+            Kind::Script => Action::Script(self.script(&step, &expect, &place)?),
         };
         let repeat = self.optional(&step.repeat, |&n| match n {
             1..=10_000 => Ok(n),
@@ -266,7 +307,7 @@ impl Context<'_> {
         Ok(Step {
             name: step.name.map(|name| name.into_inner().trim().to_string()).filter(|name| !name.is_empty()),
             action,
-            timeout: self.seconds(&step.timeout_seconds, DEFAULT_TIMEOUT)?,
+            timeout: self.seconds(&step.timeout_seconds, kind.timeout())?,
             repeat: repeat.unwrap_or(1),
             ignore: self.ignore(kind, step.ignore)?,
         })
@@ -329,10 +370,56 @@ impl Context<'_> {
         self.optional(field, |text| text.parse::<Digest>().map_err(|e| e.to_string()))
     }
 
-    fn send(&self, step: &StepDocument) -> Result<Option<Secret>, ProbeError> {
-        let text = self.optional(&step.send, |text| escapes::parse_text(text))?;
-        let hex = self.optional(&step.send_hex, |hex| escapes::parse_hex(hex))?;
-        match (&step.send_hex, text, hex) {
+    fn tcp(&self, step: &mut StepDocument, expect: &ExpectDocument) -> Result<TcpStep, ProbeError> {
+        let port = self.port(&step.port)?;
+        let half_close = step.half_close.as_ref().is_some_and(|half_close| *half_close.get_ref());
+        let alone = Exchange {
+            send: self.send(&step.send, &step.send_hex)?,
+            until: self.optional(&step.until, |text| text.parse())?,
+            expect: self.bytes(expect)?,
+            may_end: false,
+        };
+        let Some(turns) = step.dialogue.take() else { return Ok(TcpStep { port, dialogue: vec![alone], half_close }) };
+        let place = turns.span();
+        if alone != Exchange::default() {
+            let message = "a step has either a dialogue, or send, until and expect of its own";
+            return Err(self.error(&place, message, None));
+        }
+        let turns = turns.into_inner();
+        if turns.is_empty() {
+            let hint = r#"dialogue = [{ send = 'HELO x\r\n', until = '\n' }, { send = 'QUIT\r\n' }]"#;
+            return Err(self.error(&place, "the dialogue is empty", Some(hint.into())));
+        }
+        let dialogue = turns.into_iter().map(|turn| self.exchange(turn)).collect::<Result<_, _>>()?;
+        Ok(TcpStep { port, dialogue, half_close })
+    }
+
+    fn exchange(&self, turn: Spanned<ExchangeDocument>) -> Result<Exchange, ProbeError> {
+        let mut turn = turn.into_inner();
+        let expect = turn.expect.take().map(Spanned::into_inner).unwrap_or_default();
+        for (field, span) in expect.given() {
+            if !["expect.contains", "expect.matches"].contains(&field) {
+                let hint = "it has expect.contains, expect.matches";
+                return Err(self.error(&span, format!("a turn of a dialogue has no field {field}"), Some(hint.into())));
+            }
+        }
+        Ok(Exchange {
+            send: self.send(&turn.send, &turn.send_hex)?,
+            until: self.optional(&turn.until, |text| text.parse())?,
+            expect: self.bytes(&expect)?,
+            may_end: turn.may_end,
+        })
+    }
+
+    fn send(
+        &self,
+        text: &Option<Spanned<String>>,
+        hex: &Option<Spanned<String>>,
+    ) -> Result<Option<Secret>, ProbeError> {
+        let place = hex;
+        let text = self.optional(text, |text| escapes::parse_text(text))?;
+        let hex = self.optional(hex, |hex| escapes::parse_hex(hex))?;
+        match (place, text, hex) {
             (Some(field), Some(_), _) => Err(self.error(&field.span(), "a step has either send or send_hex", None)),
             (_, text, hex) => Ok(text.or(hex).map(Secret)),
         }
@@ -346,7 +433,7 @@ impl Context<'_> {
     }
 
     fn udp(&self, step: &StepDocument, expect: &ExpectDocument, place: &Range<usize>) -> Result<UdpStep, ProbeError> {
-        let Some(send) = self.send(step)? else {
+        let Some(send) = self.send(&step.send, &step.send_hex)? else {
             return Err(self.error(place, "a step of kind udp needs send or send_hex", None));
         };
         let answer = step.answer.as_ref().is_none_or(|answer| *answer.get_ref());
@@ -374,13 +461,49 @@ impl Context<'_> {
             argv,
             user: text(&step.user),
             keep: step.keep.as_ref().is_none_or(|keep| *keep.get_ref()),
-            expect: ExecExpect {
-                exit: expect.exit.as_ref().map(|exit| *exit.get_ref()).unwrap_or(0),
-                stdout_contains: text(&expect.stdout_contains),
-                stdout: text(&expect.stdout),
-                stdout_digest: self.digest(&expect.stdout_digest)?,
-            },
+            expect: self.ended(expect)?,
         })
+    }
+
+    /// What is expected of something that ends.
+    fn ended(&self, expect: &ExpectDocument) -> Result<ExecExpect, ProbeError> {
+        let text = |field: &Option<Spanned<String>>| field.as_ref().map(|field| field.get_ref().clone());
+        Ok(ExecExpect {
+            exit: expect.exit.as_ref().map(|exit| *exit.get_ref()).unwrap_or(0),
+            stdout_contains: text(&expect.stdout_contains),
+            stdout: text(&expect.stdout),
+            stdout_digest: self.digest(&expect.stdout_digest)?,
+        })
+    }
+
+    fn script(
+        &self,
+        step: &StepDocument,
+        expect: &ExpectDocument,
+        place: &Range<usize>,
+    ) -> Result<ScriptStep, ProbeError> {
+        let args = step.args.as_ref().map(|args| args.get_ref().clone()).unwrap_or_default();
+        let (title, argv) = match (&step.file, &step.shell) {
+            (Some(file), None) => {
+                let path = self.directory.join(file.get_ref());
+                let line = self.line(&file.span());
+                let program = script::executable(&path, || format!("{}:{line}: file {:?}", self.file, file.get_ref()))?;
+                let typed: Vec<String> = [file.get_ref().clone()].into_iter().chain(args.iter().cloned()).collect();
+                (command_text(&typed), [vec![program], args].concat())
+            }
+            (None, Some(line)) if step.args.is_none() => {
+                (command_text(&[line.get_ref().clone()]), script::shell(line.get_ref()))
+            }
+            _ => {
+                let message = "a script step has either a file, to which args may be given, or a line for the shell";
+                return Err(self.error(place, message, Some("file = \"check.sh\", or shell = \"make check\"".into())));
+            }
+        };
+        if argv.iter().any(|word| word.contains('\0')) {
+            return Err(self.error(place, "a command holds a NUL byte", None));
+        }
+        let port = self.port(&step.port)?.map(Port::tcp);
+        Ok(ScriptStep { title: format!("script {title}"), argv, port, expect: self.ended(expect)? })
     }
 }
 

@@ -59,6 +59,16 @@ pub enum ProbeError {
         /// What is wrong.
         message: String,
     },
+    /// A script is none.
+    #[error("{place}: {message}\nhint: {hint}")]
+    Script {
+        /// The option and its value, or the field.
+        place: String,
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Not a port.
     #[error("{text:?} is not a port\nhint: {hint}")]
     Port {

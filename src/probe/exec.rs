@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::Digest;
 use crate::observation::{Answer, Redactor};
 use crate::probe::ProbeError;
-use crate::probe::expect::find;
+use crate::probe::expect::{ExecExpect, find};
 use crate::probe::run::{Outcome, excerpt};
 use crate::probe::step::{ExecStep, command_text};
 use crate::probe::target::{ExecFailure, ExecOutcome, ExecRequest, Target};
@@ -19,8 +19,12 @@ pub(super) fn probe(
 ) -> Result<Outcome, ProbeError> {
     let request = ExecRequest { argv: step.argv.clone(), user: step.user.clone(), timeout, keep: step.keep };
     match target.exec(&request) {
-        Ok(outcome) => Ok(Outcome::new(answer(&outcome), judge(step, &outcome, redactor))),
-        Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
+        Ok(outcome) => Ok(Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor))),
+        Err(ExecFailure::NotStarted(message)) => {
+            let hint = "\nhint: with keep = false nothing keeps the command in the image: it has to be there for another reason";
+            let hint = if step.keep { "" } else { hint };
+            Ok(Outcome::failed(format!("cannot run {}: {message}{hint}", step.argv[0])))
+        }
         Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
         Err(ExecFailure::Broken(cause)) => {
             Err(ProbeError::Broken { operation: format!("run {} in the sandbox", command_text(&step.argv)), cause })
@@ -28,7 +32,8 @@ pub(super) fn probe(
     }
 }
 
-fn answer(outcome: &ExecOutcome) -> Answer {
+/// How a command ended, for a transcript.
+pub(super) fn answer(outcome: &ExecOutcome) -> Answer {
     Answer::Exit {
         code: outcome.code,
         stdout_digest: Digest::of(&outcome.stdout),
@@ -38,8 +43,8 @@ fn answer(outcome: &ExecOutcome) -> Answer {
     }
 }
 
-fn judge(step: &ExecStep, outcome: &ExecOutcome, redactor: &Redactor) -> Option<String> {
-    let expect = &step.expect;
+/// What of it was not expected.
+pub(super) fn judge(expect: &ExecExpect, outcome: &ExecOutcome, redactor: &Redactor) -> Option<String> {
     let stdout = || format!("got {}", excerpt(&outcome.stdout, redactor));
     if outcome.code != expect.exit {
         return Some(wrong_code(expect.exit, outcome, redactor));

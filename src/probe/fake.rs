@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crate::base::ImagePath;
-use crate::probe::target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
+use crate::probe::target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, ScriptRequest, Target};
 
 /// Answers to a command, one after the other; the last one stays.
 pub type Answers = Vec<Result<ExecOutcome, String>>;
@@ -22,6 +22,8 @@ pub struct FakeTarget {
     pub exit: Mutex<Option<Exit>>,
     pub commands: Mutex<BTreeMap<String, Answers>>,
     pub executables: Vec<ImagePath>,
+    /// Whether it does nothing but wait.
+    pub rests: bool,
     /// What was told to the target: `begin LABEL`, `end`, `exec COMMAND`, `enter`.
     pub log: Mutex<Vec<String>>,
 }
@@ -34,6 +36,10 @@ impl From<Exit> for Mutex<Option<Exit>> {
 
 pub fn tcp(address: SocketAddr) -> Listener {
     Listener { protocol: Protocol::Tcp, address: address.ip(), port: address.port() }
+}
+
+pub fn udp(address: SocketAddr) -> Listener {
+    Listener { protocol: Protocol::Udp, ..tcp(address) }
 }
 
 impl FakeTarget {
@@ -70,6 +76,10 @@ impl Target for FakeTarget {
         self.listeners.lock().unwrap().clone()
     }
 
+    fn rests(&self) -> bool {
+        self.rests
+    }
+
     fn executables(&self) -> Vec<ImagePath> {
         self.executables.clone()
     }
@@ -96,6 +106,13 @@ impl Target for FakeTarget {
             "timeout" => ExecFailure::TimedOut,
             _ => ExecFailure::Broken(io::Error::other(message)),
         })
+    }
+
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+        let variables: Vec<String> = request.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let ScriptRequest { argv, timeout, .. } = request;
+        self.note(format!("script {}", variables.join(" ")));
+        self.exec(&ExecRequest { argv: argv.clone(), user: None, timeout: *timeout, keep: false })
     }
 
     fn begin(&self, label: &str) {

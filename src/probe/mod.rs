@@ -4,12 +4,13 @@
 //! which nothing is left to find out. That plan is what is run on the small image: so both are asked the same, on the
 //! same ports, whatever the default behaviour found on the base.
 //!
-//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`); specs are TOML (`docs/probes.md`), the shipped ones lie
+//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`); specs are TOML (`docs/probes.md`), the shipped ones lie
 //! in `probes/`. Nothing here knows about tracing, and what requests carry is never in what is returned.
 
 mod arguments;
 mod discover;
 mod document;
+mod ephemeral;
 mod error;
 mod escapes;
 mod exec;
@@ -20,6 +21,7 @@ mod http;
 mod plan;
 mod ready;
 mod run;
+mod script;
 mod shipped;
 mod spec;
 mod step;
@@ -33,7 +35,8 @@ pub use error::ProbeError;
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};
+pub use script::ScriptStep;
 pub use shipped::{shipped, shipped_for, shipped_names};
 pub use spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-pub use step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
-pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, Target};
+pub use step::{Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
+pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};

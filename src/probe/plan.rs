@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ImagePath;
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
-use crate::probe::step::Step;
+use crate::probe::step::{Action, Step};
 use crate::probe::target::Port;
 
 /// What the image and the command line say about the application.
@@ -51,6 +51,13 @@ pub struct Plan {
     pub explicit: bool,
     /// The ports that must listen before the first step; empty before the plan is resolved.
     pub wait_for: Vec<Port>,
+    /// The ports among which the kernel's choice may be, in the order in which they began to listen; empty where no step
+    /// goes to one.
+    #[serde(default)]
+    pub ephemeral: Vec<Port>,
+    /// Whether the application served anything when the plan was resolved; `None` before.
+    #[serde(default)]
+    pub served: Option<bool>,
     /// What is known about the application.
     pub circumstances: Circumstances,
     /// How long the application may take to become ready where `ready` says nothing, and how long an answer of
@@ -73,9 +80,28 @@ impl Plan {
             discover: !explicit,
             explicit,
             wait_for: Vec::new(),
+            ephemeral: Vec::new(),
+            served: None,
             circumstances,
             patience: DEFAULT_READY_TIMEOUT,
         }
+    }
+
+    /// Whether one of the steps does this.
+    pub(super) fn has_action(&self, action: &Action) -> bool {
+        self.steps.iter().any(|step| step.action == *action)
+    }
+
+    /// Whether the steps are commands in the application's container, and nothing else.
+    pub(super) fn is_commands_only(&self) -> bool {
+        let command = |step: &Step| matches!(step.action, Action::Exec(_));
+        self.explicit && self.steps.iter().all(command) && self.ready.iter().all(|ready| ready.port.is_none())
+    }
+
+    /// Whether a script is still to be given the port that counts.
+    pub(super) fn has_unplaced_script(&self) -> bool {
+        let open = |step: &Step| matches!(&step.action, Action::Script(script) if script.port.is_none());
+        self.circumstances.port.is_none() && self.steps.iter().any(open)
     }
 
     /// The values in requests that may be secret: whole headers and bodies, and their parts. [`crate::probe::run`]

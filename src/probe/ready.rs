@@ -5,9 +5,11 @@
 //! the target's events are waited for, for 10 ms at first and twice as long each time up to half a second: an
 //! application that gets ready says so by no system call that could be waited for, but most do something visible on the way.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::probe::ProbeError;
+use crate::probe::ephemeral;
 use crate::probe::expect::ExecExpect;
 use crate::probe::plan::Plan;
 use crate::probe::run::{Outcome, Probing};
@@ -19,10 +21,15 @@ use crate::probe::target::{Exit, Listener, Port, Protocol, Target};
 /// How long an exposed port is preferred to those that listen already.
 const EXPOSED_GRACE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether the application rests.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What must listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Port(Port),
+    /// What is in this run what the port was in another, in which the kernel had chosen these.
+    Counterpart(Port, Vec<Port>),
     Any(Protocol),
     /// Anything at all, AF_UNIX included.
     Service,
@@ -42,7 +49,11 @@ pub(super) enum Unready {
 /// What must listen before the steps of `plan` can run.
 pub(super) fn needs(plan: &Plan) -> Vec<Need> {
     if !plan.wait_for.is_empty() {
-        return plan.wait_for.iter().copied().map(Need::Port).collect();
+        let need = |&port: &Port| match plan.ephemeral.contains(&port) {
+            true => Need::Counterpart(port, plan.ephemeral.clone()),
+            false => Need::Port(port),
+        };
+        return plan.wait_for.iter().map(need).collect();
     }
     let given = plan.circumstances.port;
     let asked = |ready: &Ready| ready.port.map(Port::tcp).or(ready.step.as_ref().and_then(Step::port));
@@ -51,7 +62,8 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
         out.push(match (given, &plan.circumstances.healthcheck) {
             (Some(port), _) => Need::Port(port),
             (None, Some(_)) => Need::Service,
-            // A UDP socket alone may be a client's.
+            // A UDP socket alone may be a client's, unless the image says otherwise.
+            (None, None) if is_datagrams_only(&plan.circumstances.exposed) => Need::Any(Protocol::Udp),
             (None, None) => Need::Any(Protocol::Tcp),
         });
         return out;
@@ -63,7 +75,10 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
                 Some(port) => Need::Port(port),
                 None => Need::Any(protocol),
             },
-            (None, None) => continue,
+            (None, None) => match given.filter(|_| matches!(step.action, Action::Script(_))) {
+                Some(port) => Need::Port(port),
+                None => continue,
+            },
         };
         if !out.contains(&need) {
             out.push(need);
@@ -75,10 +90,50 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
     out
 }
 
+fn is_datagrams_only(exposed: &[Port]) -> bool {
+    !exposed.is_empty() && exposed.iter().all(|port| port.protocol == Protocol::Udp)
+}
+
+/// What makes further waiting pointless although not all that is needed listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enough {
+    /// Nothing.
+    Never,
+    /// Everything sleeps: commands can be run beside an application that never listens.
+    Rest,
+    /// Everything sleeps, and a UDP socket is bound to a port that no client is given.
+    DatagramsAtRest,
+}
+
+impl Enough {
+    /// For the steps of `plan`. Where the application is known to serve, it is waited for.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let circumstances = &plan.circumstances;
+        let by_command = plan.is_commands_only() || (plan.discover && circumstances.healthcheck.is_some());
+        match by_command && plan.served != Some(true) {
+            true => Enough::Rest,
+            false if plan.discover && circumstances.port.is_none() => Enough::DatagramsAtRest,
+            false => Enough::Never,
+        }
+    }
+
+    fn reached(self, target: &dyn Target, listeners: &[Listener], client_ports: &RangeInclusive<u16>) -> bool {
+        let is_server = |l: &Listener| l.protocol == Protocol::Udp && !client_ports.contains(&l.port);
+        match self {
+            Enough::Never => false,
+            Enough::Rest => target.rests(),
+            Enough::DatagramsAtRest => listeners.iter().any(is_server) && target.rests(),
+        }
+    }
+}
+
 impl Need {
     fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
         match self {
             Need::Port(port) => listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number),
+            Need::Counterpart(port, chosen) => {
+                ephemeral::counterparts(chosen, &ephemeral::chosen(target)).contains_key(port)
+            }
             Need::Any(protocol) => listeners.iter().any(|l| l.protocol == *protocol),
             Need::Service => target.serves(),
         }
@@ -87,15 +142,22 @@ impl Need {
     fn text(&self) -> String {
         match self {
             Need::Port(port) => format!("on {} port {}", port.protocol, port.number),
+            Need::Counterpart(port, _) => format!("on a {} port of the kernel's choice", port.protocol),
             Need::Any(protocol) => format!("on any {protocol} port"),
             Need::Service => "at all".into(),
         }
     }
 }
 
-/// Waits until all of `needs` are met.
-pub(super) fn wait_listening(target: &dyn Target, needs: &[Need], timeout: Duration) -> Result<(), Unready> {
+/// Waits until all of `needs` are met, or that is `enough`.
+pub(super) fn wait_listening(
+    target: &dyn Target,
+    needs: &[Need],
+    enough: Enough,
+    timeout: Duration,
+) -> Result<(), Unready> {
     let deadline = Instant::now() + timeout;
+    let client_ports = ephemeral::range();
     loop {
         let listeners = target.listeners();
         let Some(missing) = needs.iter().find(|need| !need.met(target, &listeners)) else { return Ok(()) };
@@ -106,7 +168,12 @@ pub(super) fn wait_listening(target: &dyn Target, needs: &[Need], timeout: Durat
         if left.is_zero() {
             return Err(Unready::Silent(silence(missing, listeners, timeout)));
         }
-        target.wait(&listeners, left);
+        if enough.reached(target, &listeners, &client_ports) {
+            return Ok(());
+        }
+        // No event tells that nothing happens any more.
+        let look = if enough == Enough::Never { left } else { left.min(LOOK) };
+        target.wait(&listeners, look);
     }
 }
 
@@ -132,7 +199,8 @@ pub(super) fn timeout(plan: &Plan) -> Result<Duration, ProbeError> {
 /// port for metrics or for debugging often precedes the one that counts.
 pub(super) fn wait_exposed(plan: &Plan, target: &dyn Target) {
     let exposed = &plan.circumstances.exposed;
-    let wanted = needs(plan).contains(&Need::Any(Protocol::Tcp)) && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
+    let asked = needs(plan).contains(&Need::Any(Protocol::Tcp)) || plan.has_unplaced_script();
+    let wanted = asked && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
     let deadline = Instant::now() + EXPOSED_GRACE;
     while wanted && target.exited().is_none() {
         let listeners = target.listeners();
@@ -164,44 +232,55 @@ impl Backoff {
 pub(super) fn healthcheck_step(plan: &Plan) -> Option<Step> {
     let check = plan.circumstances.healthcheck.as_ref()?;
     let action = ExecStep { argv: check.argv.clone(), user: None, keep: true, expect: ExecExpect::default() };
-    Some(Step { timeout: check.timeout, ..Step::new(Action::Exec(action)) })
+    // Runtimes go by the exit code alone.
+    let ignore = vec!["stderr".into(), "stdout".into()];
+    Some(Step { timeout: check.timeout, ignore, ..Step::new(Action::Exec(action)) })
 }
 
-/// Asks what the plan wants to be asked until it passes. A HEALTHCHECK that does not pass holds nothing up for ever:
-/// that is said in `notes`, for it is the image's and not what the user asked for.
+/// Lets an application become ready as the spec that is made for it has it, where the user's probes say nothing about that.
+pub(super) fn adopt_shipped(plan: &mut Plan, target: &dyn Target) -> Result<(), ProbeError> {
+    if !plan.explicit || plan.served.is_some() || !plan.ready.is_empty() || !target.serves() {
+        return Ok(());
+    }
+    let listening = target.executables();
+    let known = shipped_for(listening.iter().chain(&plan.circumstances.executables))?;
+    let ready = known.and_then(|spec| spec.ready);
+    plan.ready.extend(ready.map(|ready| Ready { timeout: plan.patience, advisory: true, ..ready }));
+    Ok(())
+}
+
+/// Asks what the plan wants to be asked until it passes, and then HEALTHCHECK; returns whether there is one and it passes.
+/// A HEALTHCHECK that does not pass holds nothing up for ever: that is said in `notes`, for it is the image's and not what
+/// the user asked for.
 pub(super) fn wait_healthy(
     plan: &Plan,
     probing: &Probing,
     notes: &mut Vec<String>,
-) -> Result<Result<(), Unready>, ProbeError> {
+) -> Result<Result<bool, Unready>, ProbeError> {
     let started = Instant::now();
     for ready in &plan.ready {
         let Some(step) = &ready.step else { continue };
         let mut step = step.clone();
         probing.resolve_port(plan, &mut step)?;
-        match until_it_passes(&step, probing, started + ready.timeout)? {
-            None => {}
-            Some(_) if probing.target.exited().is_some() => return Ok(ended(probing)),
-            Some(failure) => {
-                let message =
-                    format!("not ready after {} s: {}: {failure}", ready.timeout.as_secs_f64(), step.describe(false));
-                return Ok(Err(Unready::Failing(message)));
-            }
+        let Some(failure) = until_it_passes(&step, probing, started + ready.timeout)? else { continue };
+        if let Some(exit) = probing.target.exited() {
+            return Ok(Err(Unready::Ended(exit)));
+        }
+        let message = format!("not ready after {} s: {}: {failure}", ready.timeout.as_secs_f64(), step.describe(false));
+        match ready.advisory {
+            true => notes.push(message),
+            false => return Ok(Err(Unready::Failing(message))),
         }
     }
-    if let Some(step) = healthcheck_step(plan).filter(|_| plan.ready.is_empty())
-        && let Some(failure) = until_it_passes(&step, probing, started + plan.patience)?
-    {
-        if probing.target.exited().is_some() {
-            return Ok(ended(probing));
-        }
-        notes.push(format!("HEALTHCHECK did not pass within {} s: {failure}", plan.patience.as_secs_f64()));
+    // In a run of which the plan was resolved it did not pass where it is not among the steps.
+    let known = |step: &Step| plan.served.is_none() || plan.has_action(&step.action);
+    let Some(step) = healthcheck_step(plan).filter(known) else { return Ok(Ok(false)) };
+    let Some(failure) = until_it_passes(&step, probing, started + plan.patience)? else { return Ok(Ok(true)) };
+    if let Some(exit) = probing.target.exited() {
+        return Ok(Err(Unready::Ended(exit)));
     }
-    Ok(Ok(()))
-}
-
-fn ended(probing: &Probing) -> Result<(), Unready> {
-    probing.target.exited().map_or(Ok(()), |exit| Err(Unready::Ended(exit)))
+    notes.push(format!("HEALTHCHECK did not pass within {} s: {failure}", plan.patience.as_secs_f64()));
+    Ok(Ok(false))
 }
 
 /// Runs `step` until it passes; else, when the application or the time has ended, why it last failed.

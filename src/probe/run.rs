@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
 use crate::probe::http::HttpClient;
 use crate::probe::plan::Plan;
-use crate::probe::ready::{self, Backoff, Unready, needs, wait_healthy, wait_listening};
+use crate::probe::ready::{self, Backoff, Enough, Need, Unready, needs, wait_healthy, wait_listening};
 use crate::probe::step::{Action, Step, names};
 use crate::probe::target::{Exit, Port, Target, addresses};
-use crate::probe::{ProbeError, discover, exec, http, tcp, udp};
+use crate::probe::{ProbeError, discover, ephemeral, exec, http, script, tcp, udp};
 
 /// How much of an answer a message shows, in characters.
 const EXCERPT: usize = 160;
@@ -103,13 +103,14 @@ impl Probing<'_> {
         let patient_until = Instant::now() + timeout;
         let mut plan = given.clone();
         let mut notes = Vec::new();
-        if let Err(unready) = wait_listening(self.target, &needs(&plan), timeout) {
-            let only_commands = plan.explicit && plan.steps.iter().all(|step| step.protocol().is_none());
+        if let Err(unready) = wait_listening(self.target, &needs(&plan), Enough::of(&plan), timeout) {
+            let needless = plan.explicit && plan.steps.iter().all(|step| step.protocol().is_none());
             match unready {
                 // Commands need no listener, and an application without one can still be asked by them.
-                Unready::Silent(message) if only_commands && plan.ready.iter().all(|r| r.port.is_none()) => {
-                    notes.push(message)
-                }
+                Unready::Silent(_) if needless && plan.ready.iter().all(|r| r.port.is_none()) => notes.push(format!(
+                    "the application neither listened nor came to rest within {} s; the probes were run all the same",
+                    timeout.as_secs_f64()
+                )),
                 unready => return Ok(self.unready(given, unready, notes)),
             }
         }
@@ -117,11 +118,21 @@ impl Probing<'_> {
         if plan.discover {
             discover::choose_known(&mut plan, self)?;
         }
-        if let Err(unready) = wait_healthy(&plan, self, &mut notes)? {
-            return Ok(self.unready(given, unready, notes));
+        ready::adopt_shipped(&mut plan, self.target)?;
+        let healthy = match wait_healthy(&plan, self, &mut notes)? {
+            Ok(healthy) => healthy,
+            Err(unready) => return Ok(self.unready(given, unready, notes)),
+        };
+        // Whatever else is asked, a HEALTHCHECK has to work in the result as it did here.
+        if let Some(step) = ready::healthcheck_step(&plan).filter(|step| healthy && !plan.has_action(&step.action)) {
+            plan.steps.push(step);
         }
         self.resolve(&mut plan)?;
+        if plan.steps.is_empty() && !plan.explicit {
+            return Ok(self.unready(&plan, Unready::Failing(discover::without_probe(self.target)), notes));
+        }
         let probes = self.run_steps(&plan, patient_until)?;
+        plan.served = given.served.or(Some(self.target.serves()));
         let mut transcript = Transcript { probes };
         self.redactor.transcript(&mut transcript);
         let notes = notes.iter().map(|note| self.redactor.text(note).into_owned()).collect();
@@ -155,10 +166,18 @@ impl Probing<'_> {
             discover::add_listeners(plan, self)?;
         }
         let listeners = self.target.listeners();
-        let listens = |port: &Port| listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number);
+        let listens = |port: &Port| {
+            let there = listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number);
+            there || plan.ephemeral.contains(port)
+        };
         plan.wait_for = plan.steps.iter().filter_map(Step::port).filter(listens).collect();
         plan.wait_for.sort();
         plan.wait_for.dedup();
+        if plan.served.is_none() {
+            plan.served = Some(self.target.serves());
+            let chosen = ephemeral::chosen(self.target);
+            plan.ephemeral = if plan.wait_for.iter().any(|port| chosen.contains(port)) { chosen } else { Vec::new() };
+        }
         Ok(())
     }
 
@@ -169,8 +188,17 @@ impl Probing<'_> {
                 let label = self.redactor.text(&name);
                 let mut backoff = Backoff::new();
                 let outcome = loop {
-                    let outcome = self.attempt(step, &label)?;
+                    let silent = matches!(step.action, Action::Exec(_)) && !self.target.serves();
+                    let step = ephemeral::relocated(plan, step, self.target);
+                    let outcome = self.attempt(&step, &label)?;
                     let over = self.target.exited().is_some() || Instant::now() >= patient_until;
+                    // What rested may have been about to serve, and the command in want of that.
+                    if silent && outcome.failure.is_some() && !over {
+                        let left = patient_until.saturating_duration_since(Instant::now());
+                        if wait_listening(self.target, &[Need::Service], Enough::Never, left).is_ok() {
+                            continue;
+                        }
+                    }
                     if !outcome.not_yet || over {
                         break outcome;
                     }
@@ -218,6 +246,7 @@ impl Probing<'_> {
             Action::Tcp(tcp) => tcp::probe(tcp, &addresses, step.timeout, &self.redactor),
             Action::Udp(udp) => udp::probe(udp, &addresses, step.timeout, self.target, &self.redactor),
             Action::Exec(exec) => exec::probe(exec, step.timeout, self.target, &self.redactor)?,
+            Action::Script(script) => script::probe(script, &addresses, step.timeout, self.target, &self.redactor)?,
         })
     }
 

@@ -40,6 +40,9 @@ pub struct Ready {
     pub port: Option<u16>,
     /// Tried until it passes.
     pub step: Option<Step>,
+    /// Whether nobody asked for it, so that it holds the steps up and no more: that it does not pass is a note then.
+    #[serde(default)]
+    pub advisory: bool,
 }
 
 impl Spec {
@@ -140,7 +143,8 @@ mod tests {
         assert_eq!(spec.steps[0].timeout, Duration::from_millis(2500));
         assert_eq!(spec.steps[0].ignore, ["header:x-request-id", "body"]);
         let Action::Tcp(tcp) = &spec.steps[1].action else { panic!() };
-        assert_eq!((&tcp.send, &tcp.expect.contains), (&Some("PING\r\n".into()), &Some(vec![0xff])));
+        let [exchange] = &tcp.dialogue[..] else { panic!() };
+        assert_eq!((&exchange.send, &exchange.expect.contains), (&Some("PING\r\n".into()), &Some(vec![0xff])));
         let Action::Udp(udp) = &spec.steps[2].action else { panic!() };
         assert_eq!((&udp.send, udp.answer), (&Secret(vec![0, 255]), false));
         let Action::Exec(exec) = &spec.steps[3].action else { panic!() };
@@ -161,16 +165,17 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_line_and_a_hint() {
-        let tcp_fields = "\nhint: it has port, send, send_hex, expect.contains, expect.matches";
+        let tcp_fields =
+            "\nhint: it has port, send, send_hex, until, dialogue, half_close, expect.contains, expect.matches";
         for (text, expected) in [
             (
                 "name = 'x'\n",
-                "app.toml: it has no steps\nhint: add a table [[step]] with kind = \"http\", \"tcp\", \"udp\" or \"exec\""
+                "app.toml: it has no steps\nhint: add a table [[step]] with kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\""
                     .to_string(),
             ),
             (
                 "[[step]]\npath = '/'",
-                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\" or \"exec\"".into(),
+                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"".into(),
             ),
             (
                 "\n[[step]]\nkind = 'tcp'\n\npath = '/'",
@@ -222,6 +227,31 @@ mod tests {
                 "app.toml:3: a timeout is a number of seconds above 0, a day at most, not 0".into(),
             ),
             ("[[step]]\nkind = 'tcp'\nrepeat = 0", "app.toml:3: a step is repeated 1 to 10000 times, not 0".into()),
+            (
+                "[[step]]\nkind = 'tcp'\nsend = 'a'\ndialogue = [{ send = 'a' }]",
+                "app.toml:4: a step has either a dialogue, or send, until and expect of its own".into(),
+            ),
+            (
+                "[[step]]\nkind = 'tcp'\ndialogue = []",
+                "app.toml:3: the dialogue is empty\nhint: dialogue = [{ send = 'HELO x\\r\\n', until = '\\n' }, { send = 'QUIT\\r\\n' }]"
+                    .into(),
+            ),
+            (
+                "[[step]]\nkind = 'tcp'\ndialogue = [{ send = 'a', expect = { exit = 1 } }]",
+                "app.toml:3: a turn of a dialogue has no field expect.exit\nhint: it has expect.contains, expect.matches".into(),
+            ),
+            (
+                "[[step]]\nkind = 'script'\nshell = 'a'\nargs = ['b']",
+                "app.toml:1: a script step has either a file, to which args may be given, or a line for the shell\n\
+                 hint: file = \"check.sh\", or shell = \"make check\""
+                    .into(),
+            ),
+            (
+                "[[step]]\nkind = 'script'\n\nfile = 'none.sh'",
+                "app.toml:4: file \"none.sh\": cannot read it: No such file or directory (os error 2)\n\
+                 hint: give the path of an executable on this machine"
+                    .into(),
+            ),
             ("[[step]]\nkind = 'udp'", "app.toml:1: a step of kind udp needs send or send_hex".into()),
             (
                 "[[step]]\nkind = 'udp'\nsend = ''\nanswer = false\nexpect = { contains = 'x' }",

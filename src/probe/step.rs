@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::escape_bytes;
-use crate::probe::expect::{BytesExpect, ExecExpect, HttpExpect};
+use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect};
+use crate::probe::script::ScriptStep;
 use crate::probe::target::{Port, Protocol};
 
 /// How long one step may take when nothing else is said.
@@ -80,6 +81,8 @@ pub enum Action {
     Udp(UdpStep),
     /// Runs a command.
     Exec(ExecStep),
+    /// Runs a program of the caller's.
+    Script(ScriptStep),
 }
 
 /// An HTTP/1.1 request without TLS.
@@ -108,10 +111,23 @@ pub struct HttpStep {
 pub struct TcpStep {
     /// `None` until the plan is resolved.
     pub port: Option<u16>,
-    /// What is sent once the connection stands. Without it and without an expectation, nothing is read.
+    /// What is said, in this order. Without anything in it to send or to expect, nothing is read.
+    pub dialogue: Vec<Exchange>,
+    /// Whether the peer is told that no more comes, after all was sent.
+    pub half_close: bool,
+}
+
+/// One turn of a TCP dialogue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// What is sent.
     pub send: Option<Secret>,
+    /// Where the answer ends; without it, where all that is expected has come.
+    pub until: Option<BytesRegex>,
     /// What must come.
     pub expect: BytesExpect,
+    /// Whether the peer may hang up before that, which ends the dialogue.
+    pub may_end: bool,
 }
 
 /// A UDP exchange.
@@ -140,6 +156,13 @@ pub struct ExecStep {
     pub expect: ExecExpect,
 }
 
+impl TcpStep {
+    /// A single exchange.
+    pub fn new(port: Option<u16>, exchange: Exchange) -> Self {
+        TcpStep { port, dialogue: vec![exchange], half_close: false }
+    }
+}
+
 impl Step {
     /// A step with nothing but its action.
     pub fn new(action: Action) -> Self {
@@ -152,15 +175,16 @@ impl Step {
             Action::Http(HttpStep { port, .. }) | Action::Tcp(TcpStep { port, .. }) => port.map(Port::tcp),
             Action::Udp(step) => step.port.map(Port::udp),
             Action::Exec(_) => None,
+            Action::Script(step) => step.port,
         }
     }
 
-    /// The protocol it speaks; `None` for commands.
+    /// The protocol it speaks; `None` for commands and scripts.
     pub fn protocol(&self) -> Option<Protocol> {
         match &self.action {
             Action::Http(_) | Action::Tcp(_) => Some(Protocol::Tcp),
             Action::Udp(_) => Some(Protocol::Udp),
-            Action::Exec(_) => None,
+            Action::Exec(_) | Action::Script(_) => None,
         }
     }
 
@@ -171,6 +195,7 @@ impl Step {
             | Action::Udp(UdpStep { port, .. }) => {
                 *port = Some(number);
             }
+            Action::Script(step) => step.port = step.port.map(|port| Port { number, ..port }),
             Action::Exec(_) => {}
         }
     }
@@ -180,6 +205,10 @@ impl Step {
         let mut out = self.ignore.clone();
         if matches!(self.action, Action::Http(_)) {
             out.extend(VOLATILE_HEADERS.iter().map(|name| format!("header:{name}")));
+        }
+        // What a test suite says on the side is about itself.
+        if matches!(self.action, Action::Script(_)) {
+            out.push("stderr".into());
         }
         out.sort();
         out.dedup();
@@ -200,7 +229,7 @@ impl Step {
             }
             // What other protocols send is half of their grammar, and an answer may repeat it: it is not taken for
             // secret, and it is not written anywhere.
-            Action::Tcp(_) | Action::Udp(_) | Action::Exec(_) => {}
+            Action::Tcp(_) | Action::Udp(_) | Action::Exec(_) | Action::Script(_) => {}
         }
         out
     }
@@ -214,6 +243,7 @@ impl Step {
             Action::Tcp(step) => format!("tcp {}", port(step.port)),
             Action::Udp(step) => format!("udp {}", port(step.port)),
             Action::Exec(step) => format!("exec {}", command_text(&step.argv)),
+            Action::Script(step) => step.title.clone(),
         };
         if let Some(name) = &self.name {
             out.push(' ');
@@ -314,7 +344,7 @@ mod tests {
 
     #[test]
     fn names_differ() {
-        let tcp = Step::new(Action::Tcp(TcpStep { port: Some(6379), send: None, expect: BytesExpect::default() }));
+        let tcp = Step::new(Action::Tcp(TcpStep::new(Some(6379), Exchange::default())));
         let steps = [
             http("GET", "/cv", 80),
             Step { repeat: 2, ..http("GET", "/cv", 80) },

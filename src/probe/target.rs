@@ -153,6 +153,17 @@ pub struct ExecRequest {
     pub keep: bool,
 }
 
+/// A program of the caller's to run outside of the sandbox, in the network of the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptRequest {
+    /// The program and its arguments; without a slash it is looked for along the caller's PATH.
+    pub argv: Vec<String>,
+    /// Variables beside the caller's.
+    pub env: Vec<(String, String)>,
+    /// After this the program is killed, with all that it started.
+    pub timeout: Duration,
+}
+
 /// How a command that ran ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutcome {
@@ -194,6 +205,18 @@ pub trait Target: Sync {
         !self.listeners().is_empty()
     }
 
+    /// The ports that began to listen, in the order in which they did; some may not do so any more.
+    fn appeared(&self) -> Vec<Port> {
+        let port = |listener: Listener| Port { protocol: listener.protocol, number: listener.port };
+        self.listeners().into_iter().map(port).collect()
+    }
+
+    /// Whether nothing has happened in the sandbox for a while: everything in it sleeps, so that nothing is to be
+    /// expected of waiting for it. Whoever asks, asks again and again: time counts from the first question.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// The executables of the processes that listen, as far as they are known: behind an entrypoint script they are
     /// what tells which application this is.
     fn executables(&self) -> Vec<ImagePath> {
@@ -207,6 +230,9 @@ pub trait Target: Sync {
 
     /// Runs a command beside the application and waits for its end.
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure>;
+
+    /// Runs a program of the caller's outside of the sandbox, in the application's network, and waits for its end.
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure>;
 
     /// What the application does from now on, it does for the probe `label`.
     fn begin(&self, label: &str);

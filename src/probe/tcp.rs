@@ -1,61 +1,149 @@
-//! The tcp probe: a connection, something sent, something read.
+//! The tcp probe: a connection, and in turns something sent and something read.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::base::Digest;
 use crate::observation::{Answer, Redactor};
 use crate::probe::run::{Outcome, excerpt, timed_out};
-use crate::probe::step::TcpStep;
+use crate::probe::step::{Exchange, TcpStep};
 
 /// No more than this is read, in bytes.
 const LARGEST_ANSWER: usize = 16 << 20;
 
-/// Connects to the first of `addresses` that accepts, and reads until what is expected has come, the peer has closed
-/// the connection or `timeout` is over.
+/// Connects to the first of `addresses` that accepts, and talks: each turn sends and then reads until its end, or what
+/// it expects, has come, the peer has closed the connection or `timeout`, which is for all of it, is over.
 ///
-/// When the expectation is met the answer ends right there, so that it does not depend on how the peer's bytes were
-/// cut into packets. Without an expectation the end of the time is no failure: the answer is what came till then.
+/// The answer of a turn ends right there, and what came beyond begins that of the next, so that neither depends on
+/// how the peer's bytes were cut into packets. A turn with nothing to wait for reads nothing, but for the last, which reads to
+/// the end of the connection; that the time ends first is no failure then: the answer is what came till then.
 pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, redactor: &Redactor) -> Outcome {
     let port = step.port.unwrap_or_default();
     let deadline = Instant::now() + timeout;
-    let mut stream = match connect(addresses, port, timeout) {
+    let stream = match connect(addresses, port, timeout) {
         Ok(stream) => stream,
         Err((address, error)) => return failed(&error, &format!("on {}", SocketAddr::new(address, port)), timeout),
     };
-    let sent = match &step.send {
-        Some(bytes) => stream.set_write_timeout(Some(timeout)).and_then(|()| stream.write_all(&bytes.0)),
-        None => Ok(()),
-    };
-    if step.send.is_none() && step.expect.is_empty() {
+    if step.dialogue.iter().all(|turn| *turn == Exchange::default()) {
         return Outcome::new(Answer::Connected, None);
     }
-    let mut received = Vec::new();
-    let end = match sent {
-        Ok(()) => receive(step, &mut stream, deadline, &mut received),
-        Err(error) => Err(error),
-    };
-    if let Some(at) = step.expect.met_at(&received)
-        && !step.expect.is_empty()
-    {
-        received.truncate(at);
-        return Outcome::new(bytes(&received), None);
+    let mut talk = Talk { stream, deadline, unread: Vec::new(), heard: Vec::new() };
+    let last_sent = step.dialogue.iter().rposition(|turn| turn.send.is_some());
+    for (number, turn) in step.dialogue.iter().enumerate() {
+        let is_last = number + 1 == step.dialogue.len();
+        let closes = step.half_close && last_sent.unwrap_or(0) == number;
+        match talk.turn(turn, closes, is_last, timeout, redactor) {
+            Ok(()) => {}
+            Err(Ended::Well) => break,
+            Err(Ended::Badly(failure)) => {
+                let failure = match step.dialogue.len() {
+                    1 => failure,
+                    _ => format!("turn {}: {failure}", number + 1),
+                };
+                return Outcome::new(bytes(&talk.heard), Some(failure));
+            }
+        }
     }
-    let got = || if received.is_empty() { "nothing".into() } else { excerpt(&received, redactor) };
-    match end {
-        Ok(()) if step.expect.is_empty() => Outcome::new(bytes(&received), None),
-        Err(error) if step.expect.is_empty() && timed_out(&error) => Outcome::new(bytes(&received), None),
-        Ok(()) => {
-            let failure = format!("expected {}, got {} and the end of the connection", step.expect, got());
-            Outcome::new(bytes(&received), Some(failure))
+    Outcome::new(bytes(&talk.heard), None)
+}
+
+/// How a dialogue ended before its last turn.
+enum Ended {
+    /// The peer hung up, as it may.
+    Well,
+    /// For this reason.
+    Badly(String),
+}
+
+/// A connection on which a dialogue goes on.
+struct Talk {
+    stream: TcpStream,
+    deadline: Instant,
+    /// What came and no turn has taken yet.
+    unread: Vec<u8>,
+    /// The answers of the turns so far.
+    heard: Vec<u8>,
+}
+
+impl Talk {
+    fn turn(
+        &mut self,
+        turn: &Exchange,
+        closes: bool,
+        is_last: bool,
+        timeout: Duration,
+        redactor: &Redactor,
+    ) -> Result<(), Ended> {
+        let sent = match &turn.send {
+            Some(bytes) => self.stream.set_write_timeout(Some(timeout)).and_then(|()| self.stream.write_all(&bytes.0)),
+            None => Ok(()),
+        };
+        let sent = sent.and_then(|()| if closes { self.stream.shutdown(Shutdown::Write) } else { Ok(()) });
+        let waits = turn.until.is_some() || !turn.expect.is_empty();
+        if !waits && !is_last {
+            return sent
+                .map_err(|error| Ended::Badly(failed(&error, "while sending", timeout).failure.unwrap_or_default()));
         }
-        Err(error) if timed_out(&error) => {
-            let failure =
-                format!("expected {}, got {}; timed out after {} s", step.expect, got(), timeout.as_secs_f64());
-            Outcome::new(bytes(&received), Some(failure))
+        // What a peer said before it hung up may be all that is wanted.
+        let end = sent.and_then(|()| self.read_until(|bytes| waits && turn.end(bytes).is_some()));
+        let at = turn.end(&self.unread).filter(|_| waits);
+        let answer: Vec<u8> = self.unread.drain(..at.unwrap_or(self.unread.len())).collect();
+        self.heard.extend_from_slice(&answer);
+        let got = if answer.is_empty() { "nothing".into() } else { excerpt(&answer, redactor) };
+        let wanted = match (&turn.until, turn.expect.is_empty()) {
+            (Some(until), true) => format!("a match of /{until}/"),
+            _ => turn.expect.to_string(),
+        };
+        let hung_up = match &end {
+            Ok(()) => true,
+            Err(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        };
+        let badly = |failure| Err(Ended::Badly(failure));
+        match end {
+            _ if at.is_none() && hung_up && turn.may_end => Err(Ended::Well),
+            _ if at.is_some() && turn.expect.met_at(&answer).is_some() => Ok(()),
+            _ if at.is_some() => badly(format!("expected {wanted}, got {got}")),
+            Ok(()) if !waits => Ok(()),
+            Err(error) if !waits && timed_out(&error) => Ok(()),
+            Ok(()) => badly(format!("expected {wanted}, got {got} and the end of the connection")),
+            Err(error) if timed_out(&error) => {
+                badly(format!("expected {wanted}, got {got}; timed out after {} s", timeout.as_secs_f64()))
+            }
+            Err(error) => badly(failed(&error, &format!("after {got}"), timeout).failure.unwrap_or_default()),
         }
-        Err(error) => Outcome { answer: bytes(&received), ..failed(&error, &format!("after {}", got()), timeout) },
+    }
+
+    /// Reads until `done` says so of all that came, or the peer has closed the connection.
+    fn read_until(&mut self, done: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let mut buffer = [0; 16 << 10];
+        while !done(&self.unread) {
+            if self.unread.len() >= LARGEST_ANSWER {
+                return Err(io::Error::other(format!("the answer is longer than {} MiB", LARGEST_ANSWER >> 20)));
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.unread.extend_from_slice(&buffer[..n]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Exchange {
+    /// Where its answer ends in what came; `None` when it has not come yet.
+    fn end(&self, bytes: &[u8]) -> Option<usize> {
+        match &self.until {
+            Some(until) => until.match_end(bytes),
+            None => self.expect.met_at(bytes),
+        }
     }
 }
 
@@ -70,27 +158,6 @@ pub(super) fn connect(addresses: &[IpAddr], port: u16, timeout: Duration) -> Res
         }
     }
     Err(refused.unwrap_or_else(|| (IpAddr::from([127, 0, 0, 1]), ErrorKind::ConnectionRefused.into())))
-}
-
-fn receive(step: &TcpStep, stream: &mut TcpStream, deadline: Instant, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut buffer = [0; 16 << 10];
-    while received.len() < LARGEST_ANSWER {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => received.extend_from_slice(&buffer[..n]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        }
-        if !step.expect.is_empty() && step.expect.met_at(received).is_some() {
-            return Ok(());
-        }
-    }
-    Err(io::Error::other(format!("the answer is longer than {} MiB", LARGEST_ANSWER >> 20)))
 }
 
 pub(super) fn bytes(received: &[u8]) -> Answer {
@@ -126,7 +193,7 @@ mod tests {
 
     fn step(port: u16, send: Option<&str>, contains: Option<&[u8]>) -> TcpStep {
         let expect = BytesExpect { contains: contains.map(<[u8]>::to_vec), matches: None };
-        TcpStep { port: Some(port), send: send.map(Into::into), expect }
+        TcpStep::new(Some(port), Exchange { send: send.map(Into::into), expect, ..Exchange::default() })
     }
 
     fn run(step: &TcpStep, millis: u64) -> Outcome {
@@ -194,5 +261,87 @@ mod tests {
         let (port, handle) = server(drop);
         assert_eq!(run(&step(port, None, None), 5000).answer, Answer::Connected);
         handle.join().unwrap();
+    }
+
+    /// A server that greets, answers each line in upper case, and says how many lines there were when no more come.
+    fn echo(mut stream: TcpStream) {
+        stream.write_all(b"220 hi\r\n").unwrap();
+        let (mut lines, mut line, mut byte) = (0, Vec::new(), [0]);
+        // The probe may hang up at any time.
+        while stream.read(&mut byte).is_ok_and(|n| n > 0) {
+            line.push(byte[0].to_ascii_uppercase());
+            if byte == *b"\n" {
+                lines += 1;
+                if stream.write_all(&line).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        }
+        drop(stream.write_all(format!("{lines} lines").as_bytes()));
+    }
+
+    fn turn(send: Option<&str>, until: Option<&str>, contains: Option<&str>) -> Exchange {
+        let contains = contains.map(|text| text.as_bytes().to_vec());
+        Exchange {
+            send: send.map(Into::into),
+            until: until.map(|regex| regex.parse().unwrap()),
+            expect: BytesExpect { contains, matches: None },
+            may_end: false,
+        }
+    }
+
+    #[test]
+    fn a_dialogue_goes_turn_by_turn_to_the_half_close() {
+        let line = Some("\n");
+        for (dialogue, half_close, heard, failure) in [
+            (
+                vec![turn(None, line, Some("220")), turn(Some("a\n"), line, Some("A")), turn(Some("b\n"), line, None)],
+                false,
+                "220 hi\r\nA\nB\n",
+                None,
+            ),
+            // What is sent at once is still answered turn by turn.
+            (
+                vec![turn(Some("a\nb\n"), line, None), turn(None, Some("A\n"), None), turn(None, None, Some("B"))],
+                false,
+                "220 hi\r\nA\nB",
+                None,
+            ),
+            (
+                vec![turn(None, line, None), turn(Some("a\n"), None, None), turn(Some("b\n"), None, None)],
+                true,
+                "220 hi\r\nA\nB\n2 lines",
+                None,
+            ),
+            (
+                vec![turn(None, line, None), turn(Some("a\n"), line, Some("b"))],
+                false,
+                "220 hi\r\nA\n",
+                Some(r#"turn 2: expected "b", got "A\n""#),
+            ),
+            (
+                vec![turn(None, line, None), turn(Some("a\n"), Some("z"), None)],
+                true,
+                "220 hi\r\nA\n1 lines",
+                Some(r#"turn 2: expected a match of /z/, got "A\n1 lines" and the end of the connection"#),
+            ),
+            (
+                vec![
+                    turn(None, line, None),
+                    turn(Some("a\n"), Some("1 lines"), None),
+                    Exchange { may_end: true, ..turn(None, line, None) },
+                    turn(None, line, None),
+                ],
+                true,
+                "220 hi\r\nA\n1 lines",
+                None,
+            ),
+        ] {
+            let (port, handle) = server(echo);
+            let outcome = run(&TcpStep { port: Some(port), dialogue, half_close }, 5000);
+            assert_eq!((outcome.answer, outcome.failure.as_deref()), (bytes(heard.as_bytes()), failure), "{heard:?}");
+            handle.join().unwrap();
+        }
     }
 }

@@ -129,6 +129,8 @@ fn a_shipped_spec_is_chosen_by_what_listens() {
             b"SET scrimp:probe value EX 60\r\n" => b"+OK\r\n",
             b"GET scrimp:probe\r\n" => b"$5\r\nvalue\r\n",
             b"DEL scrimp:probe\r\n" => b":1\r\n",
+            b"EVAL \"return redis.call('PING')\" 0\r\n" => b"+PONG\r\n",
+            b"SAVE\r\n" => b"+OK\r\n",
             _ => b"$4\r\ninfo\r\n",
         };
         stream.write_all(answer).unwrap();
@@ -136,7 +138,8 @@ fn a_shipped_spec_is_chosen_by_what_listens() {
     let executables = vec![ImagePath::parse("/usr/bin/redis-server").unwrap()];
     let target = FakeTarget { executables, ..FakeTarget::listening(&[redis]) };
     let done = run_plan(&given(vec![]), &target);
-    let expected = ["ping", "set", "get", "del", "info"].map(|name| format!("tcp {} {name}: ok\n", redis.port()));
+    let names = ["ping", "set", "get", "del", "eval", "save", "info"];
+    let expected = names.map(|name| format!("tcp {} {name}: ok\n", redis.port()));
     assert_eq!(summary(&done), expected.concat());
 }
 
@@ -211,12 +214,15 @@ fn healthcheck_holds_probes_up_but_not_for_ever() {
     let target = FakeTarget::listening(&[web(&["200 OK"])])
         .with_command("healthy", vec![output(1, "", "starting"), Err("timeout".into()), output(0, "", "")]);
     let done = run_plan(&Plan::new(probes.clone(), circumstances.clone()), &target);
-    assert_eq!((summary(&done).as_str(), done.notes.len()), ("http GET /: ok\n", 0));
+    assert_eq!((summary(&done).as_str(), done.notes.len()), ("http GET /: ok\nexec healthy: ok\n", 0));
+    assert_eq!(done.transcript.probes[1].ignore, ["stderr", "stdout"]);
 
     let target = target.with_command("healthy", vec![output(1, "", "no database")]);
     let plan = Plan { patience: Duration::from_millis(50), ..Plan::new(probes, circumstances) };
     let done = run_plan(&plan, &target);
     assert_eq!(summary(&done), "http GET /: ok\n");
+    let again = run_plan(&done.plan, &target);
+    assert_eq!((summary(&again).as_str(), again.notes.len()), ("http GET /: ok\n", 0), "nor is it asked for again");
     assert_eq!(done.notes, ["HEALTHCHECK did not pass within 0.05 s: expected exit code 0, got 1: \"no database\""]);
 }
 
@@ -237,6 +243,95 @@ fn an_application_that_never_listens_is_reported() {
     let target = target.with_command("true", vec![output(0, "", "")]);
     let done = run_plan(&plan(vec![Spec::from_exec_argument("true").unwrap()]), &target);
     assert_eq!(summary(&done), "exec true: ok\n", "a command needs no listener");
+}
+
+#[test]
+fn commands_wait_for_rest_where_nothing_listens() {
+    let command = || given(vec![Spec::from_exec_argument("true").unwrap()]);
+    let target = FakeTarget { rests: true, ..FakeTarget::default() }.with_command("true", vec![output(0, "", "")]);
+    let done = run_plan(&command(), &target);
+    assert_eq!((summary(&done).as_str(), done.notes.len(), done.plan.served), ("exec true: ok\n", 0, Some(false)));
+    assert_eq!(summary(&run_plan(&done.plan, &target)), "exec true: ok\n");
+
+    // It rested before it listened, and the command needs that.
+    let later = vec![fake::tcp("127.0.0.1:1".parse().unwrap())];
+    let target = FakeTarget { rests: true, later: later.into(), ..FakeTarget::default() }
+        .with_command("true", vec![output(1, "", "refused"), output(0, "", "")]);
+    let done = run_plan(&command(), &target);
+    assert_eq!((summary(&done).as_str(), done.plan.served), ("exec true: ok\n", Some(true)));
+    // An application that is known to serve is waited for.
+    let silent = FakeTarget { rests: true, ..FakeTarget::default() }.with_command("true", vec![output(0, "", "")]);
+    let plan = Plan { patience: Duration::from_millis(20), ..done.plan };
+    let note = "the application neither listened nor came to rest within 0.02 s; the probes were run all the same";
+    assert_eq!(run_plan(&plan, &silent).notes, [note]);
+}
+
+#[test]
+fn a_udp_service_without_a_probe_is_named_at_once() {
+    let listener = fake::udp("127.0.0.1:53".parse().unwrap());
+    let message = "ready: the application listens on udp 127.0.0.1:53, for which no probe is known\nhint: give one (--probe \
+                   FILE with a step of its kind, --exec, --script) or none (--no-probe)\n";
+    let target = FakeTarget { rests: true, listeners: vec![listener].into(), ..FakeTarget::default() };
+    assert_eq!(summary(&run_plan(&given(vec![]), &target)), message);
+    // It need not even rest where the image says that this is all.
+    let exposing = Circumstances { exposed: vec![Port::udp(53)], ..Circumstances::default() };
+    let target = FakeTarget { listeners: vec![listener].into(), ..FakeTarget::default() };
+    assert_eq!(summary(&run_plan(&Plan::new(vec![], exposing), &target)), message);
+}
+
+#[test]
+fn given_probes_wait_as_the_shipped_spec_does() {
+    let redis = |answers: &'static [&'static str]| {
+        let mut connections = 0;
+        server(move |mut stream| {
+            let mut request = [0; 6];
+            if stream.read_exact(&mut request).is_ok() {
+                let answer = answers[connections.min(answers.len() - 1)];
+                connections += 1;
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        })
+    };
+    let executables = || vec![ImagePath::parse("/usr/bin/redis-server").unwrap()];
+    let probe = || given(vec![spec("[[step]]\nkind = 'tcp'\nsend = 'PING\\r\\n'\nexpect = { contains = '+PONG' }")]);
+    let listening = |address| FakeTarget { executables: executables(), ..FakeTarget::listening(&[address]) };
+    let address = redis(&["-LOADING\r\n", "-LOADING\r\n", "+PONG\r\n"]);
+    let done = run_plan(&probe(), &listening(address));
+    assert_eq!((summary(&done), done.notes.len()), (format!("tcp {}: ok\n", address.port()), 0));
+
+    // Nobody has asked for it, so it is no failure.
+    let address = redis(&["-LOADING\r\n"]);
+    let done = run_plan(&Plan { patience: Duration::from_millis(50), ..probe() }, &listening(address));
+    assert!(done.notes[0].starts_with("not ready after 0.05 s: tcp "), "{:?}", done.notes);
+    assert_eq!(done.transcript.probes[0].name, format!("tcp {}", address.port()));
+}
+
+#[test]
+fn a_port_of_the_kernels_choice_is_another_in_another_run() {
+    let (first, second) = (web(&["200 OK"]), web(&["200 OK"]));
+    let mute = [server(drop), server(drop)];
+    let done = run_plan(&given(vec![]), &FakeTarget::listening(&[mute[0], first]));
+    let again = run_plan(&done.plan, &FakeTarget::listening(&[mute[1], second]));
+    let names = |run: &Run| run.transcript.probes.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+    assert_eq!(again.transcript.tally(), (2, 0), "{}", summary(&again));
+    assert_eq!((names(&again), &again.plan), (names(&done), &done.plan));
+}
+
+#[test]
+fn scripts_are_told_the_way() {
+    let (mute, web) = (server(drop), web(&["200 OK"]));
+    let probes = || vec![Spec::from_while_argument("check it").unwrap()];
+    let answers = || vec![output(0, "fine", "")];
+    let target = FakeTarget::listening(&[mute, web]).with_command("/bin/sh -c check it", answers());
+    let done = run_plan(&given(probes()), &target);
+    assert_eq!(summary(&done), "while 'check it': ok\n");
+    let port = web.port();
+    let told = format!("script SCRIMP_HOST=127.0.0.1 SCRIMP_PORT={port} SCRIMP_URL=http://127.0.0.1:{port}");
+    assert!(target.log().contains(&told), "{:?}", target.log());
+    let silent = FakeTarget::default().with_command("/bin/sh -c check it", answers());
+    let done = run_plan(&Plan { patience: Duration::from_millis(20), ..given(probes()) }, &silent);
+    assert_eq!((summary(&done).as_str(), done.notes.len()), ("while 'check it': ok\n", 1));
+    assert!(silent.log().contains(&"script ".to_owned()), "{:?}", silent.log());
 }
 
 #[test]
@@ -305,7 +400,7 @@ fn what_a_request_carried_is_in_no_result() {
 fn the_documentation_is_true() {
     let text = include_str!("../../docs/probes.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         Spec::parse(block, "docs/probes.md", Path::new("")).unwrap_or_else(|e| panic!("{e}"));
     }

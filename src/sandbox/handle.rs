@@ -21,6 +21,7 @@ use nix::sys::stat::Mode;
 use crate::sandbox::build::network::{self, Listener};
 use crate::sandbox::failure::Failure;
 use crate::sandbox::plan::{Network, SandboxPlan};
+use crate::sandbox::process::activity::{self, Activity};
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::supervisor::NAME;
 use crate::sandbox::supervisor::protocol::{Message, Request};
@@ -304,6 +305,11 @@ impl Sandbox {
             path: self.proc().join("net"),
             cause,
         })
+    }
+
+    /// What the processes in the sandbox are doing at this moment.
+    pub fn activity(&self) -> io::Result<Activity> {
+        activity::of_descendants(Path::new("/proc"), self.supervisor)
     }
 
     /// Kills what is in the sandbox and returns once it is gone. The supervisor is not reaped before the drop, so a

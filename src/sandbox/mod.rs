@@ -9,9 +9,11 @@
 //!
 //! In the order in which things happen: `ladder` finds out what this machine allows, `identity` makes scrimp root of a user
 //! namespace, `plan` says what a sandbox is made of, `handle` starts the `supervisor`, which `build`s it, and starts each
-//! `process` in it, which `confine` keeps from what a container is kept from. `doctor` tries all of it and tells.
+//! `process` in it, which `confine` keeps from what a container is kept from. `beside` runs what talks to it from outside.
+//! `doctor` tries all of it and tells.
 
 mod attempt;
+mod beside;
 mod build;
 pub mod confine;
 mod doctor;
@@ -25,6 +27,7 @@ mod supervisor;
 
 use std::process::ExitCode;
 
+pub use beside::{HostCommand, HostEnd, run_beside};
 pub use build::network::{Listener, Protocol};
 pub use confine::capability::CapabilitySet;
 pub use confine::limits::{BadLimit, Bounds};
@@ -35,16 +38,19 @@ pub use identity::idmap::{Extent, IdMap};
 pub use ladder::{Footing, LadderError, climb, settle};
 pub use plan::lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
 pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, UnknownRung, Upper, Volume, What};
+pub use process::activity::Activity;
 pub use process::signals::handles_signal;
 pub use process::{Exit, FilterInstruction, Ids, Limit, ProcessSpec, SpawnError, Spawned};
 
 /// Runs a helper process of scrimp when this process was started as one: then its exit code, and `main` is to return
 /// it at once. Must be the first thing that `main` does.
 pub fn reexec() -> Option<ExitCode> {
-    if !supervisor::is_called_for() {
-        return None;
-    }
-    Some(match supervisor::main() {
+    let ended = match () {
+        () if supervisor::is_called_for() => supervisor::main(),
+        () if beside::is_called_for() => beside::main(),
+        () => return None,
+    };
+    Some(match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     })

@@ -8,14 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::base::ImagePath;
 use crate::image::{self, Rootfs};
-use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Protocol, Target};
-use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
+use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};
+use crate::sandbox::{self, Activity, HostCommand, HostEnd, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::session::owners;
 use crate::tracer::{End, Event, Tracer, Tree};
 
 /// How long to wait for what a command has still to say after it ended: a child of it may hold its output open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+
+/// For how long an application has to sleep to be at rest: longer than the pauses in which a start consists of waiting.
+const REST: Duration = Duration::from_secs(1);
+/// How often somebody who waits for that looks.
+const REST_LOOK: Duration = Duration::from_millis(100);
 
 /// A sandbox with a tracer on it and the application running in it.
 pub struct Application<'a> {
@@ -27,6 +32,17 @@ pub struct Application<'a> {
     pid: i32,
     state: Mutex<State>,
     changed: Condvar,
+    /// Since when all that runs there has been asleep, and what it was then.
+    asleep: Mutex<Option<(Instant, Activity)>>,
+}
+
+/// What came of asking the application to stop.
+enum Stopped {
+    Ended,
+    /// It still runs.
+    Not,
+    /// It still runs and will, for it does not handle the signal any more.
+    Deaf,
 }
 
 /// What the tracer's events have told so far.
@@ -37,6 +53,8 @@ struct State {
     /// What it was when a probe's wait ended last.
     seen: u64,
     listening: Vec<i32>,
+    /// What they listen on, in the order in which they began to.
+    appeared: Vec<Port>,
     ends: BTreeMap<i32, Exit>,
     /// The tracer has ended, and with it everything that it traced: there is nothing to wait for any more.
     over: bool,
@@ -45,7 +63,16 @@ struct State {
 impl<'a> Application<'a> {
     /// The application has been started as `process` and is `pid`.
     pub fn new(sandbox: &'a Sandbox, tracer: &'a Tracer, process: ProcessSpec, rootfs: &'a Rootfs, pid: i32) -> Self {
-        Application { sandbox, tracer, process, rootfs, pid, state: Mutex::default(), changed: Condvar::new() }
+        Application {
+            sandbox,
+            tracer,
+            process,
+            rootfs,
+            pid,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            asleep: Mutex::default(),
+        }
     }
 
     /// Takes in the tracer's events until it has no more to tell.
@@ -53,7 +80,10 @@ impl<'a> Application<'a> {
         for event in events {
             let mut state = lock(&self.state);
             match event {
-                Event::Listening { pid, tree: Tree::Application, .. } => state.listening.push(pid),
+                Event::Listening { pid, tree: Tree::Application, address } => {
+                    state.listening.push(pid);
+                    state.appeared.extend(address.map(|address| Port::tcp(address.port())));
+                }
                 Event::Exited { pid, end, .. } => {
                     let exit = match end {
                         End::Exited(code) => Exit::Code(code),
@@ -61,7 +91,10 @@ impl<'a> Application<'a> {
                     };
                     state.ends.insert(pid, exit);
                 }
-                Event::Bound { pid, tree: Tree::Application, datagram: true, .. } => state.listening.push(pid),
+                Event::Bound { pid, tree: Tree::Application, datagram: true, address } => {
+                    state.listening.push(pid);
+                    state.appeared.push(Port::udp(address.port()));
+                }
                 _ => continue,
             }
             state.generation += 1;
@@ -119,11 +152,17 @@ impl<'a> Application<'a> {
         let warning = match handled {
             Ok(true) => {
                 self.send(self.pid, signal.0)?;
-                if self.wait_end(timeout).is_some() {
-                    return Ok(None);
+                match self.wait_stopped(signal.0, Instant::now() + timeout, is_init) {
+                    Stopped::Ended => return Ok(None),
+                    Stopped::Not => {
+                        let seconds = timeout.as_secs_f32();
+                        format!("the application did not stop within {seconds} s after {signal} and was killed")
+                    }
+                    Stopped::Deaf => format!(
+                        "the application left {signal} to its default action, which process 1 of a container has none \
+                         of, and was killed"
+                    ),
                 }
-                let seconds = timeout.as_secs_f32();
-                format!("the application did not stop within {seconds} s after {signal} and was killed")
             }
             Ok(false) => {
                 format!(
@@ -136,6 +175,26 @@ impl<'a> Application<'a> {
         };
         self.send(self.pid, libc::SIGKILL)?;
         Ok(Some(warning))
+    }
+
+    /// Waits for the end of an application that was asked to stop, until `deadline`. Some handle the signal by giving it
+    /// back its default action and sending it to themselves again, which the kernel keeps from process 1: one that has
+    /// no handler any more and rests will not stop.
+    fn wait_stopped(&self, signal: i32, deadline: Instant, is_init: bool) -> Stopped {
+        *lock(&self.asleep) = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.wait_end(left.min(REST_LOOK)).is_some() {
+                return Stopped::Ended;
+            }
+            if left.is_zero() {
+                return Stopped::Not;
+            }
+            let deaf = is_init && matches!(sandbox::handles_signal(self.pid, signal), Ok(false));
+            if self.rests() && deaf {
+                return Stopped::Deaf;
+            }
+        }
     }
 
     /// Sends a signal to a process, or with a negative number to a process group; it may be gone already.
@@ -193,6 +252,13 @@ impl Target for Application<'_> {
         !lock(&self.state).listening.is_empty() || !self.listeners().is_empty()
     }
 
+    fn appeared(&self) -> Vec<Port> {
+        let mut ports = lock(&self.state).appeared.clone();
+        let mut seen = std::collections::BTreeSet::new();
+        ports.retain(|port| seen.insert(*port));
+        ports
+    }
+
     fn executables(&self) -> Vec<ImagePath> {
         let listening = lock(&self.state).listening.clone();
         let mut paths: Vec<ImagePath> = listening.into_iter().filter_map(executable).collect();
@@ -232,12 +298,38 @@ impl Target for Application<'_> {
         Ok(ExecOutcome { code: exit.code(), stdout: stdout.tail, stderr: stderr.tail })
     }
 
+    fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+        let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
+        let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
+        match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
+            HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
+            HostEnd::TimedOut => Err(ExecFailure::TimedOut),
+            HostEnd::Ended(exit) => {
+                let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
+                Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
+            }
+        }
+    }
+
     fn begin(&self, label: &str) {
         self.tracer.enter_probe(Some(label.to_owned()));
     }
 
     fn end(&self) {
         self.tracer.enter_probe(None);
+    }
+
+    fn rests(&self) -> bool {
+        // Where nobody can look, nothing is known to rest.
+        let Ok(now) = self.sandbox.activity() else { return false };
+        let mut asleep = lock(&self.asleep);
+        match &*asleep {
+            Some((since, then)) if now.is_rest_since(then, since.elapsed().max(REST)) => since.elapsed() >= REST,
+            _ => {
+                *asleep = Some((Instant::now(), now));
+                false
+            }
+        }
     }
 
     fn exited(&self) -> Option<Exit> {

@@ -45,7 +45,7 @@ pub enum Script {
     /// It ended by itself: that is its probe.
     Own,
     /// By these probes.
-    Probes(probe::Plan),
+    Probes(Box<probe::Plan>),
     /// Not at all: it was started and stopped.
     Start(Start),
 }

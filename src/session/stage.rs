@@ -115,7 +115,7 @@ impl Stage<'_> {
     ) -> Result<Exercised, SessionError> {
         let timeout = self.settings.timeout;
         let plan = match exercise {
-            Exercise::Replay(Script::Probes(plan)) => plan.clone(),
+            Exercise::Replay(Script::Probes(plan)) => plan.as_ref().clone(),
             Exercise::Replay(Script::Own) => {
                 application.wait_end(timeout);
                 return Ok(Exercised::without_probes(Script::Own));
@@ -140,7 +140,7 @@ impl Stage<'_> {
         if run.transcript.probes.is_empty() && run.plan.discover {
             return Ok(Exercised::without_probes(Script::Own));
         }
-        Ok(Exercised { transcript: run.transcript, script: Script::Probes(run.plan), notes: run.notes })
+        Ok(Exercised { transcript: run.transcript, script: Script::Probes(Box::new(run.plan)), notes: run.notes })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a process of the sandbox is started with, as data.
 
+pub(super) mod activity;
 mod command;
 pub(super) mod rights;
 pub(super) mod signals;

@@ -6,7 +6,7 @@
 //! orphans, and when the application ends everything else is killed.
 
 pub(super) mod channel;
-mod orphans;
+pub(super) mod orphans;
 pub(super) mod protocol;
 
 use std::collections::BTreeSet;
@@ -85,7 +85,8 @@ pub fn main() -> io::Result<()> {
     result
 }
 
-fn take_control_socket() -> io::Result<UnixStream> {
+/// The socket to scrimp, which is descriptor 0 until now; `/dev/null` takes its place.
+pub(super) fn take_control_socket() -> io::Result<UnixStream> {
     let control = nix::fcntl::fcntl(io::stdin(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
     let null = File::open("/dev/null")?;
     // SAFETY: `dup2` onto descriptor 0, which only `io::stdin` refers to, and that never closes it.
@@ -285,7 +286,7 @@ impl Supervisor {
 }
 
 /// Reaps one child; `None` when none has ended (with WNOHANG) or there is none.
-fn wait_any(flags: i32) -> Option<(i32, Exit)> {
+pub(super) fn wait_any(flags: i32) -> Option<(i32, Exit)> {
     loop {
         let mut status = 0;
         // SAFETY: the status outlives the call. nix's wrapper fails on real-time signals.
@@ -301,6 +302,11 @@ fn wait_any(flags: i32) -> Option<(i32, Exit)> {
 
 /// Whether this process was started as a supervisor: by its name, and by what descriptor 0 is.
 pub fn is_called_for() -> bool {
-    let named = std::env::args_os().next().is_some_and(|name| name == NAME);
+    is_started_as(NAME)
+}
+
+/// Whether this process is a helper of scrimp of that name.
+pub(super) fn is_started_as(helper: &str) -> bool {
+    let named = std::env::args_os().next().is_some_and(|name| name == helper);
     named && nix::sys::socket::getsockopt(&io::stdin(), nix::sys::socket::sockopt::SockType).is_ok()
 }
