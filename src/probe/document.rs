@@ -17,6 +17,7 @@ use crate::probe::ProbeError;
 use crate::probe::escapes;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
+use crate::probe::stable;
 use crate::probe::step::{Action, DEFAULT_TIMEOUT, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
 
 #[derive(Deserialize)]
@@ -148,9 +149,9 @@ impl Kind {
 
     fn ignorable(self) -> &'static [&'static str] {
         match self {
-            Kind::Http => &["status", "headers", "header:NAME", "body"],
-            Kind::Tcp | Kind::Udp => &["bytes"],
-            Kind::Exec => &["stdout", "stderr"],
+            Kind::Http => &["status", "headers", "header:NAME", "body", "json:PATH", "regex:PATTERN"],
+            Kind::Tcp | Kind::Udp => &["bytes", "json:PATH", "regex:PATTERN"],
+            Kind::Exec => &["stdout", "stderr", "json:PATH", "regex:PATTERN"],
         }
     }
 }
@@ -275,6 +276,11 @@ impl Context<'_> {
     fn ignore(&self, kind: Kind, field: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<String>, ProbeError> {
         let mut out = Vec::new();
         for item in field.map(Spanned::into_inner).unwrap_or_default() {
+            if let Some(part) = stable::check(item.get_ref()) {
+                self.check(&item.span(), part)?;
+                out.push(item.get_ref().clone());
+                continue;
+            }
             let name = item.get_ref().to_ascii_lowercase();
             let header = kind == Kind::Http && name.strip_prefix("header:").is_some_and(|name| !name.is_empty());
             if !header && !kind.ignorable().contains(&name.as_str()) {

@@ -19,7 +19,10 @@ pub(super) fn probe(
 ) -> Result<Outcome, ProbeError> {
     let request = ExecRequest { argv: step.argv.clone(), user: step.user.clone(), timeout, keep: step.keep };
     match target.exec(&request) {
-        Ok(outcome) => Ok(Outcome::new(answer(&outcome), judge(step, &outcome, redactor))),
+        Ok(outcome) => {
+            let judged = Outcome::new(answer(&outcome), judge(step, &outcome, redactor));
+            Ok(judged.showing("stdout", outcome.stdout).showing("stderr", outcome.stderr))
+        }
         Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
         Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
         Err(ExecFailure::Broken(cause)) => {

@@ -203,6 +203,11 @@ impl BytesRegex {
     pub fn match_end(&self, bytes: &[u8]) -> Option<usize> {
         self.compiled.find(bytes).map(|found| found.end())
     }
+
+    /// `bytes` without what matches.
+    pub fn cut(&self, bytes: &[u8]) -> Vec<u8> {
+        self.compiled.replace_all(bytes, &b""[..]).into_owned()
+    }
 }
 
 /// What is expected of an HTTP response.

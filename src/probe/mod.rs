@@ -17,11 +17,13 @@ mod expect;
 #[cfg(test)]
 mod fake;
 mod http;
+mod json_path;
 mod plan;
 mod ready;
 mod run;
 mod shipped;
 mod spec;
+mod stable;
 mod step;
 mod target;
 mod tcp;

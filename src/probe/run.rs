@@ -1,13 +1,15 @@
 //! Runs a plan.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
+use crate::observation::{Answer, Evidence, ProbeResult, Redactor, Transcript};
 use crate::probe::http::HttpClient;
 use crate::probe::plan::Plan;
 use crate::probe::ready::{self, Backoff, Unready, needs, wait_healthy, wait_listening};
+use crate::probe::stable::Unstable;
 use crate::probe::step::{Action, Step, names};
 use crate::probe::target::{Exit, Port, Target, addresses};
 use crate::probe::{ProbeError, discover, exec, http, tcp, udp};
@@ -59,15 +61,39 @@ pub(super) struct Outcome {
     pub(super) failure: Option<String>,
     /// Whether the failure may be one of a system that is not up yet.
     pub(super) not_yet: bool,
+    /// What parts of the answer held, by their names, as far as it is known.
+    pub(super) parts: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Outcome {
     pub(super) fn new(answer: Answer, failure: Option<String>) -> Self {
-        Outcome { answer, failure, not_yet: false }
+        Outcome { answer, failure, not_yet: false, parts: Vec::new() }
+    }
+
+    /// What goes into the transcript, without what the step says is not stable.
+    fn into_result(mut self, name: String, step: &Step, evidence: &mut Evidence) -> ProbeResult {
+        let unstable = Unstable::of(&step.ignore);
+        let mut parts: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+        for (part, content) in std::mem::take(&mut self.parts) {
+            parts.entry(part).or_default().push(unstable.cut(&content).into_owned());
+        }
+        for (part, contents) in parts {
+            if !unstable.is_empty() {
+                self.answer.set_part(part, &contents);
+            }
+            evidence.keep(&name, part, &contents);
+        }
+        ProbeResult::new(name, self.answer, self.failure, step.all_ignored())
     }
 
     pub(super) fn failed(failure: String) -> Self {
         Outcome::new(Answer::None, Some(failure))
+    }
+
+    /// Keeps what a part of the answer held.
+    pub(super) fn showing(mut self, part: &'static str, content: Vec<u8>) -> Self {
+        self.parts.push((part, content));
+        self
     }
 
     pub(super) fn not_yet(failure: String) -> Self {
@@ -121,8 +147,7 @@ impl Probing<'_> {
             return Ok(self.unready(given, unready, notes));
         }
         self.resolve(&mut plan)?;
-        let probes = self.run_steps(&plan, patient_until)?;
-        let mut transcript = Transcript { probes };
+        let mut transcript = self.run_steps(&plan, patient_until)?;
         self.redactor.transcript(&mut transcript);
         let notes = notes.iter().map(|note| self.redactor.text(note).into_owned()).collect();
         Ok(Run { transcript, plan, ended: None, notes })
@@ -162,8 +187,8 @@ impl Probing<'_> {
         Ok(())
     }
 
-    fn run_steps(&self, plan: &Plan, patient_until: Instant) -> Result<Vec<ProbeResult>, ProbeError> {
-        let mut out = Vec::new();
+    fn run_steps(&self, plan: &Plan, patient_until: Instant) -> Result<Transcript, ProbeError> {
+        let mut out = Transcript::default();
         for (step, names) in plan.steps.iter().zip(names(&plan.steps)) {
             for name in names {
                 let label = self.redactor.text(&name);
@@ -176,8 +201,7 @@ impl Probing<'_> {
                     }
                     backoff.wait(self.target, patient_until);
                 };
-                let Outcome { answer, failure, .. } = outcome;
-                out.push(ProbeResult { name, answer, failure, ignore: step.all_ignored() });
+                out.probes.push(outcome.into_result(name, step, &mut out.evidence));
             }
         }
         Ok(out)

@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 "[[step]]\nkind = 'http'\nignore = ['body',\n 'stdout']",
-                "app.toml:4: the answer to a step of kind http has no part \"stdout\"\nhint: it has status, headers, header:NAME, body"
+                "app.toml:4: the answer to a step of kind http has no part \"stdout\"\nhint: it has status, headers, header:NAME, body, json:PATH, regex:PATTERN"
                     .into(),
             ),
             ("[[step]]\nkind = 'http'\npath = 'x'", "app.toml:3: the path \"x\" does not begin with a slash".into()),
