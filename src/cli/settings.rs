@@ -119,7 +119,7 @@ fn limits(args: &RunArgs) -> Result<Limits> {
     })
 }
 
-/// How the application is exercised: the probes of `--probe`, `--http` and `--exec`, in this order.
+/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--crawl` and `--openapi`, in this order.
 fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     if args.no_probe {
         return Ok(Choice::Nothing);
@@ -127,6 +127,8 @@ fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     let specs = args.probe.iter().map(|p| Spec::from_probe_argument(p));
     let specs = specs.chain(args.http.iter().map(|h| Spec::from_http_argument(h)));
     let specs = specs.chain(args.exec.iter().map(|e| Spec::from_exec_argument(e)));
+    let specs = specs.chain(args.crawl.then(|| Ok(Spec::from_crawl_arguments(args.crawl_depth, args.crawl_pages))));
+    let specs = specs.chain(args.openapi.iter().map(|o| Spec::from_openapi_argument(o)));
     let port = run.port.as_deref().map(str::parse).transpose()?;
     Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port })
 }

@@ -107,7 +107,7 @@ impl Probing<'_> {
         let mut candidates: Vec<u16> = listening.iter().copied().filter(exposed).collect();
         candidates.extend(listening.iter().filter(|port| !exposed(port)));
         let mut chosen = candidates.first().copied();
-        if matches!(step.action, Action::Http(_)) && candidates.len() > 1 {
+        if step.speaks_http() && candidates.len() > 1 {
             chosen = self.first_http(&candidates)?.or(chosen);
         }
         if let Some(port) = chosen {

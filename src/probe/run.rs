@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::observation::{Answer, Evidence, ProbeResult, Redactor, Transcript};
 use crate::probe::http::HttpClient;
 use crate::probe::plan::Plan;
-use crate::probe::ready::{self, Backoff, Unready, needs, wait_healthy, wait_listening};
+use crate::probe::ready::{self, Unready, needs, wait_healthy, wait_listening};
 use crate::probe::stable::Unstable;
-use crate::probe::step::{Action, Step, names};
+use crate::probe::step::{Action, Step};
 use crate::probe::target::{Exit, Port, Target, addresses};
-use crate::probe::{ProbeError, discover, exec, http, tcp, udp};
+use crate::probe::{ProbeError, discover, exec, grpc, http, tcp, udp, websocket};
 
 /// How much of an answer a message shows, in characters.
 const EXCERPT: usize = 160;
@@ -71,7 +71,7 @@ impl Outcome {
     }
 
     /// What goes into the transcript, without what the step says is not stable.
-    fn into_result(mut self, name: String, step: &Step, evidence: &mut Evidence) -> ProbeResult {
+    pub(super) fn into_result(mut self, name: String, step: &Step, evidence: &mut Evidence) -> ProbeResult {
         let unstable = Unstable::of(&step.ignore);
         let mut parts: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
         for (part, content) in std::mem::take(&mut self.parts) {
@@ -147,7 +147,7 @@ impl Probing<'_> {
             return Ok(self.unready(given, unready, notes));
         }
         self.resolve(&mut plan)?;
-        let mut transcript = self.run_steps(&plan, patient_until)?;
+        let mut transcript = self.run_steps(&mut plan, patient_until, &mut notes)?;
         self.redactor.transcript(&mut transcript);
         let notes = notes.iter().map(|note| self.redactor.text(note).into_owned()).collect();
         Ok(Run { transcript, plan, ended: None, notes })
@@ -187,26 +187,6 @@ impl Probing<'_> {
         Ok(())
     }
 
-    fn run_steps(&self, plan: &Plan, patient_until: Instant) -> Result<Transcript, ProbeError> {
-        let mut out = Transcript::default();
-        for (step, names) in plan.steps.iter().zip(names(&plan.steps)) {
-            for name in names {
-                let label = self.redactor.text(&name);
-                let mut backoff = Backoff::new();
-                let outcome = loop {
-                    let outcome = self.attempt(step, &label)?;
-                    let over = self.target.exited().is_some() || Instant::now() >= patient_until;
-                    if !outcome.not_yet || over {
-                        break outcome;
-                    }
-                    backoff.wait(self.target, patient_until);
-                };
-                out.probes.push(outcome.into_result(name, step, &mut out.evidence));
-            }
-        }
-        Ok(out)
-    }
-
     /// Does `step` once, under the name `label`.
     pub(super) fn attempt(&self, step: &Step, label: &str) -> Result<Outcome, ProbeError> {
         if let Some(exit) = self.target.exited() {
@@ -242,6 +222,9 @@ impl Probing<'_> {
             Action::Tcp(tcp) => tcp::probe(tcp, &addresses, step.timeout, &self.redactor),
             Action::Udp(udp) => udp::probe(udp, &addresses, step.timeout, self.target, &self.redactor),
             Action::Exec(exec) => exec::probe(exec, step.timeout, self.target, &self.redactor)?,
+            Action::Websocket(socket) => websocket::probe(socket, &addresses, step.timeout, &self.redactor),
+            Action::Grpc(call) => grpc::probe(call, &addresses, step.timeout, &self.redactor),
+            Action::Crawl(_) | Action::Openapi(_) => Outcome::failed("it stands for other steps".into()),
         })
     }
 
