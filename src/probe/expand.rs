@@ -30,22 +30,24 @@ impl Probing<'_> {
         patient_until: Instant,
         notes: &mut Vec<String>,
     ) -> Result<Transcript, ProbeError> {
+        let given = std::mem::take(&mut plan.steps);
         let mut steps = Steps {
             probing: self,
             patient_until,
-            namer: Namer::new(&plan.steps),
+            namer: Namer::new(&given),
             transcript: Transcript::default(),
             done: Vec::new(),
         };
-        for step in std::mem::take(&mut plan.steps) {
+        for step in given {
             match &step.action {
                 Action::Crawl(crawl) => steps.crawl(crawl, &step, notes)?,
                 Action::Openapi(openapi) => steps.openapi(openapi, &step)?,
                 _ => steps.plain(step)?,
             }
         }
-        plan.steps = steps.done;
-        Ok(steps.transcript)
+        let Steps { transcript, done, .. } = steps;
+        plan.steps = done;
+        Ok(transcript)
     }
 }
 

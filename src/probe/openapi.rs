@@ -116,11 +116,17 @@ fn read(bytes: &[u8]) -> Result<Document, String> {
     }
     let value = match serde_json::from_slice::<Value>(bytes) {
         Ok(value) => value,
-        Err(error) if bytes.trim_ascii_start().starts_with(b"{") => return Err(format!("it is no JSON: {error}")),
-        Err(_) => {
+        Err(json) => {
             let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-            let error = |e: serde_saphyr::Error| e.to_string().lines().next().unwrap_or_default().to_owned();
-            serde_saphyr::from_str::<Value>(text).map_err(|e| format!("it is neither JSON nor YAML: {}", error(e)))?
+            // What is neither was meant as JSON if it looks so.
+            let message = |yaml: serde_saphyr::Error| match text.trim_start().starts_with(['{', '[']) {
+                true => format!("it is no JSON: {json}"),
+                false => {
+                    let yaml = yaml.to_string();
+                    format!("it is neither JSON nor YAML: {}", yaml.lines().next().unwrap_or_default())
+                }
+            };
+            serde_saphyr::from_str::<Value>(text).map_err(message)?
         }
     };
     match value.get("openapi").map(text_of) {

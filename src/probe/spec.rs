@@ -165,12 +165,12 @@ mod tests {
         for (text, expected) in [
             (
                 "name = 'x'\n",
-                "app.toml: it has no steps\nhint: add a table [[step]] with kind = \"http\", \"tcp\", \"udp\" or \"exec\""
+                "app.toml: it has no steps\nhint: add a table [[step]] with a kind, as kind = \"http\" or kind = \"exec\""
                     .to_string(),
             ),
             (
                 "[[step]]\npath = '/'",
-                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\" or \"exec\"".into(),
+                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\", \"exec\", \"crawl\", \"openapi\", \"websocket\" or \"grpc\"".into(),
             ),
             (
                 "\n[[step]]\nkind = 'tcp'\n\npath = '/'",

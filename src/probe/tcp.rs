@@ -40,12 +40,14 @@ pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, red
         && !step.expect.is_empty()
     {
         received.truncate(at);
-        return Outcome::new(bytes(&received), None);
+        return Outcome::new(bytes(&received), None).showing("bytes", received);
     }
     let got = || if received.is_empty() { "nothing".into() } else { excerpt(&received, redactor) };
     match end {
-        Ok(()) if step.expect.is_empty() => Outcome::new(bytes(&received), None),
-        Err(error) if step.expect.is_empty() && timed_out(&error) => Outcome::new(bytes(&received), None),
+        Ok(()) if step.expect.is_empty() => Outcome::new(bytes(&received), None).showing("bytes", received),
+        Err(error) if step.expect.is_empty() && timed_out(&error) => {
+            Outcome::new(bytes(&received), None).showing("bytes", received)
+        }
         Ok(()) => {
             let failure = format!("expected {}, got {} and the end of the connection", step.expect, got());
             Outcome::new(bytes(&received), Some(failure))

@@ -335,7 +335,7 @@ fn a_crawl_becomes_the_requests_that_it_made() {
     let target = FakeTarget::listening(&[address]);
     let specs = vec![Spec::from_http_argument("/a").unwrap(), Spec::from_crawl_arguments(3, 100)];
     let done = run_plan(&given(specs), &target);
-    let failure = "expected status below 500, got 500 Oops; the body begins \"no database\"";
+    let failure = "expected status below 500, got 500 Internal Server Error; the body begins \"no database\"";
     assert_eq!(
         summary(&done),
         format!(
@@ -391,6 +391,22 @@ fn what_a_step_ignores_is_in_no_result() {
     let answers: Vec<_> = done.transcript.probes.iter().map(|probe| &probe.answer).collect();
     assert_eq!(answers[0], answers[1]);
     assert_ne!(answers[0], answers[2]);
+}
+
+#[test]
+fn what_a_step_of_bytes_ignores_is_in_no_result() {
+    let mut connections = 0;
+    let address = server(move |mut stream| {
+        connections += 1;
+        write!(stream, "220 ready, you are number {connections}\n").unwrap();
+    });
+    let target =
+        FakeTarget::listening(&[address]).with_command("now", vec![output(0, "at 1", ""), output(0, "at 2", "")]);
+    let number = "repeat = 2\nignore = ['regex:[0-9]$', 'regex:number [0-9]+']\n";
+    let text = format!("[[step]]\nkind = 'tcp'\nsend = ''\n{number}[[step]]\nkind = 'exec'\nargv = ['now']\n{number}");
+    let done = run_plan(&given(vec![spec(&text)]), &target);
+    let answers: Vec<_> = done.transcript.probes.iter().map(|probe| &probe.answer).collect();
+    assert_eq!((answers[0], answers[2]), (answers[1], answers[3]));
 }
 
 #[test]
