@@ -126,7 +126,9 @@ fn read(bytes: &[u8]) -> Result<Document, String> {
                     format!("it is neither JSON nor YAML: {}", yaml.lines().next().unwrap_or_default())
                 }
             };
-            serde_saphyr::from_str::<Value>(text).map_err(message)?
+            // In YAML 1.2, which OpenAPI asks for, `no` and `n` are texts.
+            let options = serde_saphyr::options! { strict_booleans: true };
+            serde_saphyr::from_str_with_options::<Value>(text, options).map_err(message)?
         }
     };
     match value.get("openapi").map(text_of) {
