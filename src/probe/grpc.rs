@@ -153,7 +153,7 @@ pub(super) fn probe(step: &GrpcStep, addresses: &[IpAddr], timeout: Duration, re
     };
     match reply {
         Ok(reply) => judge(step, reply, redactor),
-        Err(outcome) => outcome,
+        Err(outcome) => *outcome,
     }
 }
 
@@ -229,12 +229,13 @@ fn call(
     timeout: Duration,
     path: &str,
     message: &[u8],
-) -> Result<Reply, Outcome> {
+) -> Result<Reply, Box<Outcome>> {
     let port = step.port.unwrap_or_default();
     let stream = connect(addresses, port, timeout)
-        .map_err(|(address, error)| failed(&error, &format!("on {}", SocketAddr::new(address, port)), timeout))?;
+        .map_err(|(address, error)| failed(&error, &format!("on {}", SocketAddr::new(address, port)), timeout))
+        .map_err(Box::new)?;
     let place = format!("on port {port}");
-    let broken = |error: io::Error| failed(&error, &place, timeout);
+    let broken = |error: io::Error| Box::new(failed(&error, &place, timeout));
     // Everything happens on this thread, which is in the network of the application.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let left = deadline.saturating_duration_since(Instant::now());

@@ -245,7 +245,7 @@ fn parameters<'a>(document: &'a Document, item: &'a Value, operation: &'a Value)
     let mut out: Vec<&Value> = Vec::new();
     for parameter in list(item).chain(list(operation)).map(|parameter| document.resolve(parameter)) {
         let same = |other: &&Value| ["name", "in"].iter().all(|key| other.get(*key) == parameter.get(*key));
-        match out.iter().position(|other| same(&other)) {
+        match out.iter().position(same) {
             Some(at) => out[at] = parameter,
             None => out.push(parameter),
         }

@@ -398,7 +398,7 @@ fn what_a_step_of_bytes_ignores_is_in_no_result() {
     let mut connections = 0;
     let address = server(move |mut stream| {
         connections += 1;
-        write!(stream, "220 ready, you are number {connections}\n").unwrap();
+        writeln!(stream, "220 ready, you are number {connections}").unwrap();
     });
     let target =
         FakeTarget::listening(&[address]).with_command("now", vec![output(0, "at 1", ""), output(0, "at 2", "")]);
