@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::probe::{DEFAULT_DEPTH, DEFAULT_PAGES};
+
 /// Makes minimal container images by watching the application run.
 #[derive(Debug, Parser)]
 #[command(name = "scrimp", version, max_term_width = 110, arg_required_else_help = true)]
@@ -197,11 +199,24 @@ pub struct ProbeArgs {
     /// A command line of this machine, such as a test suite, during which the application is watched; repeatable
     #[arg(long = "while", value_name = "CMD")]
     pub during: Vec<String>,
+    /// Ask for the start page and all that it leads to on the same host: links, images, styles, scripts, forms by GET
+    #[arg(long)]
+    pub crawl: bool,
+    /// How many links away from the start page --crawl goes
+    #[arg(long, default_value_t = DEFAULT_DEPTH, value_name = "N", requires = "crawl")]
+    pub crawl_depth: u32,
+    /// How many requests --crawl makes at most
+    #[arg(long, default_value_t = DEFAULT_PAGES, value_name = "N", requires = "crawl")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub crawl_pages: u32,
+    /// Ask for each operation of an OpenAPI 3 document: a file, or the path at which the application has it; repeatable
+    #[arg(long, value_name = "FILE|PATH")]
+    pub openapi: Vec<String>,
     /// The exit code of a command that ends by itself
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub expect_exit: i32,
     /// Do without probes: keep what the start alone uses
-    #[arg(long, conflicts_with_all = ["probe", "http", "exec", "script", "during"])]
+    #[arg(long, conflicts_with_all = ["probe", "http", "exec", "script", "during", "crawl", "openapi"])]
     pub no_probe: bool,
 }
 

@@ -119,8 +119,8 @@ fn limits(args: &RunArgs) -> Result<Limits> {
     })
 }
 
-/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--script` and `--while`, in this
-/// order.
+/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--crawl`, `--openapi`, `--script` and
+/// `--while`, in this order.
 fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     if args.no_probe {
         return Ok(Choice::Nothing);
@@ -128,6 +128,8 @@ fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     let specs = args.probe.iter().map(|p| Spec::from_probe_argument(p));
     let specs = specs.chain(args.http.iter().map(|h| Spec::from_http_argument(h)));
     let specs = specs.chain(args.exec.iter().map(|e| Spec::from_exec_argument(e)));
+    let specs = specs.chain(args.crawl.then(|| Ok(Spec::from_crawl_arguments(args.crawl_depth, args.crawl_pages))));
+    let specs = specs.chain(args.openapi.iter().map(|o| Spec::from_openapi_argument(o)));
     let specs = specs.chain(args.script.iter().map(|s| Spec::from_script_argument(s)));
     let specs = specs.chain(args.during.iter().map(|w| Spec::from_while_argument(w)));
     let port = run.port.as_deref().map(str::parse).transpose()?;

@@ -4,16 +4,18 @@
 //! works without a sandbox. It speaks of the *base*: a path that only came into being during the run is absent here.
 
 mod access;
+mod evidence;
 mod merge;
 mod redact;
 mod trace_file;
 mod transcript;
 
 pub use access::{Fingerprint, Found, Operation, PathRecord};
+pub use evidence::{Content, Evidence};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};
 pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};
-pub use transcript::{Answer, ProbeResult, Transcript};
+pub use transcript::{Answer, ProbeResult, Transcript, covers};
 
 use serde::{Deserialize, Serialize};
 

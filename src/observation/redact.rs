@@ -87,7 +87,7 @@ impl Redactor {
         }
     }
 
-    /// Redacts names, failures and the values of response headers.
+    /// Redacts names, failures, the values of response headers, and what is kept of answers.
     pub fn transcript(&self, transcript: &mut Transcript) {
         for probe in &mut transcript.probes {
             self.in_place(&mut probe.name);
@@ -97,7 +97,11 @@ impl Redactor {
             if let Answer::Http { headers, .. } = &mut probe.answer {
                 headers.iter_mut().for_each(|(_, value)| self.in_place(value));
             }
+            if let Answer::Messages { detail, .. } = &mut probe.answer {
+                self.in_place(detail);
+            }
         }
+        transcript.evidence.replace(&|text| self.in_place(text));
     }
 
     /// Redacts all that a run could have put a secret into: the transcript, the warnings, the names of probes, and

@@ -197,6 +197,7 @@ mod tests {
             warnings: vec![],
             transcript: Transcript {
                 probes: vec![ProbeResult { name: "http GET /".into(), answer, failure: None, ignore: vec![] }],
+                ..Transcript::default()
             },
         }
     }

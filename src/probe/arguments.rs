@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::probe::crawl::CrawlStep;
 use crate::probe::document::{parse_method, parse_path};
 use crate::probe::expect::{ExecExpect, HttpExpect};
+use crate::probe::openapi::{OpenapiSource, OpenapiStep};
 use crate::probe::shipped::shipped;
 use crate::probe::step::{Action, ExecStep, HttpStep, Step};
 use crate::probe::{ProbeError, Spec};
@@ -40,6 +42,28 @@ impl Spec {
         Ok(one_step("--exec", Action::Exec(step)))
     }
 
+    /// `--crawl`, with `--crawl-depth` and `--crawl-pages`: from `/` on.
+    pub fn from_crawl_arguments(depth: u32, pages: u32) -> Spec {
+        one_step("--crawl", Action::Crawl(CrawlStep { depth, pages, ..CrawlStep::new() }))
+    }
+
+    /// `--openapi FILE|PATH`: what begins with a slash and is no file of the host is where the application has it.
+    pub fn from_openapi_argument(text: &str) -> Result<Spec, ProbeError> {
+        let file = Path::new(text);
+        let step = if text.starts_with('/') && !file.exists() {
+            let wrong = |message| ProbeError::Spec {
+                file: format!("--openapi {text:?}"),
+                line: None,
+                message,
+                hint: Some("give a file, or the path at which the application has the document".into()),
+            };
+            OpenapiStep::new(OpenapiSource::Path(parse_path(text).map_err(wrong)?))
+        } else {
+            OpenapiStep::from_file(file, text)?
+        };
+        Ok(one_step("--openapi", Action::Openapi(step)))
+    }
+
     /// `--probe NAME|FILE`: what has a slash in it or ends in `.toml` is a file of the host, all else the name of a
     /// shipped spec.
     pub fn from_probe_argument(text: &str) -> Result<Spec, ProbeError> {
@@ -67,6 +91,7 @@ impl HttpStep {
             host: None,
             headers: Vec::new(),
             body: None,
+            made: Vec::new(),
             follow_redirects: false,
             expect: HttpExpect::default(),
         }

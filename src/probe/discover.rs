@@ -117,7 +117,7 @@ impl Probing<'_> {
         }
         let candidates = self.candidates(plan, protocol);
         let mut chosen = candidates.first().copied();
-        if matches!(step.action, Action::Http(_)) && candidates.len() > 1 {
+        if step.speaks_http() && candidates.len() > 1 {
             chosen = self.first_http(&candidates)?.or(chosen);
         }
         if let Some(port) = chosen {

@@ -3,6 +3,8 @@
 //! The document is read into flat tables first, in which every field knows where it stands, and then checked: so each
 //! message has a line, and says which fields a step of its kind has.
 
+mod web;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
@@ -18,6 +20,7 @@ use crate::probe::escapes;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 use crate::probe::script::{self, ScriptStep};
 use crate::probe::spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
+use crate::probe::stable;
 use crate::probe::step::{
     Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep, command_text,
 };
@@ -52,6 +55,10 @@ enum Kind {
     Udp,
     Exec,
     Script,
+    Crawl,
+    Openapi,
+    Websocket,
+    Grpc,
 }
 
 /// Defines a table whose fields are all optional and know their place, and a list of those that are given.
@@ -96,8 +103,15 @@ flat_table!(StepDocument, "" {
     shell: String,
     user: String,
     keep: bool,
-    file: String,
     args: Vec<String>,
+    depth: u32,
+    pages: u32,
+    skip: Vec<Spanned<String>>,
+    file: String,
+    protocols: Vec<String>,
+    messages: Vec<Spanned<TurnDocument>>,
+    call: String,
+    service: String,
     expect: ExpectDocument,
 });
 
@@ -113,6 +127,15 @@ struct ExchangeDocument {
     may_end: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TurnDocument {
+    send: Option<Spanned<String>>,
+    send_hex: Option<Spanned<String>>,
+    contains: Option<Spanned<String>>,
+    matches: Option<Spanned<String>>,
+}
+
 flat_table!(ExpectDocument, "expect." {
     status: StatusSet,
     header: BTreeMap<String, String>,
@@ -120,6 +143,7 @@ flat_table!(ExpectDocument, "expect." {
     body_digest: String,
     contains: String,
     matches: String,
+    code: u32,
     exit: i32,
     stdout: String,
     stdout_contains: String,
@@ -134,6 +158,10 @@ impl Kind {
             Kind::Udp => "udp",
             Kind::Exec => "exec",
             Kind::Script => "script",
+            Kind::Crawl => "crawl",
+            Kind::Openapi => "openapi",
+            Kind::Websocket => "websocket",
+            Kind::Grpc => "grpc",
         }
     }
 
@@ -178,6 +206,21 @@ impl Kind {
                 "expect.stdout_contains",
                 "expect.stdout_digest",
             ],
+            Kind::Crawl => &["port", "path", "host", "headers", "depth", "pages", "skip"],
+            Kind::Openapi => &["port", "path", "file", "host", "headers"],
+            Kind::Websocket => &["port", "path", "host", "headers", "protocols", "messages"],
+            Kind::Grpc => &[
+                "port",
+                "call",
+                "service",
+                "send",
+                "send_hex",
+                "host",
+                "headers",
+                "expect.code",
+                "expect.contains",
+                "expect.matches",
+            ],
         }
     }
 
@@ -190,10 +233,13 @@ impl Kind {
 
     fn ignorable(self) -> &'static [&'static str] {
         match self {
-            Kind::Http => &["status", "headers", "header:NAME", "body"],
-            Kind::Tcp | Kind::Udp => &["bytes"],
-            Kind::Exec => &["stdout", "stderr"],
-            Kind::Script => &["stdout"],
+            Kind::Http | Kind::Crawl | Kind::Openapi => {
+                &["status", "headers", "header:NAME", "body", "json:PATH", "regex:PATTERN"]
+            }
+            Kind::Websocket | Kind::Grpc => &["messages", "detail", "json:PATH", "regex:PATTERN"],
+            Kind::Tcp | Kind::Udp => &["bytes", "json:PATH", "regex:PATTERN"],
+            Kind::Exec => &["stdout", "stderr", "json:PATH", "regex:PATTERN"],
+            Kind::Script => &["stdout", "json:PATH", "regex:PATTERN"],
         }
     }
 }
@@ -216,7 +262,7 @@ pub(super) fn parse(text: &str, file: &str, directory: &Path) -> Result<Spec, Pr
         steps: document.step.into_iter().map(|step| context.step(step)).collect::<Result<_, _>>()?,
     };
     if spec.steps.is_empty() {
-        let hint = "add a table [[step]] with kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
+        let hint = "add a table [[step]] with a kind, as kind = \"http\" or kind = \"exec\"";
         return Err(ProbeError::Spec {
             file: file.into(),
             line: None,
@@ -271,6 +317,11 @@ impl Context<'_> {
     }
 
     fn ready(&self, document: ReadyDocument) -> Result<Ready, ProbeError> {
+        let kind = document.step.as_ref().and_then(|step| step.get_ref().kind.as_ref());
+        if let Some(kind) = kind.filter(|kind| matches!(kind.get_ref(), Kind::Crawl | Kind::Openapi)) {
+            let message = format!("a step of kind {} stands for many and tells no readiness", kind.get_ref().name());
+            return Err(self.error(&kind.span(), message, Some("ask for one page, with kind = \"http\"".into())));
+        }
         Ok(Ready {
             timeout: self.seconds(&document.timeout_seconds, DEFAULT_READY_TIMEOUT)?,
             port: self.port(&document.port)?,
@@ -283,7 +334,7 @@ impl Context<'_> {
         let place = document.span();
         let mut step = document.into_inner();
         let Some(kind) = step.kind.as_ref().map(|kind| *kind.get_ref()) else {
-            let hint = "kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"";
+            let hint = "kind = \"http\", \"tcp\", \"udp\", \"exec\", \"script\", \"crawl\", \"openapi\", \"websocket\" or \"grpc\"";
             return Err(self.error(&place, "the step has no kind", Some(hint.into())));
         };
         let expect = step.expect.take().map(Spanned::into_inner).unwrap_or_default();
@@ -299,6 +350,10 @@ impl Context<'_> {
             Kind::Udp => Action::Udp(self.udp(&step, &expect, &place)?),
             Kind::Exec => Action::Exec(self.exec(&step, &expect, &place)?),
             Kind::Script => Action::Script(self.script(&step, &expect, &place)?),
+            Kind::Crawl => Action::Crawl(self.crawl(&step)?),
+            Kind::Openapi => Action::Openapi(self.openapi(&step, &place)?),
+            Kind::Websocket => Action::Websocket(self.websocket(&step)?),
+            Kind::Grpc => Action::Grpc(self.grpc(&step, &expect, &place)?),
         };
         let repeat = self.optional(&step.repeat, |&n| match n {
             1..=10_000 => Ok(n),
@@ -316,8 +371,14 @@ impl Context<'_> {
     fn ignore(&self, kind: Kind, field: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<String>, ProbeError> {
         let mut out = Vec::new();
         for item in field.map(Spanned::into_inner).unwrap_or_default() {
+            if let Some(part) = stable::check(item.get_ref()) {
+                self.check(&item.span(), part)?;
+                out.push(item.get_ref().clone());
+                continue;
+            }
             let name = item.get_ref().to_ascii_lowercase();
-            let header = kind == Kind::Http && name.strip_prefix("header:").is_some_and(|name| !name.is_empty());
+            let requests = matches!(kind, Kind::Http | Kind::Crawl | Kind::Openapi);
+            let header = requests && name.strip_prefix("header:").is_some_and(|name| !name.is_empty());
             if !header && !kind.ignorable().contains(&name.as_str()) {
                 let message = format!("the answer to a step of kind {} has no part {name:?}", kind.name());
                 return Err(self.error(&item.span(), message, Some(format!("it has {}", kind.ignorable().join(", ")))));
@@ -330,9 +391,6 @@ impl Context<'_> {
     fn http(&self, step: &StepDocument, expect: &ExpectDocument) -> Result<HttpStep, ProbeError> {
         let method = self.optional(&step.method, |method| parse_method(method))?;
         let path = self.optional(&step.path, |path| parse_path(path))?;
-        let headers = self.optional(&step.headers, |headers| {
-            headers.iter().map(|(name, value)| parse_header(name, value)).collect::<Result<Vec<_>, _>>()
-        })?;
         if let (Some(_), Some(file)) = (&step.body, &step.body_file) {
             return Err(self.error(&file.span(), "a request has either body or body_file", None));
         }
@@ -353,9 +411,10 @@ impl Context<'_> {
             port: self.port(&step.port)?,
             method: method.unwrap_or_else(|| "GET".into()),
             path: path.unwrap_or_else(|| "/".into()),
-            host: self.optional(&step.host, |host| parse_header("host", host).map(|_| host.clone()))?,
-            headers: headers.unwrap_or_default(),
+            host: self.host(step)?,
+            headers: self.headers(step)?,
             body,
+            made: Vec::new(),
             follow_redirects: step.follow_redirects.as_ref().is_some_and(|f| *f.get_ref()),
             expect: HttpExpect {
                 status: expect.status.as_ref().map(|s| s.get_ref().clone()).unwrap_or_default(),
@@ -364,6 +423,17 @@ impl Context<'_> {
                 body_digest: self.digest(&expect.body_digest)?,
             },
         })
+    }
+
+    fn host(&self, step: &StepDocument) -> Result<Option<String>, ProbeError> {
+        self.optional(&step.host, |host| parse_header("host", host).map(|_| host.clone()))
+    }
+
+    fn headers(&self, step: &StepDocument) -> Result<Vec<(String, Secret)>, ProbeError> {
+        let headers = self.optional(&step.headers, |headers| {
+            headers.iter().map(|(name, value)| parse_header(name, value)).collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(headers.unwrap_or_default())
     }
 
     fn digest(&self, field: &Option<Spanned<String>>) -> Result<Option<Digest>, ProbeError> {
@@ -526,7 +596,7 @@ pub(super) fn parse_path(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-fn parse_header(name: &str, value: &str) -> Result<(String, Secret), String> {
+pub(super) fn parse_header(name: &str, value: &str) -> Result<(String, Secret), String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
         return Err(format!("{name:?} is no name of a header"));

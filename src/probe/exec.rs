@@ -19,7 +19,10 @@ pub(super) fn probe(
 ) -> Result<Outcome, ProbeError> {
     let request = ExecRequest { argv: step.argv.clone(), user: step.user.clone(), timeout, keep: step.keep };
     match target.exec(&request) {
-        Ok(outcome) => Ok(Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor))),
+        Ok(outcome) => {
+            let judged = Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor));
+            Ok(judged.showing("stdout", outcome.stdout).showing("stderr", outcome.stderr))
+        }
         Err(ExecFailure::NotStarted(message)) => {
             let hint = "\nhint: with keep = false nothing keeps the command in the image: it has to be there for another reason";
             let hint = if step.keep { "" } else { hint };

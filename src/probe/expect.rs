@@ -35,6 +35,11 @@ impl StatusSet {
         StatusSet(vec![StatusRange { text: "any".into(), codes: 100..=999 }])
     }
 
+    /// 200 to 299.
+    pub fn success() -> Self {
+        StatusSet(vec![StatusRange { text: "2xx".into(), codes: 200..=299 }])
+    }
+
     /// Whether `status` is one of them.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.codes.contains(&status))
@@ -203,6 +208,11 @@ impl BytesRegex {
     pub fn match_end(&self, bytes: &[u8]) -> Option<usize> {
         self.compiled.find(bytes).map(|found| found.end())
     }
+
+    /// `bytes` without what matches.
+    pub fn cut(&self, bytes: &[u8]) -> Vec<u8> {
+        self.compiled.replace_all(bytes, &b""[..]).into_owned()
+    }
 }
 
 /// What is expected of an HTTP response.
@@ -258,6 +268,15 @@ impl fmt::Display for BytesExpect {
             (None, None) => f.write_str("an answer"),
         }
     }
+}
+
+/// What is expected of a gRPC call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GrpcExpect {
+    /// The status; 0 is OK.
+    pub code: u32,
+    /// What the messages must hold, one after the other.
+    pub messages: BytesExpect,
 }
 
 /// What is expected of a command.

@@ -21,7 +21,9 @@ use crate::probe::step::HttpStep;
 
 /// Larger bodies fail the probe, in bytes.
 const LARGEST_BODY: u64 = 64 << 20;
-/// How much of a body is kept for a message, in bytes, when no expectation needs more.
+/// A body up to this is kept for links, comparisons and `ignore`, in bytes.
+const KEPT: usize = 4 << 20;
+/// How much of it a message may need, in bytes.
 const KEPT_FOR_MESSAGES: usize = 8 << 10;
 /// How many redirects are followed.
 const MOST_REDIRECTS: usize = 10;
@@ -170,7 +172,7 @@ fn judge(step: &HttpStep, response: Response, timeout: Duration, redactor: &Reda
         .collect();
     headers.sort();
     let wanted = step.expect.body_contains.as_ref().map(|_| LARGEST_BODY as usize);
-    let keep = wanted.unwrap_or(KEPT_FOR_MESSAGES + redactor.longest());
+    let keep = wanted.unwrap_or(KEPT);
     let body = match read_body(response, keep) {
         Ok(body) => body,
         Err(failure) if failure.starts_with(TIMED_OUT) => return Outcome::failed(too_late(timeout)),
@@ -179,7 +181,9 @@ fn judge(step: &HttpStep, response: Response, timeout: Duration, redactor: &Reda
     let failure = unmet(step, status, &headers, &body, redactor);
     let not_yet = failure.is_some() && matches!(status.as_u16(), 502..=504);
     let answer = Answer::Http { status: status.as_u16(), headers, body_digest: body.digest, body_bytes: body.bytes };
-    Outcome { not_yet, ..Outcome::new(answer, failure) }
+    let outcome = Outcome { not_yet, ..Outcome::new(answer, failure) };
+    let whole = body.kept.len() as u64 == body.bytes;
+    if whole { outcome.showing("body", body.kept) } else { outcome }
 }
 
 struct Body {
@@ -222,7 +226,10 @@ fn unmet(
     let expect = &step.expect;
     let begins = || match body.kept.trim_ascii() {
         [] => "the body is empty".into(),
-        kept => format!("the body begins {}", excerpt(kept, redactor)),
+        kept => {
+            let beginning = &kept[..kept.len().min(KEPT_FOR_MESSAGES + redactor.longest())];
+            format!("the body begins {}", excerpt(beginning, redactor))
+        }
     };
     if !expect.status.contains(status.as_u16()) {
         return Some(format!("expected {}, got {}; {}", expect.status, status_text(status), begins()));

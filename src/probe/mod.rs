@@ -4,35 +4,50 @@
 //! which nothing is left to find out. That plan is what is run on the small image: so both are asked the same, on the
 //! same ports, whatever the default behaviour found on the base.
 //!
-//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`); specs are TOML (`docs/probes.md`), the shipped ones lie
+//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`, `crawl`, `openapi`, `websocket`, `grpc`); specs are TOML
+//! (`docs/probes.md`), the shipped ones lie
 //! in `probes/`. Nothing here knows about tracing, and what requests carry is never in what is returned.
 
 mod arguments;
+mod crawl;
 mod discover;
 mod document;
 mod ephemeral;
 mod error;
 mod escapes;
 mod exec;
+mod expand;
 mod expect;
 #[cfg(test)]
 mod fake;
+mod forms;
+mod grpc;
 mod http;
+mod json_path;
+mod links;
+mod openapi;
 mod plan;
 mod ready;
 mod run;
+mod sample;
 mod script;
 mod shipped;
 mod spec;
+mod stable;
 mod step;
+mod style;
 mod target;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod websocket;
 
+pub use crawl::{CrawlStep, DEFAULT_DEPTH, DEFAULT_PAGES};
 pub use error::ProbeError;
-pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
+pub use expect::{BytesExpect, BytesRegex, ExecExpect, GrpcExpect, HttpExpect, Pattern, StatusSet};
+pub use grpc::{GrpcCall, GrpcStep};
+pub use openapi::{OpenapiSource, OpenapiStep};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};
 pub use script::ScriptStep;
@@ -40,3 +55,4 @@ pub use shipped::{shipped, shipped_for, shipped_names};
 pub use spec::{DEFAULT_READY_TIMEOUT, Ready, Spec};
 pub use step::{Action, DEFAULT_TIMEOUT, Exchange, ExecStep, HttpStep, Secret, Step, TcpStep, UdpStep};
 pub use target::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};
+pub use websocket::{WebsocketStep, WebsocketTurn};

@@ -1,16 +1,18 @@
 //! Runs a plan.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use crate::observation::{Answer, ProbeResult, Redactor, Transcript};
+use crate::observation::{Answer, Evidence, ProbeResult, Redactor, Transcript};
 use crate::probe::http::HttpClient;
 use crate::probe::plan::Plan;
-use crate::probe::ready::{self, Backoff, Enough, Need, Unready, needs, wait_healthy, wait_listening};
-use crate::probe::step::{Action, Step, names};
+use crate::probe::ready::{self, Enough, Unready, needs, wait_healthy, wait_listening};
+use crate::probe::stable::Unstable;
+use crate::probe::step::{Action, Step};
 use crate::probe::target::{Exit, Port, Target, addresses};
-use crate::probe::{ProbeError, discover, ephemeral, exec, http, script, tcp, udp};
+use crate::probe::{ProbeError, discover, ephemeral, exec, grpc, http, script, tcp, udp, websocket};
 
 /// How much of an answer a message shows, in characters.
 const EXCERPT: usize = 160;
@@ -59,15 +61,39 @@ pub(super) struct Outcome {
     pub(super) failure: Option<String>,
     /// Whether the failure may be one of a system that is not up yet.
     pub(super) not_yet: bool,
+    /// What parts of the answer held, by their names, as far as it is known.
+    pub(super) parts: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Outcome {
     pub(super) fn new(answer: Answer, failure: Option<String>) -> Self {
-        Outcome { answer, failure, not_yet: false }
+        Outcome { answer, failure, not_yet: false, parts: Vec::new() }
+    }
+
+    /// What goes into the transcript, without what the step says is not stable.
+    pub(super) fn into_result(mut self, name: String, step: &Step, evidence: &mut Evidence) -> ProbeResult {
+        let unstable = Unstable::of(&step.ignore);
+        let mut parts: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+        for (part, content) in std::mem::take(&mut self.parts) {
+            parts.entry(part).or_default().push(unstable.cut(&content).into_owned());
+        }
+        for (part, contents) in parts {
+            if !unstable.is_empty() {
+                self.answer.set_part(part, &contents);
+            }
+            evidence.keep(&name, part, &contents);
+        }
+        ProbeResult::new(name, self.answer, self.failure, step.all_ignored())
     }
 
     pub(super) fn failed(failure: String) -> Self {
         Outcome::new(Answer::None, Some(failure))
+    }
+
+    /// Keeps what a part of the answer held.
+    pub(super) fn showing(mut self, part: &'static str, content: Vec<u8>) -> Self {
+        self.parts.push((part, content));
+        self
     }
 
     pub(super) fn not_yet(failure: String) -> Self {
@@ -131,9 +157,8 @@ impl Probing<'_> {
         if plan.steps.is_empty() && !plan.explicit {
             return Ok(self.unready(&plan, Unready::Failing(discover::without_probe(self.target)), notes));
         }
-        let probes = self.run_steps(&plan, patient_until)?;
+        let mut transcript = self.run_steps(&mut plan, patient_until, &mut notes)?;
         plan.served = given.served.or(Some(self.target.serves()));
-        let mut transcript = Transcript { probes };
         self.redactor.transcript(&mut transcript);
         let notes = notes.iter().map(|note| self.redactor.text(note).into_owned()).collect();
         Ok(Run { transcript, plan, ended: None, notes })
@@ -181,36 +206,6 @@ impl Probing<'_> {
         Ok(())
     }
 
-    fn run_steps(&self, plan: &Plan, patient_until: Instant) -> Result<Vec<ProbeResult>, ProbeError> {
-        let mut out = Vec::new();
-        for (step, names) in plan.steps.iter().zip(names(&plan.steps)) {
-            for name in names {
-                let label = self.redactor.text(&name);
-                let mut backoff = Backoff::new();
-                let outcome = loop {
-                    let silent = matches!(step.action, Action::Exec(_)) && !self.target.serves();
-                    let step = ephemeral::relocated(plan, step, self.target);
-                    let outcome = self.attempt(&step, &label)?;
-                    let over = self.target.exited().is_some() || Instant::now() >= patient_until;
-                    // What rested may have been about to serve, and the command in want of that.
-                    if silent && outcome.failure.is_some() && !over {
-                        let left = patient_until.saturating_duration_since(Instant::now());
-                        if wait_listening(self.target, &[Need::Service], Enough::Never, left).is_ok() {
-                            continue;
-                        }
-                    }
-                    if !outcome.not_yet || over {
-                        break outcome;
-                    }
-                    backoff.wait(self.target, patient_until);
-                };
-                let Outcome { answer, failure, .. } = outcome;
-                out.push(ProbeResult { name, answer, failure, ignore: step.all_ignored() });
-            }
-        }
-        Ok(out)
-    }
-
     /// Does `step` once, under the name `label`.
     pub(super) fn attempt(&self, step: &Step, label: &str) -> Result<Outcome, ProbeError> {
         if let Some(exit) = self.target.exited() {
@@ -247,6 +242,9 @@ impl Probing<'_> {
             Action::Udp(udp) => udp::probe(udp, &addresses, step.timeout, self.target, &self.redactor),
             Action::Exec(exec) => exec::probe(exec, step.timeout, self.target, &self.redactor)?,
             Action::Script(script) => script::probe(script, &addresses, step.timeout, self.target, &self.redactor)?,
+            Action::Websocket(socket) => websocket::probe(socket, &addresses, step.timeout, &self.redactor),
+            Action::Grpc(call) => grpc::probe(call, &addresses, step.timeout, &self.redactor),
+            Action::Crawl(_) | Action::Openapi(_) => Outcome::failed("it stands for other steps".into()),
         })
     }
 

@@ -51,7 +51,10 @@ pub(super) fn probe(
         _ => Vec::new(),
     };
     match target.script(&ScriptRequest { argv: step.argv.clone(), env, timeout }) {
-        Ok(outcome) => Ok(Outcome::new(exec::answer(&outcome), exec::judge(&step.expect, &outcome, redactor))),
+        Ok(outcome) => {
+            let judged = Outcome::new(exec::answer(&outcome), exec::judge(&step.expect, &outcome, redactor));
+            Ok(judged.showing("stdout", outcome.stdout))
+        }
         Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
         Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
         Err(ExecFailure::Broken(cause)) => {

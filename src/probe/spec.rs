@@ -170,12 +170,12 @@ mod tests {
         for (text, expected) in [
             (
                 "name = 'x'\n",
-                "app.toml: it has no steps\nhint: add a table [[step]] with kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\""
+                "app.toml: it has no steps\nhint: add a table [[step]] with a kind, as kind = \"http\" or kind = \"exec\""
                     .to_string(),
             ),
             (
                 "[[step]]\npath = '/'",
-                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\", \"exec\" or \"script\"".into(),
+                "app.toml:1: the step has no kind\nhint: kind = \"http\", \"tcp\", \"udp\", \"exec\", \"script\", \"crawl\", \"openapi\", \"websocket\" or \"grpc\"".into(),
             ),
             (
                 "\n[[step]]\nkind = 'tcp'\n\npath = '/'",
@@ -187,7 +187,7 @@ mod tests {
             ),
             (
                 "[[step]]\nkind = 'http'\nignore = ['body',\n 'stdout']",
-                "app.toml:4: the answer to a step of kind http has no part \"stdout\"\nhint: it has status, headers, header:NAME, body"
+                "app.toml:4: the answer to a step of kind http has no part \"stdout\"\nhint: it has status, headers, header:NAME, body, json:PATH, regex:PATTERN"
                     .into(),
             ),
             ("[[step]]\nkind = 'http'\npath = 'x'", "app.toml:3: the path \"x\" does not begin with a slash".into()),
@@ -264,6 +264,77 @@ mod tests {
             ("[[step]]\nkind = 'exec'\nargv = []", "app.toml:1: argv names no command".into()),
         ] {
             assert_eq!(error(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_kinds_of_the_web_are_read() {
+        let spec = parse(
+            r#"
+            [[step]]
+            kind = "crawl"
+            path = "/shop/"
+            depth = 1
+            pages = 20
+            skip = ["/shop/events*"]
+            headers = { Authorization = "Bearer t" }
+            ignore = ["json:$..time", "regex:nonce=[a-z]+", "header:X-Id"]
+
+            [[step]]
+            kind = "openapi"
+            path = "/openapi.json"
+
+            [[step]]
+            kind = "websocket"
+            path = "/ws"
+            protocols = ["chat"]
+            messages = [{ contains = "hello" }, { send = "a" }, { send_hex = "00" }, { matches = "^b" }]
+
+            [[step]]
+            kind = "grpc"
+            call = "/a.B/C"
+            send_hex = "08 01"
+            expect = { code = 3, contains = "x" }
+            "#,
+        )
+        .unwrap();
+        let Action::Crawl(crawl) = &spec.steps[0].action else { panic!() };
+        assert_eq!((crawl.path.as_str(), crawl.depth, crawl.pages, crawl.skip.len()), ("/shop/", 1, 20, 1));
+        assert_eq!(spec.steps[0].ignore, ["json:$..time", "regex:nonce=[a-z]+", "header:x-id"]);
+        assert!(spec.steps[0].secrets().contains(&b"Bearer t".to_vec()));
+        let Action::Openapi(openapi) = &spec.steps[1].action else { panic!() };
+        assert_eq!(openapi.source.to_string(), "/openapi.json");
+        let Action::Websocket(socket) = &spec.steps[2].action else { panic!() };
+        assert_eq!((socket.messages.len(), socket.protocols.as_slice()), (4, &["chat".to_owned()][..]));
+        let Action::Grpc(call) = &spec.steps[3].action else { panic!() };
+        assert_eq!((call.call.to_string().as_str(), &call.message.0[..], call.expect.code), ("/a.B/C", &[8, 1][..], 3));
+    }
+
+    #[test]
+    fn mistakes_in_the_kinds_of_the_web_are_told() {
+        for (text, expected) in [
+            ("[[step]]\nkind = 'crawl'\npages = 0", "app.toml:3: a crawl makes 1 to 100000 requests, not 0"),
+            ("[[step]]\nkind = 'crawl'\nskip = [\n'a[']", "app.toml:4: \"a[\" is no glob"),
+            ("[[step]]\nkind = 'crawl'\nbody = ''", "app.toml:3: a step of kind crawl has no field body"),
+            ("[[step]]\nkind = 'openapi'", "app.toml:1: a step of kind openapi needs path or file, and only one"),
+            ("[[step]]\nkind = 'openapi'\nfile = '/none'", "cannot read the OpenAPI document /none: No such file"),
+            ("[[step]]\nkind = 'websocket'\nmessages = [{}]", "app.toml:3: a message is either sent or expected"),
+            ("[[step]]\nkind = 'websocket'\nmessages = [{ say = '' }]", "app.toml:3: unknown field `say`"),
+            ("[[step]]\nkind = 'websocket'\nprotocols = ['a b']", "app.toml:3: \"a b\" is no name of a subprotocol"),
+            ("[[step]]\nkind = 'grpc'\ncall = 'check'", "app.toml:3: \"check\" is no call: expected \"health\""),
+            ("[[step]]\nkind = 'grpc'\nsend = ''", "app.toml:1: the call health sends no message of yours\nhint: "),
+            (
+                "[[step]]\nkind = 'grpc'\ncall = 'reflection'\nservice = 'x'",
+                "app.toml:4: the call reflection is about no",
+            ),
+            ("[[step]]\nkind = 'http'\nignore = ['json:a']", "app.toml:3: \"a\" is no path into JSON: it does not"),
+            ("[[step]]\nkind = 'tcp'\nignore = ['regex:(']", "app.toml:3: \"(\" is no regular expression"),
+            (
+                "[ready]\nstep = { kind = 'crawl' }\n[[step]]\nkind = 'tcp'",
+                "app.toml:2: a step of kind crawl stands for many",
+            ),
+        ] {
+            assert!(error(text).starts_with(expected), "{text}: {}", error(text));
         }
     }
 

@@ -7,9 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::escape_bytes;
+use crate::probe::crawl::CrawlStep;
 use crate::probe::expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect};
+use crate::probe::grpc::GrpcStep;
+use crate::probe::openapi::OpenapiStep;
 use crate::probe::script::ScriptStep;
 use crate::probe::target::{Port, Protocol};
+use crate::probe::websocket::WebsocketStep;
 
 /// How long one step may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +69,7 @@ pub struct Step {
     /// How often it is done, at least once.
     pub repeat: u32,
     /// What in the answer is not compared by verification, besides what differs by its meaning: `status`, `headers`,
-    /// `header:NAME`, `body`; `bytes`; `stdout`, `stderr`.
+    /// `header:NAME`, `body`; `bytes`; `messages`, `detail`; `stdout`, `stderr`; `json:PATH`, `regex:PATTERN`.
     pub ignore: Vec<String>,
 }
 
@@ -83,6 +87,14 @@ pub enum Action {
     Exec(ExecStep),
     /// Runs a program of the caller's.
     Script(ScriptStep),
+    /// Asks for a page and all that it leads to; plain requests once the plan is resolved.
+    Crawl(CrawlStep),
+    /// Asks for what a document describes; plain requests once the plan is resolved.
+    Openapi(OpenapiStep),
+    /// Opens a WebSocket, sends, reads.
+    Websocket(WebsocketStep),
+    /// Makes a gRPC call.
+    Grpc(GrpcStep),
 }
 
 /// An HTTP/1.1 request without TLS.
@@ -100,6 +112,9 @@ pub struct HttpStep {
     pub headers: Vec<(String, Secret)>,
     /// The body.
     pub body: Option<Secret>,
+    /// What of it scrimp made itself, so that it is no secret: names of headers, and `body`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
     /// Whether redirects are followed, never to another host or port, and ten at most.
     pub follow_redirects: bool,
     /// What must come.
@@ -174,6 +189,10 @@ impl Step {
         match &self.action {
             Action::Http(HttpStep { port, .. }) | Action::Tcp(TcpStep { port, .. }) => port.map(Port::tcp),
             Action::Udp(step) => step.port.map(Port::udp),
+            Action::Crawl(CrawlStep { port, .. })
+            | Action::Openapi(OpenapiStep { port, .. })
+            | Action::Websocket(WebsocketStep { port, .. })
+            | Action::Grpc(GrpcStep { port, .. }) => port.map(Port::tcp),
             Action::Exec(_) => None,
             Action::Script(step) => step.port,
         }
@@ -184,15 +203,25 @@ impl Step {
         match &self.action {
             Action::Http(_) | Action::Tcp(_) => Some(Protocol::Tcp),
             Action::Udp(_) => Some(Protocol::Udp),
+            Action::Crawl(_) | Action::Openapi(_) | Action::Websocket(_) | Action::Grpc(_) => Some(Protocol::Tcp),
             Action::Exec(_) | Action::Script(_) => None,
         }
+    }
+
+    /// Whether it speaks HTTP/1.1, at least at first.
+    pub(super) fn speaks_http(&self) -> bool {
+        matches!(self.action, Action::Http(_) | Action::Crawl(_) | Action::Openapi(_) | Action::Websocket(_))
     }
 
     pub(super) fn set_port(&mut self, number: u16) {
         match &mut self.action {
             Action::Http(HttpStep { port, .. })
             | Action::Tcp(TcpStep { port, .. })
-            | Action::Udp(UdpStep { port, .. }) => {
+            | Action::Udp(UdpStep { port, .. })
+            | Action::Crawl(CrawlStep { port, .. })
+            | Action::Openapi(OpenapiStep { port, .. })
+            | Action::Websocket(WebsocketStep { port, .. })
+            | Action::Grpc(GrpcStep { port, .. }) => {
                 *port = Some(number);
             }
             Action::Script(step) => step.port = step.port.map(|port| Port { number, ..port }),
@@ -218,15 +247,20 @@ impl Step {
     /// The values it sends that may be secret.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
+        let of_headers = |headers: &[(String, Secret)], made: &[String]| -> Vec<Vec<u8>> {
+            let secret = headers.iter().filter(|(name, _)| !is_open_header(name) && !made.contains(name));
+            secret.flat_map(|(_, value)| header_secrets(&value.0)).collect()
+        };
         match &self.action {
             Action::Http(step) => {
-                for (name, value) in &step.headers {
-                    if !is_open_header(name) {
-                        out.extend(header_secrets(&value.0));
-                    }
-                }
-                out.extend(step.body.iter().flat_map(|body| body_secrets(&body.0)));
+                out.extend(of_headers(&step.headers, &step.made));
+                let body = step.body.iter().filter(|_| !step.made.iter().any(|made| made == "body"));
+                out.extend(body.flat_map(|body| body_secrets(&body.0)));
             }
+            Action::Crawl(CrawlStep { headers, .. })
+            | Action::Openapi(OpenapiStep { headers, .. })
+            | Action::Websocket(WebsocketStep { headers, .. })
+            | Action::Grpc(GrpcStep { headers, .. }) => out.extend(of_headers(headers, &[])),
             // What other protocols send is half of their grammar, and an answer may repeat it: it is not taken for
             // secret, and it is not written anywhere.
             Action::Tcp(_) | Action::Udp(_) | Action::Exec(_) | Action::Script(_) => {}
@@ -244,6 +278,10 @@ impl Step {
             Action::Udp(step) => format!("udp {}", port(step.port)),
             Action::Exec(step) => format!("exec {}", command_text(&step.argv)),
             Action::Script(step) => step.title.clone(),
+            Action::Crawl(step) => format!("crawl {}", step.path),
+            Action::Openapi(step) => format!("openapi {}", step.source),
+            Action::Websocket(step) => format!("websocket {}", step.path),
+            Action::Grpc(step) => format!("grpc {}", step.call),
         };
         if let Some(name) = &self.name {
             out.push(' ');
@@ -264,19 +302,36 @@ pub(super) fn command_text(argv: &[String]) -> String {
 }
 
 /// Names the steps of a plan, in order: one list of names for each step, one name for each repetition. All differ.
+#[cfg(test)]
 pub(super) fn names(steps: &[Step]) -> Vec<Vec<String>> {
-    let http_port = |step: &Step| matches!(step.action, Action::Http(_)).then(|| step.port());
-    let mut ports: Vec<_> = steps.iter().filter_map(http_port).collect();
-    ports.sort();
-    ports.dedup();
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    let mut numbered = |step: &Step| {
-        let name = step.describe(ports.len() > 1);
-        let number = seen.entry(name.clone()).or_default();
+    let mut namer = Namer::new(steps);
+    steps.iter().map(|step| (0..step.repeat.max(1)).map(|_| namer.name(step)).collect()).collect()
+}
+
+/// Gives names to steps, one after the other.
+pub(super) struct Namer {
+    /// Whether requests go to several ports, so that the port is in the name.
+    with_port: bool,
+    seen: BTreeMap<String, u32>,
+}
+
+impl Namer {
+    /// For `steps` and what becomes of them.
+    pub(super) fn new(steps: &[Step]) -> Self {
+        let requests = |step: &&Step| matches!(step.action, Action::Http(_) | Action::Crawl(_) | Action::Openapi(_));
+        let mut ports: Vec<_> = steps.iter().filter(requests).map(|step| step.port()).collect();
+        ports.sort();
+        ports.dedup();
+        Namer { with_port: ports.len() > 1, seen: BTreeMap::new() }
+    }
+
+    /// The name of the next repetition of the next step.
+    pub(super) fn name(&mut self, step: &Step) -> String {
+        let name = step.describe(self.with_port);
+        let number = self.seen.entry(name.clone()).or_default();
         *number += 1;
         if *number == 1 { name } else { format!("{name} #{number}") }
-    };
-    steps.iter().map(|step| (0..step.repeat.max(1)).map(|_| numbered(step)).collect()).collect()
+    }
 }
 
 /// Headers that say how to talk, not who talks.
@@ -332,6 +387,7 @@ mod tests {
             host: None,
             headers: vec![],
             body: None,
+            made: vec![],
             follow_redirects: false,
             expect: HttpExpect::default(),
         }))

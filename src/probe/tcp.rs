@@ -45,7 +45,7 @@ pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, red
             }
         }
     }
-    Outcome::new(bytes(&talk.heard), None)
+    Outcome::new(bytes(&talk.heard), None).showing("bytes", talk.heard)
 }
 
 /// How a dialogue ended before its last turn.

@@ -396,13 +396,126 @@ fn what_a_request_carried_is_in_no_result() {
     assert!(results.contains("[redacted]"));
 }
 
+/// An HTTP server that answers by path; what it does not know is 404.
+fn site(pages: &'static [(&'static str, &'static str, &'static str)]) -> SocketAddr {
+    server(move |mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read(&mut byte).unwrap_or(0) == 0 {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1).unwrap();
+        let found = pages.iter().find(|(known, ..)| *known == path);
+        let (status, kind, body) = match found {
+            Some((_, "500", body)) => ("500 Oops", "text/plain", *body),
+            Some((_, kind, body)) => ("200 OK", *kind, *body),
+            None => ("404 Not Found", "text/plain", ""),
+        };
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    })
+}
+
+#[test]
+fn a_crawl_becomes_the_requests_that_it_made() {
+    let address = site(&[
+        ("/", "text/html", "<a href=/a></a><a href=/gone></a><a href=http://example.org/></a><img src=/i.png>"),
+        ("/a", "500", "no database"),
+        ("/i.png", "image/png", "x"),
+    ]);
+    let target = FakeTarget::listening(&[address]);
+    let specs = vec![Spec::from_http_argument("/a").unwrap(), Spec::from_crawl_arguments(3, 100)];
+    let done = run_plan(&given(specs), &target);
+    let failure = "expected status below 500, got 500 Internal Server Error; the body begins \"no database\"";
+    assert_eq!(
+        summary(&done),
+        format!(
+            "http GET /a: {failure}\nhttp GET /: ok\nhttp GET /a #2: {failure}\nhttp GET /gone: ok\nhttp GET /i.png: ok\n"
+        )
+    );
+    assert_eq!(done.notes, ["crawl of /: not there: /gone (404, on /)"]);
+    assert_eq!(done.plan.steps.len(), 5);
+    let written = serde_json::to_string(&done.plan).unwrap();
+    let again = run_plan(&serde_json::from_str(&written).unwrap(), &target);
+    assert_eq!((again.transcript, again.plan, again.notes), (done.transcript, done.plan, vec![]));
+}
+
+#[test]
+fn a_description_becomes_the_requests_that_it_describes() {
+    let document = "{\"openapi\":\"3.0.0\",\"paths\":{\"/x/{id}\":{\"delete\":{},\"get\":{}},\"/y\":{\"post\":{\"requestBody\":{\"content\":\
+                    {\"application/json\":{\"schema\":{\"required\":[\"a\"],\"properties\":{\"a\":{\"type\":\"string\"}}}}}}}}}}";
+    let address =
+        site(Box::leak(Box::new([("/openapi.json", "application/json", document), ("/x/1", "text/plain", "scrimp")])));
+    let target = FakeTarget::listening(&[address]);
+    let done = run_plan(&given(vec![Spec::from_openapi_argument("/openapi.json").unwrap()]), &target);
+    assert_eq!(
+        summary(&done),
+        "http GET /openapi.json: ok\nhttp GET /x/1: ok\nhttp POST /y: ok\nhttp DELETE /x/1: ok\n"
+    );
+    let again = run_plan(&done.plan, &target);
+    assert_eq!((again.transcript, again.plan), (done.transcript, done.plan));
+
+    let done = run_plan(&given(vec![Spec::from_openapi_argument("/x/1").unwrap()]), &target);
+    assert_eq!(
+        summary(&done),
+        "http GET /x/1: what it answers describes no requests: it is no OpenAPI document: it has no \"openapi\"\n"
+    );
+    let done = run_plan(&given(vec![Spec::from_openapi_argument("/none").unwrap()]), &target);
+    assert!(summary(&done).starts_with("http GET /none: expected status 2xx, got 404 Not Found"), "{}", summary(&done));
+}
+
+#[test]
+fn what_a_step_ignores_is_in_no_result() {
+    let answers = ["{\"time\":1,\"a\":2}", "{\"time\":22,\"a\":2}", "{\"time\":3,\"a\":4}"];
+    let mut requests = 0;
+    let address = server(move |mut stream| {
+        let mut request = [0; 4096];
+        if stream.read(&mut request).unwrap() > 0 {
+            let body = answers[requests];
+            let head = format!("HTTP/1.1 200 OK\r\nDate: {requests}\r\nContent-Length: {}", body.len());
+            requests += 1;
+            write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        }
+    });
+    let target = FakeTarget::listening(&[address]);
+    let done = run_plan(&given(vec![spec("[[step]]\nkind = 'http'\nrepeat = 3\nignore = ['json:$.time']")]), &target);
+    let answers: Vec<_> = done.transcript.probes.iter().map(|probe| &probe.answer).collect();
+    assert_eq!(answers[0], answers[1]);
+    assert_ne!(answers[0], answers[2]);
+}
+
+#[test]
+fn what_a_step_of_bytes_ignores_is_in_no_result() {
+    let mut connections = 0;
+    let address = server(move |mut stream| {
+        connections += 1;
+        writeln!(stream, "220 ready, you are number {connections}").unwrap();
+    });
+    let target =
+        FakeTarget::listening(&[address]).with_command("now", vec![output(0, "at 1", ""), output(0, "at 2", "")]);
+    let number = "repeat = 2\nignore = ['regex:[0-9]$', 'regex:number [0-9]+']\n";
+    let text = format!("[[step]]\nkind = 'tcp'\nsend = ''\n{number}[[step]]\nkind = 'exec'\nargv = ['now']\n{number}");
+    let done = run_plan(&given(vec![spec(&text)]), &target);
+    let answers: Vec<_> = done.transcript.probes.iter().map(|probe| &probe.answer).collect();
+    assert_eq!((answers[0], answers[2]), (answers[1], answers[3]));
+}
+
 #[test]
 fn the_documentation_is_true() {
     let text = include_str!("../../docs/probes.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert!(blocks.len() > 2);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("shop-api.yaml"), "openapi: 3.1.0\npaths: { /orders: { get: {} } }").unwrap();
     for block in blocks {
-        Spec::parse(block, "docs/probes.md", Path::new("")).unwrap_or_else(|e| panic!("{e}"));
+        Spec::parse(block, "docs/probes.md", dir.path()).unwrap_or_else(|e| panic!("{e}"));
+    }
+    for kind in ["http", "crawl", "openapi", "websocket", "grpc", "tcp", "udp", "exec"] {
+        assert!(text.contains(&format!("`kind = \"{kind}\"`")), "{kind} is not in docs/probes.md");
     }
     for name in crate::probe::shipped_names() {
         assert!(text.contains(&format!("`{name}`")), "{name} is not in docs/probes.md");

@@ -30,7 +30,7 @@ pub(super) fn probe(
             Ok(()) => {
                 let end = step.expect.met_at(&received).filter(|_| !step.expect.is_empty());
                 received.truncate(end.unwrap_or(received.len()));
-                return Outcome::new(bytes(&received), None);
+                return Outcome::new(bytes(&received), None).showing("bytes", received);
             }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 refused = refused.or_else(|| Some(failed(&error, &format!("on udp {address}"), timeout)));

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::observation::{Answer, ProbeResult, Transcript};
+use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
+use crate::verify::content::{first_difference, members};
 
 /// One aspect of one answer that is not the same in two transcripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The name of the probe.
     pub probe: String,
-    /// What differs: `status`, `header:server`, `body`, `exit code`, `stdout`, ...
+    /// What differs: `status`, `header:server`, `body`, `json:$.a.b`, `exit code`, `stdout`, ...
     pub aspect: String,
     /// As it was with the base.
     pub base: String,
@@ -35,10 +36,14 @@ impl Difference {
     }
 }
 
+/// What two JSON texts differ in that have the same members with the same values.
+const FORM: &str = "form of the json";
+
 /// All differences between the answers in `base` and `slim`, in the order of the base's probes; aspects that a probe
 /// declares unstable (`ignore`) are left out.
 pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
     let answered: BTreeMap<&str, &ProbeResult> = slim.probes.iter().map(|p| (p.name.as_str(), p)).collect();
+    let (base_evidence, slim_evidence) = (&base.evidence, &slim.evidence);
     let mut out = Vec::new();
     for before in &base.probes {
         let after = answered.get(before.name.as_str());
@@ -66,11 +71,36 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
             let side = |aspects: &BTreeMap<String, String>| aspects.get(aspect).cloned().unwrap_or("(none)".into());
             let (base, slim) = (side(&expected), side(&found));
             if base != slim && !before.ignore.iter().any(|ignored| covers(ignored, aspect)) {
-                out.push(Difference { probe: before.name.clone(), aspect: aspect.clone(), base, slim });
+                let difference = Difference { probe: before.name.clone(), aspect: aspect.clone(), base, slim };
+                let evidence = (base_evidence.get(&before.name, aspect), slim_evidence.get(&before.name, aspect));
+                match evidence {
+                    (Some(base), Some(slim)) => out.extend(in_detail(difference, base, slim)),
+                    _ => out.push(difference),
+                }
             }
         }
     }
     out
+}
+
+/// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
+fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
+    if whole.aspect != "stderr"
+        && let Some(places) = members(base, slim)
+    {
+        if places.is_empty() {
+            return vec![Difference { aspect: FORM.into(), ..whole }];
+        }
+        let place = |(path, base, slim)| Difference { aspect: format!("json:{path}"), base, slim, ..whole.clone() };
+        return places.into_iter().map(place).collect();
+    }
+    let text = |content: &Content| match content {
+        Content::Json(value) => value.to_string(),
+        Content::Text(text) => text.clone(),
+    };
+    let Some((base, slim)) = first_difference(&text(base), &text(slim)) else { return vec![whole] };
+    let (base, slim) = (format!("{}; {base}", whole.base), format!("{}; {slim}", whole.slim));
+    vec![Difference { base, slim, ..whole }]
 }
 
 /// Why a probe did not pass; `None` when it did.
@@ -79,13 +109,6 @@ fn failure(result: Option<&ProbeResult>) -> Option<String> {
         None => Some("not asked".into()),
         Some(result) => result.failure.clone(),
     }
-}
-
-/// Whether what a probe declares unstable is, or holds, an aspect of its answer. The length of a body goes with the body.
-fn covers(ignored: &str, aspect: &str) -> bool {
-    ignored.eq_ignore_ascii_case(aspect)
-        || (ignored == "headers" && aspect.starts_with("header:"))
-        || (ignored == "body" && aspect == "header:content-length")
 }
 
 /// An answer as named values, each of which can be compared, shown and ignored by itself.
@@ -110,6 +133,11 @@ fn aspects(result: &ProbeResult) -> BTreeMap<String, String> {
         }
         Answer::Connected => {
             put("connection", "accepted".into());
+        }
+        Answer::Messages { status, detail, count, digest, bytes } => {
+            put("status", status.to_string());
+            put("detail", detail.clone());
+            put("messages", format!("{count} messages, {bytes} bytes, {digest}"));
         }
         Answer::Exit { code, stdout_digest, stdout_bytes, stderr_digest, stderr_bytes } => {
             put("exit code", code.to_string());
@@ -136,7 +164,36 @@ mod tests {
             body_bytes: body.len() as u64,
         };
         let ignore = ignore.iter().map(|s| s.to_string()).collect();
-        Transcript { probes: vec![ProbeResult { name: "http GET /".into(), answer, failure: None, ignore }] }
+        Transcript {
+            probes: vec![ProbeResult { name: "http GET /".into(), answer, failure: None, ignore }],
+            ..Transcript::default()
+        }
+    }
+
+    /// The same with a body that is kept.
+    fn with_body(body: &str) -> Transcript {
+        let mut transcript = http(200, &[("content-length", &body.len().to_string())], body, &[]);
+        transcript.evidence.keep("http GET /", "body", &[body]);
+        transcript
+    }
+
+    #[test]
+    fn a_body_is_compared_member_by_member_and_line_by_line() {
+        for (base, slim, expected) in [
+            (r#"{"a":1,"t":5}"#, r#"{"a":1,"t":6}"#, &["json:$.t: 5 | 6"][..]),
+            (r#"{"a":1,"t":5}"#, r#"{"t":5,"a":1}"#, &["form of the json: "]),
+            ("one\ntwo", "one\ntoo", &["body: "]),
+        ] {
+            let differences = transcripts(&with_body(base), &with_body(slim));
+            let texts: Vec<String> =
+                differences.iter().map(|d| format!("{}: {} | {}", d.aspect, d.base, d.slim)).collect();
+            assert!(
+                texts.len() == expected.len() && texts.iter().zip(expected).all(|(t, e)| t.starts_with(e)),
+                "{texts:?}"
+            );
+        }
+        let difference = &transcripts(&with_body("one\ntwo"), &with_body("one\ntoo"))[0];
+        assert!(difference.base.ends_with("; line 2: \"two\"") && difference.slim.ends_with("; line 2: \"too\""));
     }
 
     fn aspects_of(base: &Transcript, slim: &Transcript) -> Vec<String> {
@@ -165,7 +222,10 @@ mod tests {
         let bytes = |content: &[u8], ignore: &[&str]| {
             let answer = Answer::Bytes { digest: Digest::of(content), bytes: content.len() as u64 };
             let ignore = ignore.iter().map(|s| s.to_string()).collect();
-            Transcript { probes: vec![ProbeResult { name: "tcp 1".into(), answer, failure: None, ignore }] }
+            Transcript {
+                probes: vec![ProbeResult { name: "tcp 1".into(), answer, failure: None, ignore }],
+                ..Transcript::default()
+            }
         };
         assert_eq!(aspects_of(&bytes(b"a", &[]), &bytes(b"b", &[])), ["bytes"]);
         assert!(transcripts(&bytes(b"a", &["bytes"]), &bytes(b"b", &[])).is_empty());

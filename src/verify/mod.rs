@@ -3,6 +3,7 @@
 //! Pure over two observations and the base's rootfs; who runs what, how often, and what is done about it is
 //! `pipeline`'s affair.
 
+mod content;
 mod difference;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,10 @@ pub use difference::{Difference, transcripts};
 
 use crate::base::ImagePath;
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
-use crate::observation::{Found, Observation};
+use crate::observation::{Found, Observation, covers};
+
+/// How many differences in the answer to one probe are told.
+const MOST_SHOWN: usize = 10;
 
 /// How the small image did beside its base.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,15 +37,22 @@ impl Verdict {
         let missing = self.missing.iter().map(|path| {
             format!("{path}: the application looked for it in the small image, and only the source has it")
         });
-        self.differences.iter().map(Difference::to_string).chain(missing).collect()
+        let mut out = Vec::new();
+        for of_probe in self.differences.chunk_by(|a, b| a.probe == b.probe) {
+            out.extend(of_probe.iter().take(MOST_SHOWN).map(Difference::to_string));
+            if of_probe.len() > MOST_SHOWN {
+                out.push(format!("{}: and {} more differences", of_probe[0].probe, of_probe.len() - MOST_SHOWN));
+            }
+        }
+        out.into_iter().chain(missing).collect()
     }
 
-    /// Takes out the differences between two runs of the base itself: what is not the same there either says nothing
+    /// Takes out the differences between two runs of the base itself, and what is part of them: what is not the same there either says nothing
     /// against the small image. A probe that fails is not forgiven: that it failed by chance on the base, too, would
     /// let an image pass that answers nothing. Returns what was not compared
     /// therefore, a sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
-        let is_unstable = |d: &Difference| unstable.iter().any(|u| (&u.probe, &u.aspect) == (&d.probe, &d.aspect));
+        let is_unstable = |d: &Difference| unstable.iter().any(|u| u.probe == d.probe && covers(&u.aspect, &d.aspect));
         let mut forgiven = BTreeMap::<String, Vec<String>>::new();
         for d in self.differences.extract_if(.., |d| !d.is_failure() && is_unstable(d)) {
             forgiven.entry(d.aspect).or_default().push(d.probe);
@@ -180,6 +191,20 @@ mod tests {
         let notes = verdict.forgive(&[difference("expectation"), difference("body")]);
         assert_eq!(verdict.differences, [difference("expectation")]);
         assert_eq!(notes, ["body of http GET /: two runs of the source differ in it, so it says nothing of the image"]);
+    }
+
+    #[test]
+    fn what_changes_by_itself_is_forgiven_with_what_is_in_it_and_no_more() {
+        let difference = |aspect: &str| Difference {
+            probe: "http GET /".into(),
+            aspect: aspect.into(),
+            base: "1".into(),
+            slim: "2".into(),
+        };
+        let found = ["json:$.items[4].time", "json:$.items[0].name", "header:content-length", "header:server"];
+        let mut verdict = Verdict { differences: found.map(difference).into(), missing: BTreeSet::new() };
+        verdict.forgive(&[difference("json:$.items[0].time")]);
+        assert_eq!(verdict.differences, ["json:$.items[0].name", "header:server"].map(difference));
     }
 
     #[test]

@@ -38,4 +38,5 @@ mod support;
 mod support_works;
 mod tracer;
 mod trees;
+mod web_probes;
 mod without_mounts;
