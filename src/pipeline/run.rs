@@ -223,7 +223,7 @@ fn make(
     proof: Option<Proof<'_>>,
     mut clock: Clock,
 ) -> Result<Ending, PipelineError> {
-    let Made { manifest, layer, config, verification, failures, warnings } =
+    let Made { manifest, layer, config, verification, failures, warnings, account } =
         Making { environment, base, order }.make(observation, proof, &mut clock)?;
     let (mut outputs, mut unmet) = (Vec::new(), Vec::new());
     if failures.is_empty() {
@@ -241,6 +241,7 @@ fn make(
     });
     summary.verify = verification;
     summary.warnings.extend(warnings.into_iter().chain(unmet));
+    summary.add_account(account);
     summary.outputs = outputs;
     Ok(Ending { summary, failures })
 }
