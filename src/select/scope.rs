@@ -8,7 +8,7 @@ use crate::closure::{self, Execution, Level, Reason, Requirements};
 use crate::image::{ImageConfig, Rootfs};
 use crate::observation::Observation;
 use crate::select::asked::{self, Asked, Locale, Place, Wanted};
-use crate::select::{Packages, SelectError, application};
+use crate::select::{Package, Packages, SelectError, application};
 
 /// A base, a run of it, and how far to go.
 pub struct Scope<'a> {
@@ -40,7 +40,8 @@ impl Scope<'_> {
             wanted.add(path.clone(), Reason::Repair);
         }
         if level >= Level::App {
-            let own = application::find(rootfs, &execution, observation, packages)?;
+            let owner = |path: &ImagePath| packages.owner(path).map(|package| package.manager);
+            let own = application::find(rootfs, &execution, observation, &owner)?;
             for (path, reasons) in own.paths {
                 wanted.paths.get_or_insert_with(path, BTreeSet::new).extend(reasons);
             }
@@ -81,10 +82,7 @@ impl Scope<'_> {
     }
 
     /// The packages of the files among `paths`.
-    fn kept_packages(
-        &self,
-        paths: &FileTree<BTreeSet<Reason>>,
-    ) -> Result<BTreeSet<&crate::select::Package>, SelectError> {
+    fn kept_packages(&self, paths: &FileTree<BTreeSet<Reason>>) -> Result<BTreeSet<&Package>, SelectError> {
         if self.level < Level::Package && self.asked.locales.is_empty() {
             return Ok(BTreeSet::new());
         }
@@ -96,7 +94,7 @@ impl Scope<'_> {
         &self,
         wanted: &mut Wanted,
         locales: &[(String, Locale)],
-        kept: &BTreeSet<&crate::select::Package>,
+        kept: &BTreeSet<&Package>,
     ) -> Result<(), SelectError> {
         for (name, locale) in locales {
             for path in locale.catalogues(self.rootfs)? {

@@ -11,11 +11,14 @@ use crate::base::{FileTree, ImagePath};
 use crate::closure::{Execution, Reason, source_of};
 use crate::image::{Entry, Rootfs};
 use crate::observation::{Found, Observation, Operation};
-use crate::select::{Packages, SelectError};
+use crate::select::{Manager, SelectError};
 
 /// How much of a lazy base is looked at for one application. More than this in one directory is hardly an
 /// application, and nobody asked to have it walked.
 const MOST_ENTRIES: usize = 20_000;
+
+/// Whose a file is: what manages the package that owns it.
+pub(super) type Owner<'a> = &'a dyn Fn(&ImagePath) -> Option<Manager>;
 
 /// What an application has beside what it used.
 #[derive(Debug, Default)]
@@ -34,9 +37,9 @@ pub(super) fn find(
     rootfs: &Rootfs,
     execution: &Execution,
     observation: &Observation,
-    packages: &Packages,
+    owner: Owner<'_>,
 ) -> Result<Application, SelectError> {
-    find_up_to(MOST_ENTRIES, rootfs, execution, observation, packages)
+    find_up_to(MOST_ENTRIES, rootfs, execution, observation, owner)
 }
 
 fn find_up_to(
@@ -44,13 +47,13 @@ fn find_up_to(
     rootfs: &Rootfs,
     execution: &Execution,
     observation: &Observation,
-    packages: &Packages,
+    owner: Owner<'_>,
 ) -> Result<Application, SelectError> {
-    let mut directories = Directories::new(rootfs, execution, observation, packages, most)?;
+    let mut directories = Directories::new(rootfs, execution, observation, owner, most)?;
     let mut roots = BTreeSet::new();
     for (path, record) in observation.paths.iter() {
         let is_file = matches!(record.found, Found::File { .. });
-        if is_file && !record.probe_tool && is_content_used(&record.operations) && packages.owner(path).is_none() {
+        if is_file && !record.probe_tool && is_content_used(&record.operations) && owner(path).is_none() {
             roots.extend(directories.of(path)?);
         }
     }
@@ -85,7 +88,7 @@ fn is_content_used(operations: &BTreeSet<Operation>) -> bool {
 /// Which directories are the application's.
 struct Directories<'a> {
     rootfs: &'a Rootfs,
-    packages: &'a Packages,
+    owner: Owner<'a>,
     /// The directory in which the command starts, without links.
     working: Option<ImagePath>,
     /// The directories of the files that the command names.
@@ -115,7 +118,7 @@ impl<'a> Directories<'a> {
         rootfs: &'a Rootfs,
         execution: &Execution,
         observation: &Observation,
-        packages: &'a Packages,
+        owner: Owner<'a>,
         most: usize,
     ) -> Result<Self, SelectError> {
         let working = rootfs.resolve(&execution.working_dir, true)?;
@@ -123,14 +126,14 @@ impl<'a> Directories<'a> {
         for word in &execution.command {
             // A word can be long and no path at all.
             let walk = rootfs.resolve(&execution.absolute(word), true)?;
-            if walk.entry.is_some_and(|entry| entry.is_file()) && packages.owner(&walk.end).is_none() {
+            if walk.entry.is_some_and(|entry| entry.is_file()) && owner(&walk.end).is_none() {
                 named.extend(walk.end.parent());
             }
         }
-        let is_distributed = |path| packages.owner(path).is_some_and(|owner| owner.manager.is_distribution());
+        let is_distributed = |path| owner(path).is_some_and(Manager::is_distribution);
         Ok(Directories {
             rootfs,
-            packages,
+            owner,
             working: working.entry.is_some_and(|entry| entry.is_dir()).then_some(working.end),
             named,
             has_database: observation.paths.iter().any(|(path, _)| is_distributed(path)),
@@ -173,9 +176,12 @@ impl<'a> Directories<'a> {
             }
         }
         if self.is_host && own.is_some() {
-            let working = self.working.clone().filter(|working| directory.is_within(working));
-            let nearest = working.unwrap_or_else(|| directory.clone());
-            return Ok((self.judge(&nearest)? == Judgement::Own).then_some(nearest));
+            for near in self.working.clone().into_iter().chain([directory.clone()]) {
+                if directory.is_within(&near) && self.judge(&near)? == Judgement::Own {
+                    return Ok(Some(near));
+                }
+            }
+            return Ok(None);
         }
         Ok(own)
     }
@@ -230,7 +236,7 @@ impl<'a> Directories<'a> {
                 }
                 if entry.is_dir() {
                     pending.push(path);
-                } else if self.packages.owner(&path).is_some_and(|owner| owner.manager.is_distribution()) {
+                } else if (self.owner)(&path).is_some_and(Manager::is_distribution) {
                     return Ok(true);
                 }
             }
@@ -256,7 +262,7 @@ impl<'a> Directories<'a> {
                     continue;
                 }
                 if !entry.is_dir() {
-                    if self.packages.owner(&path).is_none() && self.is_worth_keeping(&path)? {
+                    if (self.owner)(&path).is_none() && self.is_worth_keeping(&path)? {
                         files.push(path);
                     }
                 } else if !places::holds_packages(&path) && !runtime::is_installation(self.rootfs, &path)? {
@@ -280,7 +286,7 @@ impl<'a> Directories<'a> {
         match source_of(path) {
             Some(source) => {
                 let is_there = self.rootfs.lookup(&source)?.is_some_and(|entry| entry.is_file());
-                Ok(is_there && self.packages.owner(&source).is_none())
+                Ok(is_there && (self.owner)(&source).is_none())
             }
             None => Ok(false),
         }
@@ -298,3 +304,6 @@ impl<'a> Directories<'a> {
         Ok(children)
     }
 }
+
+#[cfg(test)]
+mod tests;

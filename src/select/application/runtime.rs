@@ -28,7 +28,7 @@ const MARKS: [&[&str]; 15] = [
 ];
 
 /// The first bytes of a `CACHEDIR.TAG` (Cache Directory Tagging Specification 0.6).
-const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+pub(super) const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// Whether `directory` is one of these.
 pub(super) fn is_installation(rootfs: &Rootfs, directory: &ImagePath) -> Result<bool, SelectError> {
