@@ -114,7 +114,7 @@ impl Making<'_> {
         let scratch = self.environment.store().temp_file()?;
         let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.order.epoch, scratch))?;
         let config = self.config(observation, &required, &layer)?;
-        let warnings = required.warnings.iter().chain(&manifest.warnings).chain(packages.warnings()).cloned().collect();
+        let warnings = required.warnings.iter().chain(&manifest.warnings).cloned().collect();
         Ok(Made {
             warnings,
             account,

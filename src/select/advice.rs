@@ -127,7 +127,9 @@ fn shells(scope: &Scope<'_>, execution: &Execution, manifest: &Manifest) -> Resu
         }
     }
     let mut advice = Vec::new();
-    for (shell, names) in names {
+    // Of all tools that are one program, nobody calls it by its own name for the shell.
+    let calls_shell = |name: &ImagePath| name.file_name() != Some(b"busybox");
+    for (shell, names) in names.into_iter().filter(|(_, names)| names.iter().any(calls_shell)) {
         let reasons: BTreeSet<&Reason> =
             names.iter().filter_map(|name| manifest.entries.get(name)).flat_map(|chosen| &chosen.reasons).collect();
         if !reasons.iter().any(|reason| is_asked_for(reason)) {

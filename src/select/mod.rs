@@ -16,6 +16,8 @@ mod packages;
 mod rules;
 mod scope;
 mod selection;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use account::{Account, Application, account};

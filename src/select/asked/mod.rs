@@ -178,6 +178,3 @@ fn keep_listed(wanted: &mut Wanted, pattern: &Pattern, place: &Place<'_>) -> Res
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;
