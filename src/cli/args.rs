@@ -24,7 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run, probe, select, assemble and verify: an image in, a small image out
-    Slim(SlimArgs),
+    Slim(Box<SlimArgs>),
     /// Run and probe an application and write down every file that it used
     Trace(TraceArgs),
     /// Assemble a small image from one or more traces

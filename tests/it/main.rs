@@ -17,6 +17,7 @@ mod host;
 mod identity;
 mod image;
 mod in_place;
+mod keeping;
 mod kill;
 mod layers;
 mod limits;
