@@ -25,6 +25,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+pub use bytecode::source_of;
 pub use reason::{Reason, ReasonError};
 pub use runtime::home;
 

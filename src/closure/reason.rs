@@ -47,6 +47,8 @@ pub enum Reason {
     Keep,
     /// Verification missed it.
     Repair,
+    /// By it scanners know which packages the image has, or it is the licence of one.
+    PackageData,
 }
 
 /// Why a text is not a [`Reason`].
@@ -84,6 +86,7 @@ impl Reason {
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
             Reason::Repair => "repair",
+            Reason::PackageData => "package-data",
         }
     }
 
@@ -126,6 +129,7 @@ impl FromStr for Reason {
                 "runtime" => Reason::Runtime,
                 "keep" => Reason::Keep,
                 "repair" => Reason::Repair,
+                "package-data" => Reason::PackageData,
                 word => Reason::Access(
                     Operation::deserialize(StrDeserializer::<WordError>::new(word)).map_err(|_| unknown())?,
                 ),
@@ -190,6 +194,7 @@ mod tests {
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),
             (Reason::Repair, "repair"),
+            (Reason::PackageData, "package-data"),
         ] {
             assert_eq!(reason.to_string(), text);
             assert_eq!(text.parse::<Reason>().unwrap(), reason);

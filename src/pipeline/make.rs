@@ -11,7 +11,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
-use crate::select::{self, Manifest};
+use crate::select::{self, Manifest, Packages};
 use crate::session::{self, Run, Script, SessionError, Settings, Start, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
@@ -61,9 +61,10 @@ impl Making<'_> {
         proof: Option<Proof<'_>>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
+        let mut packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
         let mut repairs = BTreeSet::new();
         for round in 0.. {
-            let mut made = self.assemble(observation, &repairs, clock)?;
+            let mut made = self.assemble(observation, &mut packages, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
             let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
                 Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
@@ -95,13 +96,15 @@ impl Making<'_> {
     fn assemble(
         &self,
         observation: &Observation,
+        packages: &mut Packages,
         repairs: &BTreeSet<ImagePath>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
         let (required, manifest) = clock.time("select", || -> Result<_, PipelineError> {
             let required = closure::requirements(rootfs, config, observation, self.order.level, repairs)?;
-            let manifest = select::select(rootfs, &required, &self.order.rules, observation)?;
+            let mut manifest = select::select_from(rootfs, packages, &required, &self.order.rules, observation)?;
+            manifest.date_generated(assemble::created(config, self.order.epoch));
             Ok((required, manifest))
         })?;
         let scratch = self.environment.store().temp_file()?;
