@@ -25,6 +25,7 @@ mod nested;
 mod no_room;
 mod no_terminal;
 mod own_files;
+mod packages;
 mod postgres;
 mod random_kills;
 mod secrets;

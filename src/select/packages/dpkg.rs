@@ -7,7 +7,7 @@ use crate::base::ImagePath;
 use crate::select::SelectError;
 use crate::select::packages::deb822::{field, paragraphs};
 use crate::select::packages::reader::{MAX_TEXT, Reader, constant};
-use crate::select::packages::{Found, Manager, Package, Record};
+use crate::select::packages::{Found, Manager, Package, Record, without_directories};
 
 /// Where dpkg keeps its data.
 pub(in crate::select) const DIRECTORY: &str = "/var/lib/dpkg";
@@ -53,10 +53,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<Found>, SelectError> {
             };
             let diverted = diversions.iter().filter(|d| d.by != package.name);
             let diverted: BTreeMap<_, _> = diverted.map(|d| (d.from.clone(), d.to.clone())).collect();
+            let lines = list.as_deref().unwrap_or_default().split(|&b| b == b'\n').filter(|line| !line.is_empty());
+            let listed: Vec<ImagePath> = lines.filter_map(|line| ImagePath::from_relative(line).ok()).collect();
             let mut files = Vec::new();
-            for line in list.as_deref().unwrap_or_default().split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-                let Ok(path) = ImagePath::from_relative(line) else { continue };
-                files.push(reader.place(diverted.get(&path).unwrap_or(&path))?);
+            for path in without_directories(&listed) {
+                files.push(reader.place(diverted.get(path).unwrap_or(path))?);
             }
             let record = Record::Dpkg(Dpkg { stanza: stanza.to_vec(), md5sums, diverted });
             found.push(Found { package, record, files });

@@ -11,8 +11,6 @@ mod language;
 mod made;
 pub(in crate::select) mod reader;
 mod rpm;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -298,6 +296,13 @@ impl Packages {
         }
         Ok(())
     }
+}
+
+/// What a list names as files: what nothing else of the list lies in. A directory of a package can be a link in the base
+/// (`/lib`), and that link is none of the package's.
+fn without_directories(listed: &[ImagePath]) -> impl Iterator<Item = &ImagePath> {
+    let parents: HashSet<ImagePath> = listed.iter().filter_map(ImagePath::parent).collect();
+    listed.iter().filter(move |path| !parents.contains(path))
 }
 
 impl Package {

@@ -5,10 +5,12 @@ pub(in crate::select) mod header;
 mod ndb;
 mod sqlite;
 
+use std::collections::HashMap;
+
 use crate::base::ImagePath;
 use crate::select::SelectError;
 use crate::select::packages::reader::{MAX_DATABASE, Reader, constant};
-use crate::select::packages::{Found, Manager, Package, Record};
+use crate::select::packages::{Found, Manager, Package, Record, without_directories};
 use header::Header;
 
 /// Where rpm keeps its databases, of old and on systems whose `/var` is not part of the image.
@@ -82,13 +84,16 @@ fn read_headers(
             }
         };
         let (mut files, mut licenses) = (Vec::new(), Vec::new());
-        for file in std::mem::take(&mut header.files) {
-            let Ok(path) = ImagePath::parse(&file.path) else { continue };
-            let path = reader.place(&path)?;
-            if file.is_license {
-                licenses.push(path.clone());
+        let listed = std::mem::take(&mut header.files);
+        let is_license: HashMap<ImagePath, bool> =
+            listed.iter().filter_map(|file| Some((ImagePath::parse(&file.path).ok()?, file.is_license))).collect();
+        let listed: Vec<ImagePath> = listed.iter().filter_map(|file| ImagePath::parse(&file.path).ok()).collect();
+        for path in without_directories(&listed) {
+            let place = reader.place(path)?;
+            if is_license.get(path) == Some(&true) {
+                licenses.push(place.clone());
             }
-            files.push(path);
+            files.push(place);
         }
         let package = package(&header);
         let record = Record::Rpm(Rpm { database: database.clone(), licenses, header });
