@@ -28,6 +28,7 @@ mod own_files;
 mod packages;
 mod postgres;
 mod random_kills;
+mod scanners;
 mod secrets;
 mod select;
 mod slim;
