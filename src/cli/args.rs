@@ -197,6 +197,9 @@ pub struct SelectArgs {
     /// Leave out what --drop names even where it was used
     #[arg(long)]
     pub force_drop: bool,
+    /// Leave out the data by which scanners know the packages, and the packages' licences
+    #[arg(long)]
+    pub no_package_db: bool,
 }
 
 /// How the application is exercised.

@@ -72,6 +72,7 @@ pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
             },
             drop: select.drop.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
             force_drop: select.force_drop,
+            package_data: !select.no_package_db,
         },
         outputs: Outputs {
             destinations: output.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?,

@@ -65,6 +65,8 @@ pub enum Reason {
     KeepListed(ImagePath),
     /// Verification missed it.
     Repair,
+    /// By it scanners know which packages the image has, or it is the licence of one.
+    PackageData,
 }
 
 /// Why a text is not a [`Reason`].
@@ -111,6 +113,7 @@ impl Reason {
             Reason::KeepLocale(_) => "keep-locale",
             Reason::KeepListed(_) => "keep-listed",
             Reason::Repair => "repair",
+            Reason::PackageData => "package-data",
         }
     }
 
@@ -171,6 +174,7 @@ impl FromStr for Reason {
                 "keep-certs" => Reason::KeepCerts,
                 "keep-zoneinfo" => Reason::KeepZoneinfo,
                 "repair" => Reason::Repair,
+                "package-data" => Reason::PackageData,
                 word => Reason::Access(
                     Operation::deserialize(StrDeserializer::<WordError>::new(word)).map_err(|_| unknown())?,
                 ),
@@ -250,6 +254,7 @@ mod tests {
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),
             (Reason::Repair, "repair"),
+            (Reason::PackageData, "package-data"),
         ] {
             assert_eq!(reason.to_string(), text);
             assert_eq!(text.parse::<Reason>().unwrap(), reason);

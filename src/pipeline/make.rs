@@ -63,10 +63,10 @@ impl Making<'_> {
         proof: Option<Proof<'_>>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
-        let packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
+        let mut packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
         let mut repairs = BTreeSet::new();
         for round in 0.. {
-            let mut made = self.assemble(observation, &packages, &repairs, clock)?;
+            let mut made = self.assemble(observation, &mut packages, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
             let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
                 Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
@@ -98,16 +98,19 @@ impl Making<'_> {
     fn assemble(
         &self,
         observation: &Observation,
-        packages: &Packages,
+        packages: &mut Packages,
         repairs: &BTreeSet<ImagePath>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
         let (required, manifest, account) = clock.time("select", || -> Result<_, PipelineError> {
             let (level, asked) = (self.order.level, &self.order.rules.asked);
+            packages.near(rootfs, observation.paths.iter().map(|(path, _)| path))?;
             let scope = Scope { rootfs, config, observation, packages, level, asked };
             let required = scope.requirements(repairs)?;
-            let manifest = select::select(rootfs, &required, &self.order.rules, observation)?;
+            let mut manifest = select::select_from(rootfs, packages, &required, &self.order.rules, observation)?;
+            manifest.date_generated(assemble::created(config, self.order.epoch));
+            let scope = Scope { rootfs, config, observation, packages, level, asked };
             let account = select::account(&scope, &manifest)?;
             Ok((required, manifest, account))
         })?;

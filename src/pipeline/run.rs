@@ -140,7 +140,8 @@ pub fn verify(
         failures = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
         verification = verification_of(&failures, 0);
     }
-    let image = ImageSummary { size: size_of(&slim.rootfs, false)?, digest: slim.digest, diff_id: None };
+    let image =
+        ImageSummary { size: size_of(&slim.rootfs, false)?, package_data: None, digest: slim.digest, diff_id: None };
     Ok(Ending {
         summary: Summary {
             source: size_of(&base.rootfs, false)?,
@@ -236,6 +237,7 @@ fn make(
     summary.source = size_of(&base.rootfs, order.measure_source)?;
     summary.image = Some(ImageSummary {
         size: Some(size(manifest.totals())),
+        package_data: Some(size(manifest.package_data())),
         digest: Some(config.digest()),
         diff_id: Some(layer.diff_id),
     });

@@ -64,6 +64,8 @@ pub struct ImageSummary {
     /// Its regular files; `None` for a directory that was not walked.
     #[serde(flatten)]
     pub size: Option<Size>,
+    /// How much of that is package data and licences; `None` for an image that was not made here.
+    pub package_data: Option<Size>,
     /// The digest of its config, which container tools call the image ID.
     pub digest: Option<Digest>,
     /// The digest of its layer, uncompressed; `None` for an image that was not made here.

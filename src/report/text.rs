@@ -17,6 +17,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             (Some(small), _) => writeln!(out, "image    {}", size(small))?,
             (None, _) => {}
         }
+        if let Some(data) = image.package_data.filter(|data| data.files > 0) {
+            writeln!(out, "packages {} of it are package data and licences (--no-package-db)", size(data))?;
+        }
         if let Some(diff_id) = image.diff_id {
             writeln!(out, "diff id  {diff_id}")?;
         }

@@ -23,6 +23,8 @@ pub struct Rules {
     pub drop: Vec<Pattern>,
     /// Whether `drop` may remove what the application used.
     pub force_drop: bool,
+    /// Whether the data by which scanners know the packages, and the licences, are added.
+    pub package_data: bool,
 }
 
 /// A glob over paths: `*` and `?` stay inside one component, `**` spans any number of them, `{a,b}` and `[a-z]` are
