@@ -190,7 +190,8 @@ impl<'a> Rules<'a> {
     /// Whether nothing asks for the file at `path` but that it lies beside others, belongs to the same package, or is the
     /// source of such a file: nobody is known to run it.
     fn is_there_for_others(&self, path: &ImagePath) -> bool {
-        let is_such = |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
+        let is_such =
+            |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
