@@ -85,9 +85,9 @@ fn why_a_shell_is_there_is_told_and_how_to_do_without() {
         .command(&["app"])
         .config(healthcheck)
         .advises(&none, &["a shell is in the image, /bin/dash: HEALTHCHECK is in shell form; HEALTHCHECK CMD ["]);
-    Case::of(tree, &["/bin/app", "/bin/sh"])
+    Case::of(tree, &["/bin/app", "/bin/dash"])
         .command(&["app"])
-        .executed_by("/bin/sh", &["/bin/app"])
+        .executed_by("/bin/dash", &["/bin/app"])
         .advises(&none, &["a shell is in the image, /bin/dash: /bin/app ran it"]);
     Case::of(tree, &["/bin/app", "/opt/tool/bin/x"]).command(&["app"]).advises(
         &none,
