@@ -5,7 +5,7 @@
 //! that are named, makes directories 0755 and root's, divides hardlinks, and reads its arguments as patterns. What it
 //! cannot carry is in `skeleton.tar`, which `ADD` unpacks last: directories with mode, owner and time, symbolic links,
 //! FIFOs and devices, files with several names, set-id bits, extended attributes or names that `COPY` would
-//! misread. A base without a name, a directory or the host, is all in `rootfs.tar`.
+//! misread, and files that the base does not have. A base without a name, a directory or the host, is all in `rootfs.tar`.
 //!
 //! Builders allow some 125 layers per stage, so the copies are spread over stages, and a last stage joins them into
 //! one layer. `files.txt` lists all paths.
@@ -75,6 +75,7 @@ fn copied(layer: &Layer) -> Copies<'_> {
     }
     let is_copied = |path: &ImagePath, placed: &Placed| {
         matches!(placed.content, Place::At(_))
+            && !placed.is_generated
             && !names_of_several.contains(path)
             && placed.entry.xattrs.is_empty()
             && placed.entry.mode & 0o7000 == 0

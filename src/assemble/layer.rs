@@ -33,6 +33,8 @@ pub(super) struct Placed {
     /// With the time that it has in the layer.
     pub entry: Entry,
     pub content: Place,
+    /// Whether the base does not have it so.
+    pub is_generated: bool,
 }
 
 /// Where the content of an entry is.
@@ -72,11 +74,12 @@ pub fn write_layer(
     let mut copier = Copier { buffer: Vec::new() };
     for (path, entry) in with_parents(manifest)? {
         let mut entry = entry.into_owned();
+        let generated = manifest.generated.get(&path);
         (entry.mtime, entry.nanos) = times::in_image(&path, &entry, epoch, manifest, rootfs)?;
         let first_name = hardlinks.get(&path);
         let Some(kind) = kind(&entry, first_name) else { continue };
         if path.is_root() && (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0) && entry.xattrs.is_empty() {
-            placed.insert(path, Placed { entry, content: Place::Nowhere });
+            placed.insert(path, Placed { entry, content: Place::Nowhere, is_generated: false });
             continue;
         }
         let is_content = matches!(kind, Kind::File { .. });
@@ -98,14 +101,33 @@ pub fn write_layer(
         };
         if let (Place::At(_), EntryKind::File { size, digest, .. }) = (&content, &entry.kind) {
             let digest = digest.ok_or_else(|| AssembleError::NoDigest(path.clone()))?;
-            copier.copy(rootfs, &path, Content { size: *size, digest }, &mut tar, &place)?;
+            let expected = Content { size: *size, digest };
+            match generated {
+                Some(content) => write_generated(&path, content, expected, &mut tar, &place)?,
+                None => copier.copy(rootfs, &path, expected, &mut tar, &place)?,
+            }
             tar.pad().map_err(writing)?;
         }
-        placed.insert(path, Placed { entry, content });
+        placed.insert(path, Placed { entry, content, is_generated: generated.is_some() });
     }
     let (out, diff_id, bytes) = tar.finish().map_err(writing)?.finish();
     let file = out.into_inner().map_err(|e| writing(e.into_error()))?;
     Ok(Layer { file, diff_id, bytes, entries: placed })
+}
+
+/// Writes what the base does not have.
+fn write_generated(
+    path: &ImagePath,
+    content: &[u8],
+    expected: Content,
+    out: &mut impl Write,
+    place: &str,
+) -> Result<(), AssembleError> {
+    let found = Content { size: content.len() as u64, digest: Digest::of(content) };
+    if found != expected {
+        return Err(AssembleError::Changed { path: path.clone(), expected, found });
+    }
+    out.write_all(content).map_err(|cause| AssembleError::File { operation: "write", path: place.into(), cause })
 }
 
 /// What a layer in `scratch` is called in messages: it has no name, but it is somewhere.

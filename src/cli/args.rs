@@ -26,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run, probe, select, assemble and verify: an image in, a small image out
-    Slim(SlimArgs),
+    Slim(Box<SlimArgs>),
     /// Run and probe an application and write down every file that it used
     Trace(TraceArgs),
     /// Assemble a small image from one or more traces
@@ -167,17 +167,41 @@ pub struct OutputArgs {
 #[command(next_help_heading = "Selection")]
 pub struct SelectArgs {
     /// How far to go beyond what was used
-    #[arg(long, default_value = "closure", value_name = "observed|closure")]
+    #[arg(long, default_value = "app", value_name = "observed|closure|app|package")]
     pub level: String,
     /// Keep what matches, with its parents and links; repeatable
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
+    /// Keep all files of a package, by the name that its manager prints; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub keep_package: Vec<String>,
+    /// Keep a program that PATH finds, or at an absolute path, with what it needs; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub keep_exe: Vec<String>,
+    /// Keep /bin/sh, with what it needs
+    #[arg(long)]
+    pub keep_shell: bool,
+    /// Keep the certificates of authorities, where OpenSSL, GnuTLS, Go, Java and others look for them
+    #[arg(long)]
+    pub keep_certs: bool,
+    /// Keep the time zones
+    #[arg(long)]
+    pub keep_zoneinfo: bool,
+    /// Keep a locale such as de_DE.UTF-8: its data, its charset and messages of kept packages; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub keep_locale: Vec<String>,
+    /// Keep all that was in a directory that the application listed and that matches; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub keep_listed: Vec<String>,
     /// Leave out what matches; refused when the trace shows that it was used; repeatable
     #[arg(long, value_name = "GLOB")]
     pub drop: Vec<String>,
     /// Leave out what --drop names even where it was used
     #[arg(long)]
     pub force_drop: bool,
+    /// Leave out the data by which scanners know the packages, and the packages' licences
+    #[arg(long)]
+    pub no_package_db: bool,
 }
 
 /// How the application is exercised.

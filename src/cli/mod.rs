@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     let context = settings::Context { store: cli.store, quiet: cli.quiet };
     match cli.command {
-        Command::Slim(args) => slim::run(&context, args),
+        Command::Slim(args) => slim::run(&context, *args),
         Command::Trace(args) => trace::run(&context, args),
         Command::Build(args) => build::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),

@@ -14,7 +14,7 @@ use crate::observation::Overrides;
 use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
 use crate::probe::Spec;
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
-use crate::select::Rules;
+use crate::select::{Asked, Rules};
 use crate::session::{Choice, Limits, Settings};
 
 /// The least memory that a process can be given, in bytes: with less none starts.
@@ -61,8 +61,18 @@ pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
         level: select.level.parse()?,
         rules: Rules {
             keep: select.keep.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+            asked: Asked {
+                packages: select.keep_package.clone(),
+                executables: select.keep_exe.clone(),
+                shell: select.keep_shell,
+                certs: select.keep_certs,
+                zoneinfo: select.keep_zoneinfo,
+                locales: select.keep_locale.clone(),
+                listed: select.keep_listed.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
+            },
             drop: select.drop.iter().map(|g| g.parse()).collect::<Result<_, _>>()?,
             force_drop: select.force_drop,
+            package_data: !select.no_package_db,
         },
         outputs: Outputs {
             destinations: output.output.iter().map(|d| d.parse()).collect::<Result<_, _>>()?,

@@ -5,7 +5,7 @@ use crate::base::ImagePath;
 
 /// The source of the bytecode at `path` (PEP 3147, PEP 488): `d/__pycache__/m.cpython-311.opt-1.pyc` comes from
 /// `d/m.py`, `d/m.pyc` from the file beside it. `None` when it is no bytecode.
-pub(super) fn source_of(path: &ImagePath) -> Option<ImagePath> {
+pub fn source_of(path: &ImagePath) -> Option<ImagePath> {
     let (directory, name) = (path.parent()?, path.file_name()?);
     let stem = name.strip_suffix(b".pyc").or_else(|| name.strip_suffix(b".pyo"))?;
     if directory.file_name() != Some(b"__pycache__") {

@@ -7,22 +7,23 @@ use crate::observation::Observation;
 
 /// The execution parameters of the result.
 #[derive(Clone, Debug)]
-pub(super) struct Execution {
+pub struct Execution {
     env: Vec<String>,
     /// User as it is written; `None` means root.
     pub(super) user: Option<String>,
     /// The directory in which the command starts, an absolute path.
-    pub(super) working_dir: Vec<u8>,
+    pub working_dir: Vec<u8>,
     /// The command that was run, with its arguments.
-    pub(super) command: Vec<Vec<u8>>,
+    pub command: Vec<Vec<u8>>,
     /// The declared volumes.
     pub(super) volumes: Vec<ImagePath>,
     /// The command of HEALTHCHECK; empty when there is none.
-    pub(super) healthcheck: Vec<String>,
+    pub healthcheck: Vec<String>,
 }
 
 impl Execution {
-    pub(super) fn new(config: &ImageConfig, observation: &Observation) -> Self {
+    /// Those of the image with `config`, with what the command line replaced in it for the observed run.
+    pub fn new(config: &ImageConfig, observation: &Observation) -> Self {
         let header = &observation.header;
         let replaced = &header.overrides;
         let mut env = config.env();
@@ -39,17 +40,17 @@ impl Execution {
     }
 
     /// The value of an environment variable; the last setting holds.
-    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+    pub fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().rev().find_map(|setting| setting.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// `path` as seen from the working directory, absolute.
-    pub(super) fn absolute(&self, path: &[u8]) -> Vec<u8> {
+    pub fn absolute(&self, path: &[u8]) -> Vec<u8> {
         if path.starts_with(b"/") { path.to_vec() } else { [&self.working_dir, &b"/"[..], path].concat() }
     }
 
     /// The path at which `execvp` finds `program`; `None` when no directory of PATH has an executable of that name.
-    pub(super) fn find_program(&self, rootfs: &Rootfs, program: &[u8]) -> Result<Option<Vec<u8>>, ClosureError> {
+    pub fn find_program(&self, rootfs: &Rootfs, program: &[u8]) -> Result<Option<Vec<u8>>, ClosureError> {
         if program.is_empty() {
             return Ok(None);
         }

@@ -25,6 +25,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+pub use bytecode::source_of;
+pub use execution::Execution;
+pub use nss::{CONF as NSSWITCH_CONF, modules as name_service_modules};
 pub use reason::{Reason, ReasonError};
 pub use runtime::home;
 
@@ -40,11 +43,20 @@ pub enum Level {
     /// Also what the files that are kept need: libraries, interpreters, name service modules, sources, HEALTHCHECK;
     /// and the application's state as the base has it: VOLUME directories, and those that the run wrote in.
     Closure,
+    /// Also the application's own files that the run did not use.
+    App,
+    /// Also every file of each package of which a file is kept.
+    Package,
+}
+
+impl Level {
+    /// All of them, each before those that include it.
+    pub const ALL: [Level; 4] = [Level::Observed, Level::Closure, Level::App, Level::Package];
 }
 
 /// A text is not the name of a [`Level`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a level\nhint: the levels are observed and closure")]
+#[error("{0:?} is not a level\nhint: the levels are observed, closure, app and package")]
 pub struct LevelError(String);
 
 impl fmt::Display for Level {
@@ -52,6 +64,8 @@ impl fmt::Display for Level {
         f.write_str(match self {
             Level::Observed => "observed",
             Level::Closure => "closure",
+            Level::App => "app",
+            Level::Package => "package",
         })
     }
 }
@@ -60,10 +74,7 @@ impl FromStr for Level {
     type Err = LevelError;
 
     fn from_str(text: &str) -> Result<Self, LevelError> {
-        [Level::Observed, Level::Closure]
-            .into_iter()
-            .find(|level| level.to_string() == text)
-            .ok_or_else(|| LevelError(text.into()))
+        Level::ALL.into_iter().find(|level| level.to_string() == text).ok_or_else(|| LevelError(text.into()))
     }
 }
 
@@ -93,8 +104,11 @@ pub enum ClosureError {
     },
 }
 
-/// What an image must have so that the observed run can happen in it, up to `level`. `config` is the base's own; what
-/// the command line replaced in it stands in the observation. `repairs` are paths that a verification has missed.
+/// What an image must have so that the observed run can happen in it, up to [`Level::Closure`]: what the levels beyond
+/// add is for the caller to find and part of `wanted`. `config` is the base's own; what the command line replaced in it
+/// stands in the observation. `wanted` are further paths with the reasons for them, as far as the base has them; what
+/// they need is required like what others need, except that nobody is known to run the scripts among those that are
+/// there for their directory or their package alone.
 ///
 /// # Errors
 /// When something that must be looked at cannot be read; a need that the base cannot meet is a warning instead.
@@ -103,8 +117,8 @@ pub fn requirements(
     config: &ImageConfig,
     observation: &Observation,
     level: Level,
-    repairs: &BTreeSet<ImagePath>,
+    wanted: &FileTree<BTreeSet<Reason>>,
 ) -> Result<Requirements, ClosureError> {
     let execution = execution::Execution::new(config, observation);
-    rules::Rules::new(rootfs, &execution, observation, level).apply(repairs)
+    rules::Rules::new(rootfs, &execution, observation, level).apply(wanted)
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 /// What names the modules.
-pub(super) const CONF: &str = "/etc/nsswitch.conf";
+pub const CONF: &str = "/etc/nsswitch.conf";
 
 /// Files whose use shows that something was looked up through the switch.
 pub(super) const EVIDENCE: &[&str] = &[CONF, "/etc/passwd", "/etc/group", "/etc/hosts"];
 
 /// The file names of the modules that a `nsswitch.conf` names.
-pub(super) fn modules(conf: &[u8]) -> BTreeSet<Vec<u8>> {
+pub fn modules(conf: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut services = BTreeSet::new();
     for line in conf.split(|&b| b == b'\n') {
         let line = line.split(|&b| b == b'#').next().unwrap_or_default();

@@ -38,6 +38,10 @@ pub enum Reason {
     Written(ImagePath),
     /// Part of the application's state, which is the directory at the path with all that the base has below it.
     State(ImagePath),
+    /// The application's own, because the run used a file of its in the directory at the path.
+    Application(ImagePath),
+    /// The package of this name has it, and another file of that is kept.
+    Package(String),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -45,8 +49,24 @@ pub enum Reason {
     Runtime,
     /// The user asked for it with `--keep`.
     Keep,
+    /// The user asked for the package with `--keep-package`.
+    KeepPackage(String),
+    /// The user asked for the program with `--keep-exe`.
+    KeepExe(String),
+    /// The user asked for a shell with `--keep-shell`.
+    KeepShell,
+    /// The user asked for the certificates of authorities with `--keep-certs`.
+    KeepCerts,
+    /// The user asked for time zones with `--keep-zoneinfo`.
+    KeepZoneinfo,
+    /// The user asked for the locale with `--keep-locale`.
+    KeepLocale(String),
+    /// The application listed the directory at the path, and the user asked for all that was in it with `--keep-listed`.
+    KeepListed(ImagePath),
     /// Verification missed it.
     Repair,
+    /// By it scanners know which packages the image has, or it is the licence of one.
+    PackageData,
 }
 
 /// Why a text is not a [`Reason`].
@@ -80,10 +100,30 @@ impl Reason {
             Reason::Source(_) => "source",
             Reason::Written(_) => "written",
             Reason::State(_) => "state",
+            Reason::Application(_) => "application",
+            Reason::Package(_) => "package",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
+            Reason::KeepPackage(_) => "keep-package",
+            Reason::KeepExe(_) => "keep-exe",
+            Reason::KeepShell => "keep-shell",
+            Reason::KeepCerts => "keep-certs",
+            Reason::KeepZoneinfo => "keep-zoneinfo",
+            Reason::KeepLocale(_) => "keep-locale",
+            Reason::KeepListed(_) => "keep-listed",
             Reason::Repair => "repair",
+            Reason::PackageData => "package-data",
+        }
+    }
+
+    /// What the user or a package manager calls what it is about.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Reason::Package(name) | Reason::KeepPackage(name) | Reason::KeepExe(name) | Reason::KeepLocale(name) => {
+                Some(name)
+            }
+            _ => None,
         }
     }
 
@@ -97,7 +137,9 @@ impl Reason {
             | Reason::Nss(path)
             | Reason::Source(path)
             | Reason::Written(path)
-            | Reason::State(path) => Some(path),
+            | Reason::State(path)
+            | Reason::Application(path)
+            | Reason::KeepListed(path) => Some(path),
             _ => None,
         }
     }
@@ -108,7 +150,10 @@ impl fmt::Display for Reason {
         match (self, self.cause()) {
             (Reason::Access(operation), _) => operation.serialize(f),
             (_, Some(path)) => write!(f, "{}:{path}", self.word()),
-            (_, None) => f.write_str(self.word()),
+            (_, None) => match self.name() {
+                Some(name) => write!(f, "{}:{name}", self.word()),
+                None => f.write_str(self.word()),
+            },
         }
     }
 }
@@ -125,7 +170,11 @@ impl FromStr for Reason {
                 "healthcheck" => Reason::Healthcheck,
                 "runtime" => Reason::Runtime,
                 "keep" => Reason::Keep,
+                "keep-shell" => Reason::KeepShell,
+                "keep-certs" => Reason::KeepCerts,
+                "keep-zoneinfo" => Reason::KeepZoneinfo,
                 "repair" => Reason::Repair,
+                "package-data" => Reason::PackageData,
                 word => Reason::Access(
                     Operation::deserialize(StrDeserializer::<WordError>::new(word)).map_err(|_| unknown())?,
                 ),
@@ -140,6 +189,12 @@ impl FromStr for Reason {
             "source" => Reason::Source,
             "written" => Reason::Written,
             "state" => Reason::State,
+            "application" => Reason::Application,
+            "keep-listed" => Reason::KeepListed,
+            "package" => return Ok(Reason::Package(path.into())),
+            "keep-package" => return Ok(Reason::KeepPackage(path.into())),
+            "keep-exe" => return Ok(Reason::KeepExe(path.into())),
+            "keep-locale" => return Ok(Reason::KeepLocale(path.into())),
             _ => return Err(unknown()),
         };
         let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
@@ -185,11 +240,21 @@ mod tests {
             (Reason::Nss(cause.clone()), "nss:/usr/sbin/nginx"),
             (Reason::Source(cause.clone()), "source:/usr/sbin/nginx"),
             (Reason::Written(cause.clone()), "written:/usr/sbin/nginx"),
-            (Reason::State(cause), "state:/usr/sbin/nginx"),
+            (Reason::State(cause.clone()), "state:/usr/sbin/nginx"),
+            (Reason::Application(cause.clone()), "application:/usr/sbin/nginx"),
+            (Reason::KeepListed(cause), "keep-listed:/usr/sbin/nginx"),
+            (Reason::Package("libc6:amd64".into()), "package:libc6:amd64"),
+            (Reason::KeepPackage("@babel/core".into()), "keep-package:@babel/core"),
+            (Reason::KeepExe("/bin/x".into()), "keep-exe:/bin/x"),
+            (Reason::KeepLocale("de_DE.UTF-8".into()), "keep-locale:de_DE.UTF-8"),
+            (Reason::KeepShell, "keep-shell"),
+            (Reason::KeepCerts, "keep-certs"),
+            (Reason::KeepZoneinfo, "keep-zoneinfo"),
             (Reason::Healthcheck, "healthcheck"),
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),
             (Reason::Repair, "repair"),
+            (Reason::PackageData, "package-data"),
         ] {
             assert_eq!(reason.to_string(), text);
             assert_eq!(text.parse::<Reason>().unwrap(), reason);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::{ImagePath, escape_bytes};
+use crate::base::{FileTree, ImagePath, escape_bytes};
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
@@ -49,15 +49,17 @@ impl<'a> Rules<'a> {
         }
     }
 
-    pub(super) fn apply(mut self, repairs: &BTreeSet<ImagePath>) -> Result<Requirements, ClosureError> {
+    pub(super) fn apply(mut self, wanted: &FileTree<BTreeSet<Reason>>) -> Result<Requirements, ClosureError> {
         self.observed()?;
-        for path in repairs {
-            self.kept.require(path.as_bytes(), Reason::Repair)?;
-        }
         runtime::require(&mut self.kept, self.rootfs, self.execution, self.level)?;
         if self.level >= Level::Closure {
             self.healthcheck()?;
             state::require(&mut self.kept, self.rootfs, self.execution, self.observation)?;
+        }
+        for (path, reasons) in wanted.iter() {
+            for reason in reasons {
+                self.kept.require(path.as_bytes(), reason.clone())?;
+            }
         }
         loop {
             while let Some((path, entry)) = self.kept.next() {
@@ -75,7 +77,10 @@ impl<'a> Rules<'a> {
                 break;
             }
         }
-        self.warnings.extend(self.loader.warnings(|library, name| self.was_loaded_before(library, name)));
+        self.warnings.extend(
+            self.loader
+                .warnings(|library, name| self.is_there_for_others(library) || self.was_loaded_before(library, name)),
+        );
         Ok(Requirements { paths: self.kept.into_paths(), warnings: self.warnings.into_iter().collect() })
     }
 
@@ -167,18 +172,27 @@ impl<'a> Rules<'a> {
         match self.contents.of(path)? {
             Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
             Content::Elf(_) => self.shared_library(path, path)?,
+            Content::Script(_) if self.is_there_for_others(path) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
             }
-            Content::Malformed(problem) => {
+            Content::Malformed(problem) if !self.is_there_for_others(path) => {
                 self.warnings.insert(format!("cannot find out what {path} needs: {problem}"));
             }
-            Content::Script(_) | Content::Other => {}
+            Content::Script(_) | Content::Malformed(_) | Content::Other => {}
         }
         if let Some(source) = bytecode::source_of(path) {
             self.kept.require(source.as_bytes(), Reason::Source(path.clone()))?;
         }
         Ok(())
+    }
+
+    /// Whether nothing asks for the file at `path` but that it lies beside others, belongs to the same package, or is the
+    /// source of such a file: nobody is known to run it.
+    fn is_there_for_others(&self, path: &ImagePath) -> bool {
+        let is_such =
+            |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
+        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {

@@ -140,6 +140,7 @@ impl Case {
             probe_tool: false,
             resolved: true,
             count: 1,
+            listed: BTreeSet::new(),
         };
         self.observation.paths.insert(path(file), record);
         self
@@ -163,7 +164,7 @@ impl Case {
     }
 
     fn require(&self, level: Level) -> Requirements {
-        requirements(&self.rootfs(), &self.config, &self.observation, level, &BTreeSet::new()).unwrap()
+        requirements(&self.rootfs(), &self.config, &self.observation, level, &FileTree::new()).unwrap()
     }
 
     /// Checks all paths.
@@ -447,7 +448,7 @@ fn mapped(executable: &Path, env: &[&str]) -> BTreeSet<PathBuf> {
     let text = executable.to_str().unwrap();
     case = case.used(text, &[Operation::Exec]).found_in_base(text, Found::File { fingerprint: None });
     let rootfs = Rootfs::lazy(Path::new("/"), Arc::new(OwnersAsSeen)).unwrap();
-    let required = requirements(&rootfs, &case.config, &case.observation, Level::Closure, &BTreeSet::new()).unwrap();
+    let required = requirements(&rootfs, &case.config, &case.observation, Level::Closure, &FileTree::new()).unwrap();
     let is_mapped = |reasons: &BTreeSet<Reason>| {
         reasons.iter().any(|reason| matches!(reason, Reason::Needed(_) | Reason::Interpreter(_)))
     };

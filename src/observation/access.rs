@@ -138,4 +138,8 @@ pub struct PathRecord {
     pub resolved: bool,
     /// How many system calls named it or passed it.
     pub count: u64,
+    /// What the base has in it, by name, of a directory that was opened, and so may have been listed: names that the
+    /// application could see, in the text form of [`crate::base::escape_bytes`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub listed: BTreeSet<String>,
 }

@@ -91,6 +91,7 @@ impl PathRecord {
         self.probe_tool &= other.probe_tool;
         self.resolved |= other.resolved;
         self.count += other.count;
+        self.listed.extend(other.listed);
     }
 }
 
@@ -131,6 +132,7 @@ mod tests {
             probe_tool,
             resolved: true,
             count: 1,
+            listed: BTreeSet::new(),
         };
         Observation {
             header: Header {

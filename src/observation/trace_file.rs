@@ -211,6 +211,7 @@ mod tests {
             probe_tool: false,
             resolved: true,
             count: 3,
+            listed: BTreeSet::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
-use crate::select::{self, Manifest};
+use crate::select::{self, Account, Manifest, Packages, Scope};
 use crate::session::{self, Run, Script, SessionError, Settings, Start, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
@@ -51,6 +51,8 @@ pub struct Made {
     pub failures: Vec<String>,
     /// What deserves attention.
     pub warnings: Vec<String>,
+    /// What else to tell of it.
+    pub account: Account,
 }
 
 impl Making<'_> {
@@ -61,9 +63,10 @@ impl Making<'_> {
         proof: Option<Proof<'_>>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
+        let mut packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
         let mut repairs = BTreeSet::new();
         for round in 0.. {
-            let mut made = self.assemble(observation, &repairs, clock)?;
+            let mut made = self.assemble(observation, &mut packages, &repairs, clock)?;
             let Some(proof) = proof else { return Ok(made) };
             let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
                 Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
@@ -96,20 +99,35 @@ impl Making<'_> {
     fn assemble(
         &self,
         observation: &Observation,
+        packages: &mut Packages,
         repairs: &BTreeSet<ImagePath>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
-        let (required, manifest) = clock.time("select", || -> Result<_, PipelineError> {
-            let required = closure::requirements(rootfs, config, observation, self.order.level, repairs)?;
-            let manifest = select::select(rootfs, &required, &self.order.rules, observation)?;
-            Ok((required, manifest))
+        let (required, manifest, account) = clock.time("select", || -> Result<_, PipelineError> {
+            let (level, asked) = (self.order.level, &self.order.rules.asked);
+            packages.near(rootfs, observation.paths.iter().map(|(path, _)| path))?;
+            let scope = Scope { rootfs, config, observation, packages, level, asked };
+            let required = scope.requirements(repairs)?;
+            let mut manifest = select::select_from(rootfs, packages, &required, &self.order.rules, observation)?;
+            manifest.date_generated(assemble::created(config, self.order.epoch));
+            let scope = Scope { rootfs, config, observation, packages, level, asked };
+            let account = select::account(&scope, &manifest)?;
+            Ok((required, manifest, account))
         })?;
         let scratch = self.environment.store().temp_file()?;
         let layer = clock.time("assemble", || assemble::write_layer(&manifest, rootfs, self.order.epoch, scratch))?;
         let config = self.config(observation, &required, &layer)?;
         let warnings = required.warnings.iter().chain(&manifest.warnings).cloned().collect();
-        Ok(Made { warnings, manifest, layer, config, verification: Verification::default(), failures: Vec::new() })
+        Ok(Made {
+            warnings,
+            account,
+            manifest,
+            layer,
+            config,
+            verification: Verification::default(),
+            failures: Vec::new(),
+        })
     }
 
     fn config(

@@ -140,7 +140,8 @@ pub fn verify(
         (failures, warnings) = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
         verification = verification_of(&failures, 0);
     }
-    let image = ImageSummary { size: size_of(&slim.rootfs, false)?, digest: slim.digest, diff_id: None };
+    let image =
+        ImageSummary { size: size_of(&slim.rootfs, false)?, package_data: None, digest: slim.digest, diff_id: None };
     let mut summary = summary_of(&traced.observation, &clock);
     summary.source = size_of(&base.rootfs, false)?;
     summary.image = Some(image);
@@ -221,7 +222,7 @@ fn make(
     proof: Option<Proof<'_>>,
     mut clock: Clock,
 ) -> Result<Ending, PipelineError> {
-    let Made { manifest, layer, config, verification, failures, warnings } =
+    let Made { manifest, layer, config, verification, failures, warnings, account } =
         Making { environment, base, order }.make(observation, proof, &mut clock)?;
     let (mut outputs, mut unmet) = (Vec::new(), Vec::new());
     if failures.is_empty() {
@@ -234,11 +235,13 @@ fn make(
     summary.source = size_of(&base.rootfs, order.measure_source)?;
     summary.image = Some(ImageSummary {
         size: Some(size(manifest.totals())),
+        package_data: Some(size(manifest.package_data())),
         digest: Some(config.digest()),
         diff_id: Some(layer.diff_id),
     });
     summary.verify = verification;
     summary.warnings.extend(warnings.into_iter().chain(unmet));
+    summary.add_account(account);
     summary.outputs = outputs;
     Ok(Ending { summary, failures })
 }

@@ -1,5 +1,6 @@
 //! What a person or a CI job reads: one model, one file per format.
 
+mod account;
 mod contents;
 mod json;
 mod size;
@@ -7,6 +8,7 @@ mod text;
 
 use serde::Serialize;
 
+pub use account::{ApplicationSummary, ListedSummary};
 pub use contents::{Contents, write_contents};
 pub use json::write_json;
 pub use size::human_bytes;
@@ -38,6 +40,13 @@ pub struct Summary {
     pub outputs: Vec<Output>,
     /// What deserves attention; not an error.
     pub warnings: Vec<String>,
+    /// The application's own files that are there though the run did not use them; `None` below level `app`.
+    pub application: Option<ApplicationSummary>,
+    /// What the application could see in directories that it listed, and what is left out; `None` when no image was
+    /// made.
+    pub listed: Option<ListedSummary>,
+    /// What the run gives reason to do, a sentence each.
+    pub advice: Vec<String>,
 }
 
 /// The regular files of a tree.
@@ -55,6 +64,8 @@ pub struct ImageSummary {
     /// Its regular files; `None` for a directory that was not walked.
     #[serde(flatten)]
     pub size: Option<Size>,
+    /// How much of that is package data and licences; `None` for an image that was not made here.
+    pub package_data: Option<Size>,
     /// The digest of its config, which container tools call the image ID.
     pub digest: Option<Digest>,
     /// The digest of its layer, uncompressed; `None` for an image that was not made here.

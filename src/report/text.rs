@@ -17,9 +17,28 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             (Some(small), _) => writeln!(out, "image    {}", size(small))?,
             (None, _) => {}
         }
+        if let Some(data) = image.package_data.filter(|data| data.files > 0) {
+            writeln!(out, "packages {} of it are package data and licences (--no-package-db)", size(data))?;
+        }
         if let Some(diff_id) = image.diff_id {
             writeln!(out, "diff id  {diff_id}")?;
         }
+    }
+    if let Some(own) = summary.application.as_ref().filter(|own| own.files > 0) {
+        let (bytes, files, directories) = (human_bytes(own.bytes), own.files, own.directories.join(", "));
+        writeln!(
+            out,
+            "         of it {bytes} in {files} files are the application's own, not used, from {directories} (--level \
+             closure leaves them out)"
+        )?;
+    }
+    if let Some(listed) = summary.listed.filter(|listed| listed.entries > 0) {
+        let (entries, bytes, directories) = (listed.entries, human_bytes(listed.bytes), listed.directories);
+        writeln!(
+            out,
+            "listed   {entries} entries ({bytes}) of {directories} listed directories were not used and are left out \
+             (--keep-listed DIR keeps them)"
+        )?;
     }
     let probes = summary.probes;
     writeln!(out, "probes   {} passed, {} failed", probes.passed, probes.failed)?;
@@ -44,6 +63,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let phases: Vec<String> = summary.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
     let total: f64 = summary.phases.iter().map(|p| p.seconds).sum();
     writeln!(out, "seconds  {total:.2} ({})", phases.join(", "))?;
+    for advice in &summary.advice {
+        writeln!(out, "advice   {advice}")?;
+    }
     let made = summary.image.as_ref().is_some_and(|image| image.diff_id.is_some());
     if made && summary.outputs.is_empty() && verify.status != VerificationStatus::Failed {
         writeln!(out, "wrote    nothing: no destination was given (-o DEST)")?;

@@ -1,8 +1,10 @@
 //! Why a selection failed.
 
 use std::fmt;
+use std::io;
 
 use crate::base::ImagePath;
+use crate::closure::ClosureError;
 use crate::image::RootfsError;
 
 /// A selection that cannot be made, or must not be.
@@ -18,6 +20,44 @@ pub enum SelectError {
         pattern: String,
         /// What is wrong with it.
         cause: globset::Error,
+    },
+    /// There is no package that the user asked for.
+    #[error(
+        "--keep-package {name}: the base has no package of this name\nhint: names are those of the base's package \
+         manager (`dpkg -l`, `apk info`, `rpm -qa`) or of a language's (`pip list`, `npm ls`)"
+    )]
+    NoPackage {
+        /// As the user wrote it.
+        name: String,
+    },
+    /// There is no program that the user asked for.
+    #[error(
+        "--keep-exe {name}: the base has no such program\nhint: it is looked for in the directories of the image's \
+         PATH, or where an absolute path says, and must be executable"
+    )]
+    NoProgram {
+        /// As the user wrote it.
+        name: String,
+    },
+    /// There is no locale that the user asked for.
+    #[error(
+        "--keep-locale {name}: the base has no such locale\nhint: `locale -a` in the base lists those it has; a base \
+         gets others by `localedef` or packages such as locales-all"
+    )]
+    NoLocale {
+        /// As the user wrote it.
+        name: String,
+    },
+    /// What the image must have could not be found out.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+    /// A file could be opened and not be read.
+    #[error("cannot read {path}: {cause}")]
+    Read {
+        /// The file.
+        path: ImagePath,
+        /// Why not.
+        cause: io::Error,
     },
     /// Rules drop what the application was seen to use.
     #[error(

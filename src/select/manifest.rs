@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Digest, FileTree, ImagePath};
+use crate::base::{Digest, Epoch, FileTree, ImagePath};
 use crate::closure::Reason;
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::Observation;
@@ -17,6 +17,8 @@ pub struct Manifest {
     pub header: Header,
     /// What is in it. Every parent of an entry is an entry; there is never a socket.
     pub entries: FileTree<ManifestEntry>,
+    /// The content of those entries that are not the base's; in the entry is its digest.
+    pub generated: BTreeMap<ImagePath, Vec<u8>>,
     /// Things worth telling the user that are no errors; not written to files.
     pub warnings: Vec<String>,
 }
@@ -39,7 +41,7 @@ pub struct Header {
 /// One entry of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestEntry {
-    /// What is there, as the base has it. A regular file always has its digest.
+    /// What is there, as the base has it unless it was generated. A regular file always has its digest.
     pub entry: Entry,
     /// The package that owns it; `None` when no package does, or nobody looked.
     pub package: Option<String>,
@@ -75,7 +77,7 @@ impl Header {
 impl Manifest {
     /// An empty manifest.
     pub fn new(header: Header) -> Self {
-        Manifest { header, entries: FileTree::new(), warnings: Vec::new() }
+        Manifest { header, entries: FileTree::new(), generated: BTreeMap::new(), warnings: Vec::new() }
     }
 
     /// Adds what the base has at `path`, with the parents of everything and the chain of links that `path` leads
@@ -84,6 +86,24 @@ impl Manifest {
         let found = selection::add_with_links(&mut self.entries, rootfs, path, reason)?;
         content::complete(rootfs, &mut self.entries, None)?;
         Ok(found)
+    }
+
+    /// Gives what was generated its time.
+    pub fn date_generated(&mut self, time: Epoch) {
+        for path in self.generated.keys() {
+            if let Some(chosen) = self.entries.get_mut(path) {
+                chosen.entry.mtime = time.0;
+            }
+        }
+    }
+
+    /// How much of the image is there for scanners and lawyers alone: package data and licences.
+    pub fn package_data(&self) -> Totals {
+        let is_part = |reason: &Reason| matches!(reason, Reason::PackageData | Reason::Link(_) | Reason::Parent);
+        let is_data = |chosen: &&ManifestEntry| {
+            chosen.reasons.contains(&Reason::PackageData) && chosen.reasons.iter().all(is_part)
+        };
+        Totals::of(self.entries.iter().map(|(_, chosen)| chosen).filter(is_data).map(|chosen| &chosen.entry))
     }
 
     /// How large the image will be.

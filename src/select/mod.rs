@@ -3,17 +3,32 @@
 //!
 //! Metadata always comes from the base. Nothing here writes a file: [`Lock`] is given a writer.
 
+mod account;
+mod advice;
+mod application;
+mod asked;
 mod content;
 mod error;
+mod listed;
 mod lock;
 mod manifest;
+mod package_data;
+mod packages;
 mod rules;
+mod scope;
 mod selection;
+#[cfg(test)]
+mod tests;
 mod walk;
 
+pub use account::{Account, Application, account};
+pub use asked::Asked;
 pub use error::SelectError;
+pub use listed::{Unused, UnusedIn};
 pub use lock::{Lock, LockEntry, LockError, LockKind};
 pub use manifest::{Header, Manifest, ManifestEntry, Totals};
+pub use packages::{Manager, Package, Packages};
 pub use rules::{Pattern, Rules};
-pub use selection::select;
+pub use scope::Scope;
+pub use selection::{select, select_from};
 pub use walk::{measure, walk};

@@ -10,17 +10,21 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::base::{ImagePath, escape_bytes};
 use crate::image::Rootfs;
-use crate::select::SelectError;
+use crate::select::{Asked, SelectError};
 
 /// The user's rules.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// What is added, with its parents, its links and, for a directory, all below it.
     pub keep: Vec<Pattern>,
+    /// What is added by what it is.
+    pub asked: Asked,
     /// What is removed, a directory with all below it; it prevails over `keep`.
     pub drop: Vec<Pattern>,
     /// Whether `drop` may remove what the application used.
     pub force_drop: bool,
+    /// Whether the data by which scanners know the packages, and the licences, are added.
+    pub package_data: bool,
 }
 
 /// A glob over paths: `*` and `?` stay inside one component, `**` spans any number of them, `{a,b}` and `[a-z]` are

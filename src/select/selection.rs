@@ -8,7 +8,7 @@ use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Observation, Operation};
 use crate::select::rules::{Match, Matching, nothing_matches};
 use crate::select::walk::walk;
-use crate::select::{Header, Manifest, ManifestEntry, Rules, SelectError, content};
+use crate::select::{Header, Manifest, ManifestEntry, Packages, Rules, SelectError, content, package_data};
 
 /// Extended attributes that belong to the machine, not to the image: exact names, or prefixes that end in a dot.
 const FOREIGN_XATTRS: [&str; 6] = [
@@ -20,14 +20,26 @@ const FOREIGN_XATTRS: [&str; 6] = [
     "user.overlay.",
 ];
 
+/// [`select_from`] with the packages of the base, which are read for it.
+pub fn select(
+    rootfs: &Rootfs,
+    requirements: &Requirements,
+    rules: &Rules,
+    observation: &Observation,
+) -> Result<Manifest, SelectError> {
+    select_from(rootfs, &mut Packages::read(rootfs)?, requirements, rules, observation)
+}
+
 /// Chooses what the image gets: every requirement, the parents of each with the base's metadata, and what the rules
-/// add or remove. Sockets are left out. `observation` is what a lazy base is checked against.
+/// add or remove, and the data of the packages of all that. Sockets are left out. `observation` is what a lazy base is
+/// checked against.
 ///
 /// # Errors
 /// When the base lacks a path that the application used, when a file of a lazy base is not what was traced, and when
 /// the rules drop what the application used.
-pub fn select(
+pub fn select_from(
     rootfs: &Rootfs,
+    packages: &mut Packages,
     requirements: &Requirements,
     rules: &Rules,
     observation: &Observation,
@@ -69,6 +81,18 @@ pub fn select(
         }
     }
     apply_drops(&mut manifest, rootfs, rules)?;
+    packages.near(rootfs, manifest.entries.iter().map(|(path, _)| path))?;
+    if rules.package_data {
+        package_data::add(&mut manifest, rootfs, packages)?;
+        apply_drops(&mut manifest, rootfs, rules)?;
+    }
+    for (path, chosen) in manifest.entries.iter_mut() {
+        // What was generated is of no package: none would know it.
+        if !chosen.entry.is_dir() && !manifest.generated.contains_key(path) {
+            chosen.package = packages.owner(path).map(ToString::to_string);
+        }
+    }
+    manifest.warnings.extend(packages.warnings().iter().cloned());
     content::complete(rootfs, &mut manifest.entries, rootfs.entries().is_none().then_some(observation))?;
     Ok(manifest)
 }
@@ -144,7 +168,7 @@ fn keep_linked_directory(
     below.iter().try_for_each(|path| add_with_links(entries, rootfs, path, Reason::Keep).map(drop))
 }
 
-fn put(
+pub(super) fn put(
     entries: &mut FileTree<ManifestEntry>,
     rootfs: &Rootfs,
     path: &ImagePath,
@@ -205,6 +229,7 @@ fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Resul
     }
     for path in dropped {
         manifest.entries.remove(&path);
+        manifest.generated.remove(&path);
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! From what the tracer saw to what the base has.
 
+use std::collections::BTreeSet;
+use std::io;
+
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::{FileTree, HashingReader, ImagePath, escape_bytes};
@@ -24,6 +27,10 @@ pub fn records(
         .into_par_iter()
         .map(|(path, folded)| {
             let found = found(rootfs, &path)?;
+            let listed = match found {
+                Found::Dir if folded.operations.contains(&Operation::Open) => names(rootfs, &path)?,
+                _ => BTreeSet::new(),
+            };
             let record = PathRecord {
                 found,
                 operations: folded.operations,
@@ -32,11 +39,27 @@ pub fn records(
                 probe_tool: !folded.application,
                 resolved: folded.resolved,
                 count: folded.count,
+                listed,
             };
             Ok((path, record))
         })
         .collect();
     Ok(records?.into_iter().collect())
+}
+
+/// What the base has in the directory at `path`, as text. Views of the kernel are left out: what is in them is no file
+/// of anybody's.
+fn names(rootfs: &Rootfs, path: &ImagePath) -> Result<BTreeSet<String>, RootfsError> {
+    const VIEWS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
+    if path.components().next().is_some_and(|top| VIEWS.contains(&top)) {
+        return Ok(BTreeSet::new());
+    }
+    match rootfs.list(path) {
+        Ok(names) => Ok(names.iter().map(|name| escape_bytes(name).into_owned()).collect()),
+        // One that could be opened for something else than its list.
+        Err(RootfsError::File { cause, .. }) if cause.kind() == io::ErrorKind::PermissionDenied => Ok(BTreeSet::new()),
+        Err(cause) => Err(cause),
+    }
 }
 
 fn is_read(folded: &Folded) -> bool {

@@ -132,6 +132,7 @@ mod tests {
             probe_tool: false,
             resolved: false,
             count: 1,
+            listed: BTreeSet::new(),
         };
         Observation {
             header: Header {

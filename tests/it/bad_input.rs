@@ -151,7 +151,10 @@ fn bad_options() {
     for (rest, parts) in [
         ("--keep a[", &["\"a[\" is not a glob"][..]),
         ("--drop /{a", &["\"/{a\" is not a glob"]),
-        ("--level everything", &["\"everything\" is not a level", "hint: the levels are observed and closure"]),
+        (
+            "--level everything",
+            &["\"everything\" is not a level", "hint: the levels are observed, closure, app and package"],
+        ),
         ("--stop-signal SIGNOT", &["\"SIGNOT\" is not a signal", "hint: "]),
         ("--timeout soon", &["'soon'", "ms, s, m or h"]),
         ("-v missing:/x", &["there is no \"missing\""]),

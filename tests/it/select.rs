@@ -188,6 +188,7 @@ fn lazy(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Rootfs, Observation) {
             probe_tool: false,
             resolved: true,
             count: 1,
+            listed: BTreeSet::new(),
         };
         observation.paths.insert(path(text), record);
     }

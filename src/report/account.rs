@@ -1,0 +1,64 @@
+//! What a selection came to, as part of the summary.
+
+use serde::Serialize;
+
+use crate::report::{Summary, human_bytes};
+use crate::select::{Account, Unused};
+
+/// How many directories a warning names.
+const NAMED: usize = 3;
+
+/// The application's own files that the run did not use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ApplicationSummary {
+    /// The sum of their lengths, hardlinks once.
+    pub bytes: u64,
+    /// How many there are, hardlinks once.
+    pub files: u64,
+    /// The directories of the application.
+    pub directories: Vec<String>,
+}
+
+/// What the application could see in directories that it listed, and what is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListedSummary {
+    /// How many directories were listed.
+    pub directories: u64,
+    /// How many of their entries are left out.
+    pub entries: u64,
+    /// The sum of the lengths of the regular files among them.
+    pub bytes: u64,
+}
+
+impl Summary {
+    /// Adds what there is to tell of a selection.
+    pub fn add_account(&mut self, account: Account) {
+        let Account { application, listed, advice } = account;
+        self.application = application.map(|own| ApplicationSummary {
+            bytes: own.unused.bytes,
+            files: own.unused.files,
+            directories: own.directories.iter().map(ToString::to_string).collect(),
+        });
+        self.warnings.extend(warning(&listed));
+        let Unused { directories, entries, bytes, .. } = listed;
+        self.listed = Some(ListedSummary { directories, entries, bytes });
+        self.advice.extend(advice);
+    }
+}
+
+/// The warning of files that no package owns in directories that the application listed.
+fn warning(listed: &Unused) -> Option<String> {
+    let files: u64 = listed.of_nobody.iter().map(|here| here.files).sum();
+    let largest = listed.of_nobody.first()?;
+    let named = listed.of_nobody.iter().take(NAMED);
+    let named: Vec<String> =
+        named.map(|here| format!("{} of {} in {}", here.files, human_bytes(here.bytes), here.directory)).collect();
+    let more = listed.of_nobody.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(", and in {more} more") } else { String::new() };
+    Some(format!(
+        "files that no package owns are left out although the application listed their directories: {files}, the \
+         largest {}{more}\nhint: --keep-listed {} keeps what was in it",
+        named.join(", "),
+        largest.directory
+    ))
+}
