@@ -191,6 +191,9 @@ pub struct ProbeArgs {
     /// A command run in the application's container; repeatable
     #[arg(long, value_name = "CMD")]
     pub exec: Vec<String>,
+    /// Which exercisers use what the sources name, after the probes; repeatable, or with commas [default: auto]
+    #[arg(long, value_name = "auto|none|python|node|ruby|jvm", value_delimiter = ',')]
+    pub exercise: Vec<String>,
     /// The exit code of a command that ends by itself
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub expect_exit: i32,

@@ -9,7 +9,7 @@ mod redact;
 mod trace_file;
 mod transcript;
 
-pub use access::{Fingerprint, Found, Operation, PathRecord};
+pub use access::{EXERCISE, Fingerprint, Found, Operation, PathRecord};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};
 pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};

@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod escapes;
 mod exec;
+mod exercise;
 mod expect;
 #[cfg(test)]
 mod fake;
@@ -30,6 +31,7 @@ mod tests;
 mod udp;
 
 pub use error::ProbeError;
+pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Language, Report, assignments};
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};

@@ -1,0 +1,255 @@
+//! Exercisers: what an application's sources name, used by the image's own interpreter.
+//!
+//! Probes reach only the code they reach. An exerciser has two scripts, which are plain files in `probes/exercise/` and
+//! no part of any image. The first one *scans*: it reads sources and looks names up, executes nothing of the application,
+//! and counts as an observer. Its findings are a list of [`Item`]s. The second one *acts* on them, imports modules or
+//! reads files, and what it uses counts. The same list is acted on in the small image.
+//!
+//! Here is what each language needs to be told and what it says; who runs it is `session`.
+
+mod report;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+pub use report::{Findings, Report};
+
+use crate::base::ImagePath;
+use crate::observation::{Found, Observation, Operation, PathRecord};
+
+/// A language for whose programs there is an exerciser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Language {
+    /// CPython 3 and PyPy 3.
+    Python,
+    /// Node.js.
+    Node,
+    /// CRuby.
+    Ruby,
+    /// Whatever runs on a Java virtual machine.
+    Jvm,
+}
+
+/// What is put before a script on the command line.
+struct Scripts {
+    scan: Option<&'static str>,
+    act: &'static str,
+    options: &'static [&'static str],
+}
+
+/// Which exercisers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exercisers {
+    /// Those whose interpreters the run has used.
+    Auto,
+    /// Only these, where their interpreters were used; none at all when it is empty.
+    Only(BTreeSet<Language>),
+}
+
+/// A text does not name exercisers.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ExercisersError {
+    /// There is none of that name.
+    #[error("there is no exerciser named {0:?}\nhint: there are auto, none, python, node, ruby and jvm")]
+    Unknown(String),
+    /// `none` beside another, or `auto`.
+    #[error("{0} stands alone: with it no other exerciser can be named")]
+    Alone(&'static str),
+}
+
+/// One interpreter and what it is told about the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its language.
+    pub language: Language,
+    /// The interpreter, as the application starts it: of a virtual environment its own link.
+    pub interpreter: ImagePath,
+    /// The request that the scan reads: one JSON object.
+    pub request: String,
+}
+
+/// The longest command line that a kernel takes in one piece (`MAX_ARG_STRLEN`).
+const LONGEST_SCRIPT: usize = 128 << 10;
+
+impl Language {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Language; 4] = [Language::Python, Language::Node, Language::Ruby, Language::Jvm];
+
+    /// The name that `--exercise` knows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Python => "python",
+            Language::Node => "node",
+            Language::Ruby => "ruby",
+            Language::Jvm => "jvm",
+        }
+    }
+
+    /// What stands in the place of a probe where only the exerciser has used something.
+    pub fn label(self) -> String {
+        format!("{}{}", crate::observation::EXERCISE, self.name())
+    }
+
+    /// Whether an executable is an interpreter of it, by its name: `python3.11`, `ruby3.1`, `nodejs`, `java`.
+    fn is_interpreter(self, executable: &ImagePath) -> bool {
+        let Some(name) = executable.file_name().and_then(|name| std::str::from_utf8(name).ok()) else { return false };
+        let is_version = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let names: &[&str] = match self {
+            Language::Python => &["python", "pypy"],
+            Language::Node => &["node", "nodejs"],
+            Language::Ruby => &["ruby"],
+            Language::Jvm => &["java"],
+        };
+        names.iter().any(|known| name.strip_prefix(known).is_some_and(is_version)) && !name.starts_with("python2")
+    }
+
+    fn scripts(self) -> Scripts {
+        match self {
+            Language::Python => Scripts {
+                scan: Some(include_str!("../../probes/exercise/python_scan.py")),
+                act: include_str!("../../probes/exercise/python.py"),
+                options: &["-c"],
+            },
+            Language::Node => Scripts { scan: None, act: "", options: &["-e"] },
+            Language::Ruby => Scripts { scan: None, act: "", options: &["-e"] },
+            Language::Jvm => Scripts { scan: None, act: "", options: &[] },
+        }
+    }
+}
+
+impl Assignment {
+    /// What finds out what there is to do; `None` where that is known beforehand.
+    pub fn scan(&self) -> Option<Vec<String>> {
+        self.language.scripts().scan.map(|script| self.command(script))
+    }
+
+    /// What does it.
+    pub fn act(&self) -> Vec<String> {
+        self.command(self.language.scripts().act)
+    }
+
+    fn command(&self, script: &str) -> Vec<String> {
+        debug_assert!(script.len() < LONGEST_SCRIPT);
+        let options = self.language.scripts().options.iter().map(|option| option.to_string());
+        [self.interpreter.to_string()].into_iter().chain(options).chain([script.to_owned()]).collect()
+    }
+}
+
+/// What the scan is told.
+#[derive(Serialize)]
+struct Request<'a> {
+    command: &'a [String],
+    cwd: &'a str,
+    used: Vec<String>,
+}
+
+/// What there is to exercise after a run in `working_dir`.
+pub fn assignments(chosen: &Exercisers, observation: &Observation, working_dir: &ImagePath) -> Vec<Assignment> {
+    let mut out = Vec::new();
+    for language in Language::ALL.into_iter().filter(|language| chosen.allows(*language)) {
+        for executable in interpreters(language, observation) {
+            let request = Request {
+                command: &observation.header.command,
+                cwd: &working_dir.to_string(),
+                used: used_by(&executable, observation).map(|path| path.to_string()).collect(),
+            };
+            let Ok(request) = serde_json::to_string(&request) else { continue };
+            let interpreter = environment_of(&executable, observation).unwrap_or(executable);
+            out.push(Assignment { language, interpreter, request });
+        }
+    }
+    out
+}
+
+/// The executables of the application that are interpreters of a language.
+fn interpreters(language: Language, observation: &Observation) -> BTreeSet<ImagePath> {
+    let is_own = |path: &&ImagePath| {
+        let record = observation.paths.get(path);
+        record.is_some_and(|r| !r.probe_tool && r.operations.contains(&Operation::Exec))
+    };
+    let executables = observation.paths.iter().flat_map(|(_, record)| &record.executables);
+    executables.filter(|path| language.is_interpreter(path)).filter(is_own).cloned().collect()
+}
+
+/// The files that the processes of an executable have opened and that the base has.
+fn used_by<'a>(executable: &'a ImagePath, observation: &'a Observation) -> impl Iterator<Item = &'a ImagePath> {
+    let counts = move |record: &PathRecord| {
+        matches!(record.found, Found::File { .. })
+            && !record.probe_tool
+            && record.operations.contains(&Operation::Open)
+            && record.executables.contains(executable)
+    };
+    // A path that is no text cannot be told to a script; a source of such a name is imported by none.
+    let used = observation.paths.iter().filter(move |(_, record)| counts(record)).map(|(path, _)| path);
+    used.filter(|path| std::str::from_utf8(path.as_bytes()).is_ok_and(|text| text == path.to_string()))
+}
+
+/// The link by which an interpreter knows that it runs in a virtual environment: beside it, one directory up, is a
+/// `pyvenv.cfg` that the run has read (PEP 405).
+fn environment_of(executable: &ImagePath, observation: &Observation) -> Option<ImagePath> {
+    let is_link = |path: &ImagePath| {
+        observation.paths.get(path).is_some_and(|record| matches!(record.found, Found::Symlink { .. }))
+    };
+    let configs = observation.paths.iter().filter(|(path, record)| {
+        path.file_name() == Some(b"pyvenv.cfg")
+            && matches!(record.found, Found::File { .. })
+            && record.executables.contains(executable)
+    });
+    let directories = configs.filter_map(|(path, _)| path.parent()?.child(b"bin").ok());
+    let links = directories.flat_map(|bin| {
+        [&b"python"[..], b"python3"].into_iter().filter_map(move |name| bin.child(name).ok()).collect::<Vec<_>>()
+    });
+    links.into_iter().find(is_link)
+}
+
+impl Exercisers {
+    /// None at all.
+    pub fn none() -> Self {
+        Exercisers::Only(BTreeSet::new())
+    }
+
+    fn allows(&self, language: Language) -> bool {
+        match self {
+            Exercisers::Auto => true,
+            Exercisers::Only(languages) => languages.contains(&language),
+        }
+    }
+
+    /// Exercisers by their names, as they stand on the command line; none named is [`Exercisers::Auto`].
+    pub fn named<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, ExercisersError> {
+        let (mut languages, mut alone) = (BTreeSet::new(), None);
+        for name in names {
+            match name.as_ref() {
+                "auto" => alone = Some(("auto", Exercisers::Auto)),
+                "none" => alone = Some(("none", Exercisers::none())),
+                name => {
+                    languages.insert(name.parse()?);
+                }
+            }
+        }
+        match alone {
+            Some((name, _)) if !languages.is_empty() => Err(ExercisersError::Alone(name)),
+            Some((_, exercisers)) => Ok(exercisers),
+            None if languages.is_empty() => Ok(Exercisers::Auto),
+            None => Ok(Exercisers::Only(languages)),
+        }
+    }
+}
+
+impl FromStr for Language {
+    type Err = ExercisersError;
+
+    fn from_str(text: &str) -> Result<Self, ExercisersError> {
+        let known = Language::ALL.into_iter().find(|language| language.name() == text);
+        known.ok_or_else(|| ExercisersError::Unknown(text.into()))
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
