@@ -27,8 +27,8 @@ import tokenize
 TOOLS = {
     "bdb", "cProfile", "cmd", "code", "codeop", "curses", "distutils", "doctest", "ensurepip", "idlelib", "lib2to3", "pdb",
     "pip", "pkg_resources", "profile", "pstats", "pydoc", "pydoc_data", "rlcompleter", "setuptools", "test", "this",
-    "timeit", "tkinter", "trace", "turtle", "turtledemo", "unittest", "venv", "webbrowser", "wheel", "_distutils_hack",
-    "antigravity", "pytest", "_pytest", "nose", "mypy", "IPython",
+    "readline", "timeit", "tkinter", "trace", "turtle", "turtledemo", "unittest", "venv", "webbrowser", "wheel", "_distutils_hack",
+    "antigravity", "_aix_support", "_osx_support", "pytest", "_pytest", "nose", "mypy", "IPython",
 }
 # Parts of third parties' packages that are not for use.
 UNUSED = {"test", "tests", "testing", "_test", "_tests", "conftest", "__main__"}

@@ -72,6 +72,9 @@ pub fn repeat(
 
 /// What failed on the base, in a sentence.
 fn failed(exercised: &Exercised) -> Option<String> {
+    if !exercised.assignment.is_named() {
+        return None;
+    }
     let failed = &exercised.report.failed;
     let named: Vec<String> = failed.iter().take(NAMED).map(|(item, why)| format!("{item} ({why})")).collect();
     let more = match failed.len().saturating_sub(NAMED) {

@@ -7,6 +7,7 @@
 //!
 //! Here is what each language needs to be told and what it says; who runs it is `session`.
 
+mod jvm;
 mod report;
 
 use std::collections::BTreeSet;
@@ -33,11 +34,11 @@ pub enum Language {
     Jvm,
 }
 
-/// What is put before a script on the command line.
+/// The two scripts of a language, and what stands before them on the command line.
 struct Scripts {
-    scan: Option<&'static str>,
+    scan: &'static str,
     act: &'static str,
-    options: &'static [&'static str],
+    option: &'static str,
 }
 
 /// Which exercisers run.
@@ -69,10 +70,9 @@ pub struct Assignment {
     pub interpreter: ImagePath,
     /// The request that the scan reads: one JSON object.
     pub request: String,
+    /// Where a virtual machine looks for the application's classes.
+    pub class_path: Option<String>,
 }
-
-/// The longest command line that a kernel takes in one piece (`MAX_ARG_STRLEN`).
-const LONGEST_SCRIPT: usize = 128 << 10;
 
 impl Language {
     /// All of them, in the order in which they run.
@@ -106,35 +106,81 @@ impl Language {
         names.iter().any(|known| name.strip_prefix(known).is_some_and(is_version)) && !name.starts_with("python2")
     }
 
-    fn scripts(self) -> Scripts {
-        match self {
-            Language::Python => Scripts {
-                scan: Some(include_str!("../../probes/exercise/python_scan.py")),
-                act: include_str!("../../probes/exercise/python.py"),
-                options: &["-c"],
-            },
-            Language::Node => Scripts { scan: None, act: "", options: &["-e"] },
-            Language::Ruby => Scripts { scan: None, act: "", options: &["-e"] },
-            Language::Jvm => Scripts { scan: None, act: "", options: &[] },
-        }
+    /// `None` where there is nothing to scan for.
+    fn scripts(self) -> Option<Scripts> {
+        let (scan, act, option) = match self {
+            Language::Python => (
+                include_str!("../../probes/exercise/python_scan.py"),
+                include_str!("../../probes/exercise/python.py"),
+                "-c",
+            ),
+            Language::Node => (
+                include_str!("../../probes/exercise/node_scan.js"),
+                include_str!("../../probes/exercise/node.js"),
+                "-e",
+            ),
+            Language::Ruby => (
+                include_str!("../../probes/exercise/ruby_scan.rb"),
+                include_str!("../../probes/exercise/ruby.rb"),
+                "-e",
+            ),
+            Language::Jvm => return None,
+        };
+        Some(Scripts { scan, act, option })
     }
 }
 
+/// A file that an exerciser needs in the sandbox.
+pub struct Supply {
+    /// The directory that holds it, and nothing else.
+    pub directory: &'static str,
+    /// Its name there.
+    pub name: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
 impl Assignment {
-    /// What finds out what there is to do; `None` where that is known beforehand.
+    /// What finds out what there is to do; `None` where that is known beforehand, see [`Assignment::findings`].
     pub fn scan(&self) -> Option<Vec<String>> {
-        self.language.scripts().scan.map(|script| self.command(script))
+        let Scripts { scan, option, .. } = self.language.scripts()?;
+        Some(vec![self.interpreter.to_string(), option.into(), scan.into()])
+    }
+
+    /// What there is to do without a scan.
+    pub fn findings(&self) -> Findings {
+        match self.language {
+            Language::Jvm => jvm::findings(),
+            _ => Findings::default(),
+        }
     }
 
     /// What does it.
-    pub fn act(&self) -> Vec<String> {
-        self.command(self.language.scripts().act)
+    pub fn act(&self, findings: &Findings) -> Vec<String> {
+        let interpreter = self.interpreter.to_string();
+        match self.language.scripts() {
+            Some(Scripts { act, option, .. }) => vec![interpreter, option.into(), act.into()],
+            None => {
+                let own = self.class_path.iter().map(String::as_str).chain([jvm::DIRECTORY]);
+                let path = own.collect::<Vec<_>>().join(":");
+                let fixed = [interpreter, "-cp".into(), path, jvm::CLASS.into()];
+                fixed.into_iter().chain(findings.items.iter().map(|item| item.name.clone())).collect()
+            }
+        }
     }
 
-    fn command(&self, script: &str) -> Vec<String> {
-        debug_assert!(script.len() < LONGEST_SCRIPT);
-        let options = self.language.scripts().options.iter().map(|option| option.to_string());
-        [self.interpreter.to_string()].into_iter().chain(options).chain([script.to_owned()]).collect()
+    /// What it needs in the sandbox besides.
+    pub fn supply(&self) -> Option<Supply> {
+        (self.language == Language::Jvm).then(|| Supply {
+            directory: jvm::DIRECTORY,
+            name: format!("{}.class", jvm::CLASS),
+            content: jvm::class_file(),
+        })
+    }
+
+    /// Whether what fails was named by the application, and not only by a list for all.
+    pub fn is_named(&self) -> bool {
+        self.language != Language::Jvm
     }
 }
 
@@ -151,17 +197,22 @@ pub fn assignments(chosen: &Exercisers, observation: &Observation, working_dir: 
     let mut out = Vec::new();
     for language in Language::ALL.into_iter().filter(|language| chosen.allows(*language)) {
         for executable in interpreters(language, observation) {
-            let request = Request {
-                command: &observation.header.command,
-                cwd: &working_dir.to_string(),
-                used: used_by(&executable, observation).map(|path| path.to_string()).collect(),
-            };
+            let used: Vec<String> = used_by(&executable, observation).map(|path| path.to_string()).collect();
+            let command = &observation.header.command;
+            let class_path = (language == Language::Jvm).then(|| jvm_class_path(command, &used)).flatten();
+            let request = Request { command, cwd: &working_dir.to_string(), used };
             let Ok(request) = serde_json::to_string(&request) else { continue };
             let interpreter = environment_of(&executable, observation).unwrap_or(executable);
-            out.push(Assignment { language, interpreter, request });
+            out.push(Assignment { language, interpreter, request, class_path });
         }
     }
     out
+}
+
+/// The class path of the command; where a script has started the virtual machine, the jars that it has opened.
+fn jvm_class_path(command: &[String], used: &[String]) -> Option<String> {
+    let jars = || used.iter().filter(|file| file.ends_with(".jar") && !file.contains("/jvm/")).cloned();
+    jvm::class_path(command).or_else(|| Some(jars().collect::<Vec<_>>().join(":")).filter(|path| !path.is_empty()))
 }
 
 /// The executables of the application that are interpreters of a language.

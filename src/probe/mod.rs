@@ -31,7 +31,7 @@ mod tests;
 mod udp;
 
 pub use error::ProbeError;
-pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Language, Report, assignments};
+pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Language, Report, Supply, assignments};
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};

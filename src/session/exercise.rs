@@ -1,14 +1,17 @@
 //! How an exerciser is run: after the probes, in sandboxes of its own, on fresh copies of what the base has, as the image's
 //! user, with its variables and in its working directory. It reaches no network, and what it writes is gone afterwards.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{self, Permissions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::FileTree;
+use crate::base::{FileTree, ImagePath};
 use crate::observation::{Observation, Overrides, PathRecord};
-use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Report, Target};
-use crate::sandbox::{Network, ProcessSpec, Rung};
+use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Report, Supply, Target};
+use crate::sandbox::{Network, ProcessSpec, Rung, Volume};
 use crate::session::application::Application;
 use crate::session::arrange::{self, Task};
 use crate::session::limits::Hold;
@@ -62,10 +65,10 @@ pub fn exercise(
     settings: &Settings,
     assignment: Assignment,
 ) -> Result<Exercised, SessionError> {
-    let mut findings = Findings::default();
+    let mut findings = assignment.findings();
     if let Some(argv) = assignment.scan() {
-        let job =
-            Job { argv, input: assignment.request.as_bytes(), tree: Tree::Observer, label: None, limit: SCAN_TIME };
+        let input = assignment.request.as_bytes();
+        let job = Job { argv, input, supply: None, tree: Tree::Observer, label: None, limit: SCAN_TIME };
         let done = perform(place, subject, settings, job)?;
         findings = Findings::parse(&done.stdout.tail);
         findings.notes.extend(done.complaint("the sources could not be read"));
@@ -97,8 +100,14 @@ fn act(
         return Ok(Exercised { assignment, findings, report: Report::default(), paths: FileTree::new(), notes });
     }
     let input = findings.to_input();
-    let job =
-        Job { argv: assignment.act(), input: &input, tree: Tree::Application, label: Some(label), limit: ACT_TIME };
+    let job = Job {
+        argv: assignment.act(&findings),
+        input: &input,
+        supply: assignment.supply(),
+        tree: Tree::Application,
+        label: Some(label),
+        limit: ACT_TIME,
+    };
     let done = perform(place, subject, settings, job)?;
     let report = Report::parse(&done.stdout.tail);
     notes.extend(done.complaint("not everything was tried"));
@@ -109,6 +118,7 @@ fn act(
 struct Job<'a> {
     argv: Vec<String>,
     input: &'a [u8],
+    supply: Option<Supply>,
     tree: Tree,
     label: Option<String>,
     limit: Duration,
@@ -141,7 +151,12 @@ impl Done {
 fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Job<'_>) -> Result<Done, SessionError> {
     let system = |operation| move |cause| SessionError::System { operation, cause };
     let overrides = Overrides { entrypoint: Some(job.argv), cmd: None, ..settings.overrides.clone() };
-    let settings = Settings { overrides, network: Network::Private, ..settings.clone() };
+    let mut settings = Settings { overrides, network: Network::Private, ..settings.clone() };
+    let supplies = place.store.scratch_dir()?;
+    if let Some(supply) = &job.supply {
+        let made = lay_out(supplies.path(), supply).map_err(system("write what an exerciser needs"))?;
+        settings.volumes.extend(made);
+    }
     let rung = place.rung(subject.rootfs)?;
     let task = Task::new(subject, &settings, rung)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
@@ -187,5 +202,17 @@ fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Jo
     let paths = record::records(recording.accesses, subject.rootfs, &own)?;
     drop(sandbox);
     scratch.remove()?;
+    supplies.remove()?;
     Ok(Done { stdout: output.0, stderr: output.1, exit, paths })
+}
+
+/// Puts a file where the image's user can read it, and says where it has to be in the sandbox.
+fn lay_out(scratch: &Path, supply: &Supply) -> io::Result<Option<Volume>> {
+    let Ok(target) = ImagePath::parse(supply.directory) else { return Ok(None) };
+    let source = scratch.join("supply");
+    fs::create_dir(&source)?;
+    fs::write(source.join(&supply.name), &supply.content)?;
+    fs::set_permissions(source.join(&supply.name), Permissions::from_mode(0o644))?;
+    fs::set_permissions(&source, Permissions::from_mode(0o755))?;
+    Ok(Some(Volume { source, target, read_only: true }))
 }
