@@ -265,11 +265,11 @@ class Scan {
       const map = description && (inside ? description.imports : description.exports);
       if (map && typeof map === 'object' && (inside || Object.keys(map).some((key) => key.startsWith('.')))) {
         const found = mapped(map, inside ? name : '.' + (scoped[2] || ''));
-        if (found && found.startsWith('./')) this.add(path.join(root, found));
-        else if (found && inside) this.import(found, path.join(root, 'package.json'));
+        if (found && found.startsWith('./')) { this.links(name, from); this.add(path.join(root, found)); return; }
+        if (found && inside) { this.import(found, path.join(root, 'package.json')); return; }
       } else if (map && !inside && !scoped[2]) {
         const found = target(map, '');
-        if (found) this.add(path.join(root, found));
+        if (found) { this.links(name, from); this.add(path.join(root, found)); return; }
       }
       if (description || directory === path.dirname(directory)) break;
     }

@@ -4,6 +4,7 @@
 use crate::observation::Redactor;
 use crate::pipeline::run::Trial;
 use crate::pipeline::{Environment, PipelineError};
+use crate::probe::Report;
 use crate::session::{self, Exercised, Run, Settings, Subject};
 use crate::verify::Difference;
 
@@ -70,18 +71,19 @@ pub fn repeat(
     Ok(differences)
 }
 
-/// What failed on the base, in a sentence.
+/// What failed on the base, in a sentence. It says nothing about the small image, but may be news to who wrote it.
 fn failed(exercised: &Exercised) -> Option<String> {
     if !exercised.assignment.is_named() {
         return None;
     }
-    let failed = &exercised.report.failed;
-    let named: Vec<String> = failed.iter().take(NAMED).map(|(item, why)| format!("{item} ({why})")).collect();
+    let Report { done, failed } = &exercised.report;
+    let named: Vec<&str> = failed.keys().take(NAMED).map(String::as_str).collect();
     let more = match failed.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    (!named.is_empty()).then(|| format!("it failed in the base and so says nothing: {}{more}", named.join(", ")))
+    let all = failed.len() + done.len();
+    (!named.is_empty()).then(|| format!("{} of {all} failed in the base too: {}{more}", failed.len(), named.join(", ")))
 }
 
 /// Takes the values of `-e` out of what the application's own modules may have said.

@@ -304,3 +304,83 @@ impl fmt::Display for Language {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::read_trace;
+
+    /// An observation whose paths are lines of a trace.
+    fn observation(command: &str, lines: &[&str]) -> Observation {
+        let header = format!(
+            r#"{{"schema_version":1,"tool":"scrimp","source":"x","source_digest":null,"command":{command},"overrides":{{}},"env_names":[],"rung":"a","gaps":[],"warnings":[],"transcript":{{"probes":[]}}}}"#
+        );
+        let text = [&[header.as_str()], lines].concat().join("\n") + "\n";
+        read_trace(text.as_bytes(), "test").unwrap()
+    }
+
+    fn line(path: &str, kind: &str, operations: &str, executable: &str) -> String {
+        format!(
+            r#"{{"path":"{path}","kind":{kind},"operations":[{operations}],"executables":["{executable}"],"resolved":true,"count":1}}"#
+        )
+    }
+
+    fn found(lines: &[String], chosen: &str) -> Vec<String> {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let chosen = Exercisers::named(chosen.split(',')).unwrap();
+        let observation = observation(r#"["java","-jar","/app.jar"]"#, &lines);
+        let assignments = assignments(&chosen, &observation, &ImagePath::parse("/srv").unwrap());
+        let shown = |a: &Assignment| format!("{} {} {}", a.language, a.interpreter, a.request);
+        assignments.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn interpreters_are_those_that_the_application_ran() {
+        let python = "/usr/bin/python3.11";
+        let lines = [
+            line("/app/x.py", "\"file\"", "\"open\"", python),
+            line("/app/y.py", "\"file\"", "\"stat\"", python),
+            line("/usr/bin/node-gyp", "\"file\"", "\"exec\"", "/usr/bin/node-gyp"),
+            line(python, "\"file\"", "\"exec\"", python),
+        ];
+        let request = r#"{"command":["java","-jar","/app.jar"],"cwd":"/srv","used":["/app/x.py"]}"#;
+        let expected = format!("python {python} {request}");
+        assert_eq!(found(&lines, "auto"), [expected.clone()]);
+        assert_eq!(found(&lines, "ruby,python"), [expected]);
+        assert!(found(&lines, "none").is_empty() && found(&lines, "ruby,jvm").is_empty());
+        let as_tool = lines[3].replace("\"resolved\"", "\"probe_tool\":true,\"resolved\"");
+        assert!(found(&[lines[0].clone(), as_tool], "auto").is_empty());
+    }
+
+    #[test]
+    fn a_virtual_environment_is_started_by_its_own_link() {
+        let python = "/usr/bin/python3.11";
+        let lines = [
+            line(python, "\"file\"", "\"exec\"", python),
+            line("/venv/bin/python", "\"symlink\",\"target\":\"/usr/bin/python3.11\"", "\"traverse\"", python),
+            line("/venv/pyvenv.cfg", "\"file\"", "\"open\"", python),
+        ];
+        assert!(found(&lines, "auto")[0].starts_with("python /venv/bin/python {"), "{:?}", found(&lines, "auto"));
+    }
+
+    #[test]
+    fn exercisers_have_names() {
+        let named = |names: &[&str]| Exercisers::named(names);
+        assert_eq!(named(&[]), Ok(Exercisers::Auto));
+        assert_eq!(named(&["none"]), Ok(Exercisers::none()));
+        assert_eq!(named(&["node", "jvm"]), Ok(Exercisers::Only([Language::Node, Language::Jvm].into())));
+        assert_eq!(named(&["none", "node"]), Err(ExercisersError::Alone("none")));
+        assert_eq!(
+            named(&["perl"]).unwrap_err().to_string(),
+            "there is no exerciser named \"perl\"\nhint: there are auto, none, python, node, ruby and jvm"
+        );
+    }
+
+    #[test]
+    fn every_script_fits_on_a_command_line() {
+        // MAX_ARG_STRLEN of Linux.
+        for Scripts { scan, act, .. } in Language::ALL.into_iter().filter_map(Language::scripts) {
+            assert!(scan.len() < 128 << 10 && act.len() < 128 << 10);
+        }
+    }
+}
