@@ -207,7 +207,7 @@ class Source:
 
 class Scan:
     def __init__(self, request):
-        self.used = set(request["used"])
+        self.used, self.command = set(request["used"]), request["command"]
         self.places = Places()
         self.specs, self.reached, self.queue = {}, set(), []
         self.app_named, self.notes, self.groups, self.metadata = set(), [], set(), False
@@ -342,6 +342,11 @@ class Scan:
             name = self.name_of(file)
             package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
             self.scan(file, "app", package, True)
+        for before, word in zip([""] + self.command, self.command):
+            # `python3 -m package`, `celery -A project`, `gunicorn package.module:app`.
+            named = before in ("-m", "-A", "--app") or re.match(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*", word)
+            if named and re.match(r"^[A-Za-z_][\w.]*", word):
+                self.reach(word.partition(":")[0], True)
         for variable in ("DJANGO_SETTINGS_MODULE", "FLASK_APP", "CELERY_APP"):
             value = os.environ.get(variable, "").partition(":")[0]
             self.reach(value[:-3] if value.endswith(".py") else value, True)

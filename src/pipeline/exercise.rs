@@ -4,22 +4,36 @@
 use crate::observation::Redactor;
 use crate::pipeline::run::Trial;
 use crate::pipeline::{Environment, PipelineError};
-use crate::probe::Report;
+use crate::probe::{Assignment, Report};
 use crate::session::{self, Exercised, Run, Settings, Subject};
 use crate::verify::Difference;
 
 /// How many failures are named.
 const NAMED: usize = 3;
 
-/// Runs the exercisers for which `traced` gives reason, and adds what they used to it.
+/// What there is to exercise after a run whose probes have passed.
+pub fn assignments(
+    environment: &Environment,
+    subject: &Subject<'_>,
+    trial: &Trial,
+    traced: &Run,
+) -> Result<Vec<Assignment>, PipelineError> {
+    if !traced.failures().is_empty() {
+        return Ok(Vec::new());
+    }
+    let chosen = &trial.exercisers;
+    Ok(session::assignments(environment.place(), subject, &trial.run, chosen, &traced.observation)?)
+}
+
+/// Runs exercisers, and adds what they used to `traced`. What they cannot do is a warning.
 pub fn exercise(
     environment: &Environment,
     subject: &Subject<'_>,
     trial: &Trial,
+    assignments: Vec<Assignment>,
     traced: &mut Run,
-) -> Result<(), PipelineError> {
+) {
     let place = environment.place();
-    let assignments = session::assignments(place, subject, &trial.run, &trial.exercisers, &traced.observation)?;
     for assignment in assignments {
         let label = assignment.language.label();
         let interpreter = assignment.interpreter.clone();
@@ -35,7 +49,6 @@ pub fn exercise(
         }
     }
     redactor(&trial.run).observation(&mut traced.observation);
-    Ok(())
 }
 
 /// Repeats on `subject` what was done on the base, adds what that used to `again`, and returns what went well only in

@@ -219,8 +219,9 @@ fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Cl
     let subject = Subject::of(base);
     let probes = Exercise::Choose(&trial.probes);
     let mut traced = clock.time("trace", || session::run(environment.place(), &subject, &trial.run, probes))?;
-    if traced.failures().is_empty() && trial.exercisers != Exercisers::none() {
-        clock.time("exercise", || exercise::exercise(environment, &subject, trial, &mut traced))?;
+    let assignments = exercise::assignments(environment, &subject, trial, &traced)?;
+    if !assignments.is_empty() {
+        clock.time("exercise", || exercise::exercise(environment, &subject, trial, assignments, &mut traced));
     }
     Ok(traced)
 }

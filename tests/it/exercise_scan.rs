@@ -9,6 +9,17 @@ use serde_json::{Value, json};
 
 /// What a scan says about an application: each finding as `KIND NAME`, and notes. The directory is written as `@`.
 fn scan(interpreter: [&str; 2], script: &str, files: &[(&str, &str)], used: &[&str]) -> BTreeSet<String> {
+    scan_command(interpreter, script, files, &used[..1], used)
+}
+
+/// The same with the arguments of the interpreter.
+fn scan_command(
+    interpreter: [&str; 2],
+    script: &str,
+    files: &[(&str, &str)],
+    arguments: &[&str],
+    used: &[&str],
+) -> BTreeSet<String> {
     let dir = tempfile::tempdir().unwrap();
     let root = std::fs::canonicalize(dir.path()).unwrap();
     for (name, text) in files {
@@ -17,7 +28,8 @@ fn scan(interpreter: [&str; 2], script: &str, files: &[(&str, &str)], used: &[&s
         std::fs::write(file, text.replace('@', root.to_str().unwrap())).unwrap();
     }
     let used: Vec<String> = used.iter().map(|name| root.join(name).to_str().unwrap().to_owned()).collect();
-    let request = json!({"command": [interpreter[0], used[0]], "cwd": "/", "used": used});
+    let command = [&[interpreter[0]], arguments].concat();
+    let request = json!({"command": command, "cwd": root.to_str().unwrap(), "used": used});
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/exercise").join(script);
     let script = std::fs::read_to_string(script).unwrap();
     let mut child = Command::new(interpreter[0])
@@ -122,6 +134,9 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
         ("lib/site-packages/plug-1.dist-info/METADATA", "Name: plug\n"),
     ];
     let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
+    let as_module = ["main.py", "third.other:app", "-m", "nothing"];
+    let by_command = scan_command(PYTHON, "python_scan.py", &files, &as_module, &[]);
+    assert_found(&by_command, &["module third.other", "module nothing"], &["module plug"]);
     let metadata = "file @/lib/site-packages/plug-1.dist-info/METADATA";
     let not =
         ["third.tests", "third.testing", "third.other", "nothing", "unittest"].map(|name| format!("module {name}"));
