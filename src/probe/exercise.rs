@@ -345,7 +345,7 @@ mod tests {
         ];
         let request = r#"{"command":["java","-jar","/app.jar"],"cwd":"/srv","used":["/app/x.py"]}"#;
         let expected = format!("python {python} {request}");
-        assert_eq!(found(&lines, "auto"), [expected.clone()]);
+        assert_eq!(found(&lines, "auto"), std::slice::from_ref(&expected));
         assert_eq!(found(&lines, "ruby,python"), [expected]);
         assert!(found(&lines, "none").is_empty() && found(&lines, "ruby,jvm").is_empty());
         let as_tool = lines[3].replace("\"resolved\"", "\"probe_tool\":true,\"resolved\"");

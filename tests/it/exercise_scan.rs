@@ -136,7 +136,7 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
     let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
     let as_module = ["main.py", "third.other:app", "-m", "nothing"];
     let by_command = scan_command(PYTHON, "python_scan.py", &files, &as_module, &[]);
-    assert_found(&by_command, &["module third.other", "module nothing"], &["module plug"]);
+    assert_found(&by_command, &["module third.other", "module nothing"], &["module third.tests"]);
     let metadata = "file @/lib/site-packages/plug-1.dist-info/METADATA";
     let not =
         ["third.tests", "third.testing", "third.other", "nothing", "unittest"].map(|name| format!("module {name}"));
