@@ -55,9 +55,16 @@ class Places:
         site = {paths["purelib"], paths["platlib"]}
         site.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
         self.site = {os.path.realpath(p) for p in site}
+        self.kinds = {}
 
     def kind(self, file):
-        real = os.path.realpath(file)
+        # Each look at a link costs a system call, so the answer is kept for the directory.
+        directory, name = os.path.split(file)
+        if directory not in self.kinds:
+            self.kinds[directory] = self.find(os.path.realpath(directory) + "/" + name)
+        return self.kinds[directory]
+
+    def find(self, real):
         if any(below(real, d) for d in self.site) or re.search("/(site|dist)-packages/", real):
             return "site"
         return "std" if any(below(real, d) for d in self.std) else "app"
@@ -376,6 +383,8 @@ class Scan:
     def plugins(self):
         """Entry points of the groups that somebody asks for by a literal name, once."""
         groups, self.groups = self.groups, set()
+        if not groups:
+            return False
         for file in self.dist_files("entry_points.txt"):
             group = None
             for line in read(file).splitlines():
