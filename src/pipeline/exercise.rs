@@ -61,13 +61,14 @@ pub fn repeat(
     again: &mut Run,
 ) -> Result<Vec<Difference>, PipelineError> {
     let mut differences = Vec::new();
+    let redactor = redactor(settings);
     for before in traced.exercised.iter().filter(|exercised| !exercised.report.done.is_empty()) {
         let probe = before.assignment.language.label();
         let differs = |item: String, slim: String| Difference {
             probe: probe.clone(),
             aspect: item,
             base: "it went well".into(),
-            slim,
+            slim: redactor.text(&slim).into_owned(),
         };
         match session::exercise_again(environment.place(), subject, settings, before) {
             Ok(mut after) => {
