@@ -236,6 +236,9 @@ pub struct ProbeArgs {
     /// Ask for each operation of an OpenAPI 3 document: a file, or the path at which the application has it; repeatable
     #[arg(long, value_name = "FILE|PATH")]
     pub openapi: Vec<String>,
+    /// Which exercisers use what the sources name, after the probes; repeatable, or with commas [default: auto]
+    #[arg(long, value_name = "auto|none|python|node|ruby|jvm", value_delimiter = ',')]
+    pub exercise: Vec<String>,
     /// The exit code of a command that ends by itself
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub expect_exit: i32,

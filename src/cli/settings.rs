@@ -12,7 +12,7 @@ use crate::cli::interrupt;
 use crate::image::Source;
 use crate::observation::Overrides;
 use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
-use crate::probe::Spec;
+use crate::probe::{Exercisers, Spec};
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
 use crate::select::{Asked, Rules};
 use crate::session::{Choice, Limits, Settings};
@@ -52,7 +52,11 @@ pub fn input(source: &str, platform: Option<&str>) -> Result<Input> {
 
 /// How the application in `input` is run and exercised. `command` is what stands after the two dashes.
 pub fn trial(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Vec<String>) -> Result<Trial> {
-    Ok(Trial { run: run(args, probe_args, &input.source, command)?, probes: probes(probe_args, args)? })
+    Ok(Trial {
+        run: run(args, probe_args, &input.source, command)?,
+        probes: probes(probe_args, args)?,
+        exercisers: Exercisers::named(&probe_args.exercise)?,
+    })
 }
 
 /// What image is made, and where it goes.

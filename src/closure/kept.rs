@@ -38,7 +38,7 @@ impl<'a> Kept<'a> {
         }
         let way = match &reason {
             Reason::Access(_) => Reason::Access(Operation::Traverse),
-            Reason::ProbeTool | Reason::Link(_) => reason.clone(),
+            Reason::ProbeTool | Reason::Exercise(_) | Reason::Link(_) => reason.clone(),
             _ => Reason::Parent,
         };
         for left in directories_left(path) {

@@ -20,6 +20,8 @@ pub enum Reason {
     Access(Operation),
     /// Only the process tree of an exec probe used it.
     ProbeTool,
+    /// Only an exerciser used it: the language of it.
+    Exercise(String),
     /// A directory above a kept path, or a link in the place of one.
     Parent,
     /// Where the kept symbolic link at the path points, or a directory link on that way.
@@ -91,6 +93,7 @@ impl Reason {
             // Its operation says more, see `Display`.
             Reason::Access(_) => "access",
             Reason::ProbeTool => "probe-tool",
+            Reason::Exercise(_) => "exercise",
             Reason::Parent => "parent",
             Reason::Link(_) => "link",
             Reason::Needed(_) => "needed",
@@ -149,6 +152,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.cause()) {
             (Reason::Access(operation), _) => operation.serialize(f),
+            (Reason::Exercise(language), _) => write!(f, "{}:{language}", self.word()),
             (_, Some(path)) => write!(f, "{}:{path}", self.word()),
             (_, None) => match self.name() {
                 Some(name) => write!(f, "{}:{name}", self.word()),
@@ -180,7 +184,9 @@ impl FromStr for Reason {
                 ),
             });
         };
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
         let reason = match word {
+            "exercise" if is_word(path) => return Ok(Reason::Exercise(path.into())),
             "link" => Reason::Link,
             "needed" => Reason::Needed,
             "interpreter" => Reason::Interpreter,
@@ -232,6 +238,7 @@ mod tests {
             (Reason::Access(Operation::Link), "link"),
             (Reason::Access(Operation::Traverse), "traverse"),
             (Reason::ProbeTool, "probe-tool"),
+            (Reason::Exercise("python".into()), "exercise:python"),
             (Reason::Parent, "parent"),
             (Reason::Link(cause.clone()), "link:/usr/sbin/nginx"),
             (Reason::Needed(cause.clone()), "needed:/usr/sbin/nginx"),
@@ -273,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reason_is_refused() {
-        for bad in ["", "opened", "Open", "needed", "parent:/x", "because:/x", ":/x"] {
+        for bad in ["", "opened", "Open", "needed", "parent:/x", "exercise:", "exercise:/x", "because:/x", ":/x"] {
             assert_eq!(bad.parse::<Reason>(), Err(ReasonError::Unknown(bad.into())), "{bad}");
         }
         for bad in ["needed:", "needed:x", "link:/a/../b", r"link:/\q"] {

@@ -97,6 +97,10 @@ impl<'a> Rules<'a> {
                 self.kept.require(path.as_bytes(), Reason::ProbeTool)?;
                 continue;
             }
+            if let Some(language) = record.exerciser() {
+                self.kept.require(path.as_bytes(), Reason::Exercise(language.into()))?;
+                continue;
+            }
             for &operation in &record.operations {
                 self.kept.require(path.as_bytes(), Reason::Access(operation))?;
             }

@@ -23,7 +23,7 @@ use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::{ClosureError, Reason};
 use crate::image::{Entry, Rootfs};
-use crate::observation::{Found, Observation, Operation};
+use crate::observation::{Found, Observation, Operation, PathRecord};
 
 /// Directories that many share; what lies deeper can be one application's (Filesystem Hierarchy Standard 3.0).
 const SHARED: [&str; 25] = [
@@ -128,9 +128,10 @@ pub(super) fn require(
     Ok(())
 }
 
-/// Regular files that the application, and not a probe beside it, made (true) or changed (false).
+/// Regular files that the application, and not a probe beside it or an exerciser, made (true) or changed (false).
 fn written(observation: &Observation) -> impl Iterator<Item = (&ImagePath, bool)> {
-    observation.paths.iter().filter(|(_, record)| !record.probe_tool).filter_map(|(path, record)| match record.found {
+    let is_own = |record: &PathRecord| !record.probe_tool && record.exerciser().is_none();
+    observation.paths.iter().filter(move |(_, record)| is_own(record)).filter_map(|(path, record)| match record.found {
         Found::Absent => record.operations.iter().any(|operation| operation.creates()).then_some((path, true)),
         Found::File { .. } => record.operations.iter().any(|operation| operation.changes()).then_some((path, false)),
         _ => None,

@@ -116,6 +116,9 @@ pub struct Fingerprint {
     pub sha256: Digest,
 }
 
+/// How `first_probe` begins where only an exerciser has used a path; the language follows.
+pub const EXERCISE: &str = "exercise:";
+
 /// All uses of one path in a run, folded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathRecord {
@@ -142,4 +145,11 @@ pub struct PathRecord {
     /// application could see, in the text form of [`crate::base::escape_bytes`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub listed: BTreeSet<String>,
+}
+
+impl PathRecord {
+    /// The exerciser (`python`, ...) that used it and without which nothing would have.
+    pub fn exerciser(&self) -> Option<&str> {
+        self.first_probe.as_deref()?.strip_prefix(EXERCISE)
+    }
 }

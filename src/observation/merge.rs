@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::FileTree;
 use crate::observation::{Found, Observation, PathRecord};
 
 /// Why observations have no union.
@@ -49,6 +50,25 @@ impl Observation {
             union.absorb(other)?;
         }
         Ok(union)
+    }
+
+    /// Adds what an exerciser used on the same base, beside what the run did. A path that both used is the run's.
+    pub fn add_exercised(&mut self, paths: FileTree<PathRecord>) {
+        for (path, record) in paths {
+            match self.paths.get_mut(&path) {
+                None => {
+                    self.paths.insert(path, record);
+                }
+                // What only a probe's tool or a look in vain had to do with is the application's now.
+                Some(mine) => {
+                    let is_new = mine.probe_tool || (!mine.resolved && record.resolved);
+                    if is_new && !record.probe_tool {
+                        mine.first_probe.clone_from(&record.first_probe);
+                    }
+                    mine.absorb(record);
+                }
+            }
+        }
     }
 
     fn absorb(&mut self, other: Observation) -> Result<(), MergeError> {

@@ -10,7 +10,7 @@ mod redact;
 mod trace_file;
 mod transcript;
 
-pub use access::{Fingerprint, Found, Operation, PathRecord};
+pub use access::{EXERCISE, Fingerprint, Found, Operation, PathRecord};
 pub use evidence::{Content, Evidence};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};

@@ -8,6 +8,7 @@ use crate::closure::{self, Requirements};
 use crate::image::{self, Base, ImageConfig, Limits, Rootfs};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
+use crate::pipeline::exercise;
 use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
@@ -152,9 +153,15 @@ impl Making<'_> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
         let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
-        let again =
-            session::run(self.environment.place(), &subject, &proof.settings.for_result(), proof.traced.replay())?;
-        let verdict = judge(proof.traced, self.base, &again, &rootfs)?;
+        let settings = proof.settings.for_result();
+        let mut again = session::run(self.environment.place(), &subject, &settings, proof.traced.replay())?;
+        // What the user wants gone is not asked for.
+        let lost = match self.order.rules.drop.is_empty() {
+            true => exercise::repeat(self.environment, &subject, &settings, proof.traced, &mut again)?,
+            false => Vec::new(),
+        };
+        let mut verdict = judge(proof.traced, self.base, &again, &rootfs)?;
+        verdict.differences.extend(lost);
         scratch.remove()?;
         Ok((verdict, again))
     }
@@ -201,9 +208,11 @@ pub fn unstable(
     base: &Base,
     proof: Proof<'_>,
 ) -> Result<Vec<verdict::Difference>, PipelineError> {
-    let second = session::run(environment.place(), &Subject::of(base), proof.settings, proof.traced.replay())?;
-    let (first, second) = (&proof.traced.observation.header, &second.observation.header);
-    Ok(verdict::transcripts(&first.transcript, &second.transcript))
+    let subject = Subject::of(base);
+    let mut again = session::run(environment.place(), &subject, proof.settings, proof.traced.replay())?;
+    let lost = exercise::repeat(environment, &subject, proof.settings, proof.traced, &mut again)?;
+    let (first, second) = (&proof.traced.observation.header, &again.observation.header);
+    Ok(verdict::transcripts(&first.transcript, &second.transcript).into_iter().chain(lost).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod clock;
 mod environment;
 mod error;
+mod exercise;
 mod make;
 mod publish;
 mod run;

@@ -7,9 +7,11 @@ use crate::closure::Level;
 use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
 use crate::observation::Observation;
 use crate::pipeline::clock::Clock;
+use crate::pipeline::exercise;
 use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError};
+use crate::probe::Exercisers;
 use crate::report::{
     ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
 };
@@ -40,6 +42,8 @@ pub struct Trial {
     pub run: Settings,
     /// How it is exercised.
     pub probes: Choice,
+    /// What exercises its interpreters besides.
+    pub exercisers: Exercisers,
 }
 
 /// What image is made, and where it goes.
@@ -164,11 +168,13 @@ fn hold_against(
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
-    let again = match session::run(environment.place(), &subject, &run, traced.replay()) {
+    let mut again = match session::run(environment.place(), &subject, &run, traced.replay()) {
         Err(cause) if cause.is_of_subject() => return Ok((vec![not_started(&cause)], Vec::new())),
         tried => tried?,
     };
+    let lost = exercise::repeat(environment, &subject, &run, traced, &mut again)?;
     let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
+    verdict.differences.extend(lost);
     let mut warnings = Vec::new();
     if !verdict.differences.is_empty() {
         warnings = verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
@@ -209,8 +215,14 @@ fn open(
 }
 
 fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
-    let exercise = Exercise::Choose(&trial.probes);
-    Ok(clock.time("trace", || session::run(environment.place(), &Subject::of(base), &trial.run, exercise))?)
+    let subject = Subject::of(base);
+    let probes = Exercise::Choose(&trial.probes);
+    let mut traced = clock.time("trace", || session::run(environment.place(), &subject, &trial.run, probes))?;
+    let assignments = exercise::assignments(environment, &subject, trial, &traced)?;
+    if !assignments.is_empty() {
+        clock.time("exercise", || exercise::exercise(environment, &subject, trial, assignments, &mut traced));
+    }
+    Ok(traced)
 }
 
 /// The second half of `slim`, and all of `build`.

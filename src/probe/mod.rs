@@ -16,6 +16,7 @@ mod ephemeral;
 mod error;
 mod escapes;
 mod exec;
+mod exercise;
 mod expand;
 mod expect;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod websocket;
 
 pub use crawl::{CrawlStep, DEFAULT_DEPTH, DEFAULT_PAGES};
 pub use error::ProbeError;
+pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Language, Report, Supply, assignments};
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, GrpcExpect, HttpExpect, Pattern, StatusSet};
 pub use grpc::{GrpcCall, GrpcStep};
 pub use openapi::{OpenapiSource, OpenapiStep};

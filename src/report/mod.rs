@@ -118,7 +118,7 @@ pub struct SandboxSummary {
 /// A step of the work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Phase {
-    /// `unpack`, `trace`, `select`, `assemble`, `verify`, `publish`.
+    /// `unpack`, `trace`, `exercise`, `select`, `assemble`, `verify`, `publish`.
     pub name: &'static str,
     /// Wall-clock time.
     pub seconds: f64,

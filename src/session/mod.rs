@@ -2,6 +2,7 @@
 
 mod application;
 mod arrange;
+mod exercise;
 mod keeper;
 mod launch;
 mod limits;
@@ -16,6 +17,7 @@ mod unmounted;
 mod unseen;
 mod watch;
 
+pub use exercise::{Exercised, assignments, exercise, exercise_again};
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
 pub use limits::Limits;

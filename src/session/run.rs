@@ -14,7 +14,7 @@ use crate::session::limits::Hold;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
 use crate::session::watch::Watch;
-use crate::session::{Choice, Settings, UnknownSignal, record, unmounted};
+use crate::session::{Choice, Exercised, Settings, UnknownSignal, record, unmounted};
 use crate::tracer::TracerError;
 
 /// What is run.
@@ -81,6 +81,8 @@ pub struct Run {
     pub last_output: String,
     /// The limit for whose sake it was killed, a sentence.
     pub exceeded: Option<String>,
+    /// What exercisers did afterwards.
+    pub exercised: Vec<Exercised>,
 }
 
 /// Why there was no run.
@@ -179,7 +181,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// The rung for a subject.
-    fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
+    pub(super) fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
         match is_host(rootfs) {
             true => Ok(self.footing.host),
             false => self.footing.trees.ok_or_else(|| SessionError::NoSandbox(self.footing.why_not())),
@@ -251,7 +253,7 @@ pub fn run(
     observation.header.warnings.extend(exceeded.clone());
     drop(sandbox);
     scratch.remove()?;
-    Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
+    Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded, exercised: Vec::new() })
 }
 
 /// Takes the values of `-e` out of whatever is written or shown.

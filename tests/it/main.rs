@@ -12,6 +12,8 @@ mod cli;
 mod containment;
 mod corners;
 mod determinism;
+mod exercise;
+mod exercise_scan;
 mod file_capabilities;
 mod formats;
 mod hazards;

@@ -155,7 +155,9 @@ fn at_level_observed_every_file_was_used() {
         let mut files = 0;
         for entry in small.lock.iter().filter(|entry| entry["kind"] == "file") {
             let reasons: Vec<&str> = entry["reasons"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
-            let good = |reason: &&str| USES.contains(reason) || *reason == "runtime" || reason.starts_with("link:");
+            let good = |reason: &&str| {
+                USES.contains(reason) || ["runtime", "exercise:python"].contains(reason) || reason.starts_with("link:")
+            };
             assert!(reasons.iter().any(good), "{name}: {entry}");
             files += 1;
         }
@@ -180,7 +182,7 @@ fn python_made_small_answers_on_the_routes_that_were_probed() {
 #[test]
 fn what_only_one_route_uses_is_there_only_when_it_was_probed() {
     let has_xml = |arguments: &[&str]| {
-        let small = Small::as_root("python-hello", arguments);
+        let small = Small::as_root("python-hello", &[arguments, &["--exercise", "none"]].concat());
         small.image.tree.keys().any(|path| path.ends_with("/xml/etree/ElementTree.py"))
     };
     assert!(has_xml(&["--http", "/report"]));

@@ -6,7 +6,7 @@ use crate::select::SelectError;
 use crate::select::packages::reader::{MAX_TEXT, Reader, constant};
 
 /// Finds the first of these programs that there is.
-type Finder = dyn Fn(&mut Reader<'_>, &[&str]) -> Result<Option<ImagePath>, SelectError>;
+type Finder<'a> = dyn Fn(&mut Reader<'_>, &[&str]) -> Result<Option<ImagePath>, SelectError> + 'a;
 
 /// Files and what makes them: the first program that belongs to a package says to which.
 const BY_PROGRAM: [(&str, &[&str]); 8] = [
@@ -70,7 +70,7 @@ pub(super) fn read(reader: &mut Reader<'_>, is_owned: &dyn Fn(&ImagePath) -> boo
 }
 
 /// The links among the certificates that lead to those of packages, by their own name or by a digest of the subject.
-fn certificates(reader: &mut Reader<'_>, of_program: &Finder, made: &mut Vec<Made>) -> Result<(), SelectError> {
+fn certificates(reader: &mut Reader<'_>, of_program: &Finder<'_>, made: &mut Vec<Made>) -> Result<(), SelectError> {
     let (dir, program, targets) = CERTIFICATES;
     let Some(program) = of_program(reader, &[program])? else { return Ok(()) };
     let dir = reader.directory(&constant(dir))?;

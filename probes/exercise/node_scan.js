@@ -1,0 +1,341 @@
+// Finds the files that a Node.js application names and that its run did not read.
+//
+// Reads one JSON object from standard input: `command`, `used` (the files that the run opened), `cwd`. Executes nothing of
+// the application: sources are cut into tokens, names are resolved as `require` and `import` would. Writes one JSON object
+// per line: {"do": "file", "name": "/app/node_modules/x/index.js"} for a file to read, {"note": "..."} for what is not known.
+'use strict';
+const fs = require('fs');
+const path = require('path');
+const { createRequire, builtinModules } = require('module');
+
+const MAX_SOURCE = 8 << 20;
+const MAX_FILES = 50000;
+const SOURCES = new Set(['.js', '.cjs', '.mjs', '.jsx', '.ts', '.cts', '.mts', '.tsx']);
+const CONDITIONS = new Set(['node', 'import', 'module-sync', 'node-addons', 'default']);
+// After these words a slash begins a regular expression.
+const BEFORE_REGEX = new Set(['return', 'typeof', 'case', 'in', 'of', 'delete', 'void', 'throw', 'new', 'instanceof', 'do',
+  'else', 'yield', 'await']);
+// What looks for an addon in directories of the package that calls it.
+const ADDON_LOADERS = new Set(['bindings', 'node-gyp-build', 'node-gyp-build-optional-packages', '@mapbox/node-pre-gyp',
+  'pkg-prebuilds', 'prebuildify']);
+
+// Words, texts and signs of a source; comments, regular expressions and templates with expressions are passed over.
+function tokens(text) {
+  const out = [];
+  const templates = [];
+  let depth = 0;
+  let line = 1;
+  let i = 0;
+  const push = (type, value) => out.push({ type, value, line });
+  function quoted(quote) {
+    let value = '';
+    let j = i + 1;
+    for (; j < text.length && text[j] !== quote; j++) {
+      if (text[j] === '\n') return false;
+      if (text[j] === '\\') { j++; value += text[j] === '\n' ? '' : text[j]; } else value += text[j];
+    }
+    if (j >= text.length) return false;
+    push('text', value);
+    i = j + 1;
+    return true;
+  }
+  // From behind the backtick, or the brace that ends an expression, to the end of that piece.
+  function template(isStart) {
+    let value = '';
+    for (; i < text.length; i++) {
+      if (text[i] === '\\') { i++; value += text[i]; continue; }
+      if (text[i] === '\n') line++;
+      if (text[i] === '`') { i++; push(isStart ? 'text' : 'other', value); return; }
+      if (text[i] === '$' && text[i + 1] === '{') { i += 2; templates.push(depth); depth = 0; push('other', '`'); return; }
+      value += text[i];
+    }
+  }
+  function regex() {
+    let inClass = false;
+    for (let j = i + 1; j < text.length && text[j] !== '\n'; j++) {
+      if (text[j] === '\\') j++;
+      else if (text[j] === '[') inClass = true;
+      else if (text[j] === ']') inClass = false;
+      else if (text[j] === '/' && !inClass) { push('other', '/'); i = j + 1; return true; }
+    }
+    return false;
+  }
+  const word = /[A-Za-z_$\u0080-\uffff][\w$\u0080-\uffff]*/y;
+  if (text.startsWith('#!')) i = text.indexOf('\n') < 0 ? text.length : text.indexOf('\n');
+  while (i < text.length) {
+    const c = text[i];
+    if (c === '\n') { line++; i++; continue; }
+    if (c === ' ' || c === '\t' || c === '\r') { i++; continue; }
+    if (c === '/' && text[i + 1] === '/') { const end = text.indexOf('\n', i); i = end < 0 ? text.length : end; continue; }
+    if (c === '/' && text[i + 1] === '*') {
+      const end = text.indexOf('*/', i + 2);
+      const stop = end < 0 ? text.length : end + 2;
+      for (; i < stop; i++) if (text[i] === '\n') line++;
+      continue;
+    }
+    word.lastIndex = i;
+    const match = word.exec(text);
+    if (match) { push('word', match[0]); i += match[0].length; continue; }
+    if ((c === '"' || c === "'") && quoted(c)) continue;
+    if (c === '`') { i++; template(true); continue; }
+    if (c === '/') {
+      const last = out[out.length - 1];
+      const divides = last && ((last.type === 'word' && !BEFORE_REGEX.has(last.value)) || last.type === 'text' ||
+        last.type === 'number' || (last.type === 'sign' && (last.value === ')' || last.value === ']')));
+      if (!divides && regex()) continue;
+    }
+    if (c === '{') depth++;
+    if (c === '}') {
+      if (depth === 0 && templates.length) { depth = templates.pop(); i++; template(false); continue; }
+      depth--;
+    }
+    push(c >= '0' && c <= '9' ? 'number' : 'sign', c);
+    i++;
+  }
+  return out;
+}
+
+// What a source names: { required, imported, beside, dynamic }.
+function names(text) {
+  const found = { required: new Set(), imported: new Set(), beside: new Set(), dynamic: [] };
+  const all = tokens(text);
+  const is = (at, value) => all[at] && all[at].type !== 'text' && all[at].value === value;
+  const textAt = (at) => (all[at] && all[at].type === 'text' ? all[at].value : undefined);
+  for (let at = 0; at < all.length; at++) {
+    if (all[at].type !== 'word') continue;
+    const { value, line } = all[at];
+    if (value === 'require') {
+      const resolves = is(at + 1, '.') && is(at + 2, 'resolve');
+      const open = resolves ? at + 3 : at + 1;
+      if (!is(open, '(')) continue;
+      const name = textAt(open + 1);
+      if (name !== undefined && (is(open + 2, ')') || is(open + 2, ','))) found.required.add(name);
+      else if (!is(open + 1, ')')) found.dynamic.push(line);
+    } else if (value === 'import') {
+      if (textAt(at + 1) !== undefined) found.imported.add(textAt(at + 1));
+      else if (is(at + 1, '(')) {
+        const name = textAt(at + 2);
+        if (name !== undefined && (is(at + 3, ')') || is(at + 3, ','))) found.imported.add(name);
+        else if (!is(at - 1, '.')) found.dynamic.push(line);
+      } else if (is(at + 1, '.') && is(at + 2, 'meta') && is(at + 3, '.') && is(at + 4, 'resolve') && textAt(at + 6)) {
+        found.imported.add(textAt(at + 6));
+      }
+    } else if (value === 'from' && textAt(at + 1) !== undefined) {
+      found.imported.add(textAt(at + 1));
+    } else if (value === '__dirname') {
+      const parts = [];
+      let next = at + 1;
+      while ((is(next, ',') || is(next, '+')) && textAt(next + 1) !== undefined) { parts.push(textAt(next + 1)); next += 2; }
+      if (parts.length) found.beside.add(parts.join('/'));
+    } else if (value === 'URL' && is(at + 1, '(') && textAt(at + 2) !== undefined && is(at + 3, ',') && is(at + 4, 'import')) {
+      found.beside.add(textAt(at + 2));
+    }
+  }
+  return found;
+}
+
+function kindOf(file) {
+  try {
+    const stat = fs.statSync(file);
+    return stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : 'other';
+  } catch (error) {
+    return 'none';
+  }
+}
+
+const isFile = (file) => kindOf(file) === 'file';
+
+function readJson(file) {
+  try {
+    return JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    return undefined;
+  }
+}
+
+// The target of a subpath in `exports` or `imports` (https://nodejs.org/api/packages.html), for `import`.
+function target(value, star) {
+  if (typeof value === 'string') return value.split('*').join(star);
+  if (Array.isArray(value)) {
+    for (const each of value) { const found = target(each, star); if (found) return found; }
+  } else if (value && typeof value === 'object') {
+    for (const condition of Object.keys(value)) {
+      if (CONDITIONS.has(condition)) { const found = target(value[condition], star); if (found) return found; }
+    }
+  }
+  return undefined;
+}
+
+function mapped(map, key) {
+  if (Object.prototype.hasOwnProperty.call(map, key)) return target(map[key], '');
+  let best;
+  for (const pattern of Object.keys(map)) {
+    const at = pattern.indexOf('*');
+    if (at < 0 || !key.startsWith(pattern.slice(0, at)) || !key.endsWith(pattern.slice(at + 1))) continue;
+    if (key.length >= pattern.length && (!best || at > best.indexOf('*'))) best = pattern;
+  }
+  if (!best) return undefined;
+  const at = best.indexOf('*');
+  return target(map[best], key.slice(at, key.length - (best.length - at - 1)));
+}
+
+class Scan {
+  constructor(request) {
+    this.used = new Set(request.used);
+    this.files = new Set();
+    this.queue = [];
+    this.notes = [];
+    for (const file of request.used) {
+      if (SOURCES.has(path.extname(file)) || this.isScript(file)) this.queue.push(file);
+    }
+  }
+
+  isScript(file) {
+    if (path.extname(file) !== '') return false;
+    try {
+      const head = Buffer.alloc(64);
+      const handle = fs.openSync(file, 'r');
+      const length = fs.readSync(handle, head, 0, 64, 0);
+      fs.closeSync(handle);
+      return /^#!.*node/.test(head.toString('latin1', 0, length));
+    } catch (error) {
+      return false;
+    }
+  }
+
+  run() {
+    const seen = new Set();
+    while (this.queue.length) {
+      const file = this.queue.pop();
+      if (seen.has(file) || seen.size >= MAX_FILES) continue;
+      seen.add(file);
+      let text;
+      try {
+        if (fs.statSync(file).size > MAX_SOURCE) continue;
+        text = fs.readFileSync(file, 'utf8');
+      } catch (error) {
+        continue;
+      }
+      const found = names(text);
+      for (const name of found.required) this.require(name, file);
+      for (const name of found.imported) this.import(name, file);
+      for (const name of found.beside) this.add(path.join(path.dirname(file), decodeURIComponentOrNot(name)));
+      if (!file.includes('/node_modules/')) this.notes.push(...found.dynamic.map((line) => file + ':' + line));
+    }
+  }
+
+  // A file that is named, with what says how it is read, and further what it names.
+  add(file) {
+    if (!isFile(file) || this.files.has(file)) return;
+    this.files.add(file);
+    for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+      const description = path.join(directory, 'package.json');
+      if (isFile(description)) { this.files.add(description); break; }
+      if (directory === path.dirname(directory) || path.basename(directory) === 'node_modules') break;
+    }
+    const real = fs.realpathSync(file);
+    if (SOURCES.has(path.extname(real)) || path.extname(real) === '') this.queue.push(real);
+  }
+
+  require(name, from) {
+    if (this.isBuiltin(name)) return;
+    this.links(name, from);
+    try {
+      this.add(createRequire(from).resolve(name));
+    } catch (error) {
+      // It is not installed, or only for `import`.
+    }
+  }
+
+  import(name, from) {
+    if (this.isBuiltin(name)) return;
+    if (name.startsWith('file:')) return;
+    if (name.startsWith('.') || name.startsWith('/')) {
+      const file = path.resolve(path.dirname(from), decodeURIComponentOrNot(name.split(/[?#]/)[0]));
+      if (isFile(file)) this.add(file);
+      // Compilers of TypeScript leave the ending out, or write that of their output.
+      else this.require(name, from);
+      return;
+    }
+    const inside = name.startsWith('#');
+    const scoped = /^(@[^/]+\/[^/]+|[^/]+)(\/.*)?$/.exec(name);
+    for (let directory = path.dirname(from); scoped; directory = path.dirname(directory)) {
+      const root = inside ? directory : path.join(directory, 'node_modules', scoped[1]);
+      const description = readJson(path.join(root, 'package.json'));
+      const map = description && (inside ? description.imports : description.exports);
+      if (map && typeof map === 'object' && (inside || Object.keys(map).some((key) => key.startsWith('.')))) {
+        const found = mapped(map, inside ? name : '.' + (scoped[2] || ''));
+        if (found && found.startsWith('./')) { this.links(name, from); this.add(path.join(root, found)); return; }
+        if (found && inside) { this.import(found, path.join(root, 'package.json')); return; }
+      } else if (map && !inside && !scoped[2]) {
+        const found = target(map, '');
+        if (found) { this.links(name, from); this.add(path.join(root, found)); return; }
+      }
+      if (description || directory === path.dirname(directory)) break;
+    }
+    this.require(name, from);
+  }
+
+  // Package managers put links into node_modules, which resolving follows and does not name.
+  links(name, from) {
+    const scoped = /^(@[^/]+\/[^/]+|[^./#][^/]*)/.exec(name);
+    if (!scoped) return;
+    for (const directory of createRequire(from).resolve.paths(name) || []) {
+      const root = path.join(directory, scoped[1]);
+      const description = path.join(root, 'package.json');
+      if (!isFile(description)) continue;
+      this.files.add(description);
+      if (ADDON_LOADERS.has(scoped[1])) this.addons(from);
+      return;
+    }
+  }
+
+  // The addons of the package to which a source belongs, for this machine.
+  addons(from) {
+    let root = path.dirname(from);
+    while (!isFile(path.join(root, 'package.json'))) {
+      if (root === path.dirname(root)) return;
+      root = path.dirname(root);
+    }
+    const walk = (directory, depth) => {
+      let entries = [];
+      try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch (error) { return; }
+      for (const entry of entries) {
+        const child = path.join(directory, entry.name);
+        if (entry.isFile() && entry.name.endsWith('.node')) this.add(child);
+        else if (entry.isDirectory() && depth < 6 && entry.name !== 'node_modules') {
+          const other = /^(linux|darwin|win32|freebsd|android)-/.test(entry.name);
+          if (!other || entry.name.startsWith('linux-' + process.arch)) walk(child, depth + 1);
+        }
+      }
+    };
+    for (const directory of ['build/Release', 'prebuilds', 'lib/binding', 'compiled', 'addon-build']) {
+      walk(path.join(root, directory), 0);
+    }
+  }
+
+  isBuiltin(name) {
+    return name.startsWith('node:') || name.startsWith('data:') || builtinModules.includes(name);
+  }
+
+  report() {
+    const lines = [];
+    for (const file of [...this.files].sort()) {
+      if (!this.used.has(file)) lines.push({ do: 'file', name: file });
+    }
+    if (this.notes.length) {
+      const more = this.notes.length > 3 ? ' and ' + (this.notes.length - 3) + ' more' : '';
+      const where = this.notes.slice(0, 3).join(', ') + more;
+      lines.push({ note: 'names of modules are made at run time (' + where + '): only a probe can reach those' });
+    }
+    return lines.map((line) => JSON.stringify(line) + '\n').join('');
+  }
+}
+
+function decodeURIComponentOrNot(text) {
+  try { return decodeURIComponent(text); } catch (error) { return text; }
+}
+
+const scan = new Scan(JSON.parse(fs.readFileSync(0, 'utf8')));
+scan.run();
+fs.writeSync(1, scan.report());

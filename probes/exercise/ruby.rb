@@ -1,0 +1,93 @@
+# Requires features, each in a process of its own, so that what they load is seen and none spoils another.
+#
+# Reads lines of two fields, separated by a tab: `setup` a bundle, `path` an entry of the load path, `feature` something to
+# require, `file` a file to read. Writes one JSON object per line: {"item": "feature x", "ok": true}. Requires nothing for
+# itself: what this script loads would count as used.
+LIMIT = 5 # seconds for one feature
+TOTAL = 60 # seconds after which none is begun
+REPORT = $stdout.dup
+$stdout.reopen($stderr)
+REPORT.sync = true
+
+def report(item, error = nil)
+  text = ->(value) { value.encode('UTF-8', invalid: :replace, undef: :replace)[0, 300].dump.gsub(/\\x|\\e|\\a|\\v|\\#/, '?') }
+  ending = error ? "false, \"error\": #{text[error]}" : 'true'
+  REPORT.write("{\"item\": #{text[item]}, \"ok\": #{ending}}\n")
+end
+
+def clock
+  Process.clock_gettime(Process::CLOCK_MONOTONIC)
+end
+
+# Requires a feature in a new process. Returns what was loaded, or nil, and why.
+def attempt(feature)
+  reader, writer = IO.pipe
+  pid = Process.fork do
+    reader.close
+    Process.setsid
+    before = $LOADED_FEATURES.size
+    answer = begin
+      require feature
+      'ok' + "\0" + $LOADED_FEATURES.drop(before).join("\0")
+    rescue Exception => error # rubocop:disable Lint/RescueException
+      "#{error.class}: #{error.message}"
+    end
+    writer.write(answer)
+    writer.close
+    exit!(0)
+  end
+  writer.close
+  late = false
+  guard = Thread.new do
+    sleep LIMIT
+    late = true
+    Process.kill(:KILL, -pid)
+  end
+  answer = reader.read
+  guard.kill
+  Process.wait(pid)
+  first, *loaded = answer.split("\0")
+  return [loaded, nil] if first == 'ok'
+  [nil, late ? "it did not end within #{LIMIT} s" : first || 'its process ended']
+end
+
+lines = $stdin.read.split("\n").map { |line| line.split("\t", 2) }
+features = []
+lines.each do |kind, name|
+  case kind
+  when 'setup'
+    ENV['BUNDLE_GEMFILE'] = name
+    require 'bundler/setup'
+  when 'path' then $LOAD_PATH.unshift(name)
+  when 'feature' then features << name
+  when 'file'
+    begin
+      File.open(name, &:close)
+      report("file #{name}")
+    rescue SystemCallError => error
+      report("file #{name}", error.message)
+    end
+  end
+end
+
+deadline = clock + TOTAL
+done = {}
+features.each do |feature|
+  item = "feature #{feature}"
+  base = feature.sub(/\.(rb|so)\z/, '')
+  ends = base.start_with?('/') ? [base + '.rb', base + '.so'] : ["/#{base}.rb", "/#{base}.so"]
+  if done.each_key.any? { |path| path.end_with?(*ends) }
+    # Something before it has required it, in its process.
+    report(item)
+  elsif clock > deadline
+    report(item, 'there was no time left')
+  else
+    loaded, error = attempt(feature)
+    if loaded.nil?
+      report(item, error)
+    else
+      loaded.each { |path| done[path] = true }
+      report(item)
+    end
+  end
+end

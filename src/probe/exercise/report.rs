@@ -1,0 +1,166 @@
+//! What the scripts of an exerciser say: one JSON object per line. It comes out of an image, so nothing in it is trusted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+
+use serde::Deserialize;
+
+/// How many things are done at most.
+const MAX_ITEMS: usize = 50_000;
+/// How many notes are passed on, and how long each may be in characters.
+const MAX_NOTES: usize = 8;
+const MAX_NOTE: usize = 400;
+
+/// Something that an exerciser does: a module to import, a file to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// What is done with it, a word of the language's own: `module`, `file`, `path`.
+    pub kind: String,
+    /// Its name; without control characters.
+    pub name: String,
+}
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is to be done, in this order.
+    pub items: Vec<Item>,
+    /// What could not be found out, for people.
+    pub notes: Vec<String>,
+}
+
+/// How the items went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Those that went well.
+    pub done: BTreeSet<String>,
+    /// Those that did not, with why.
+    pub failed: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    #[serde(rename = "do")]
+    kind: Option<String>,
+    name: Option<String>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Result {
+    item: String,
+    ok: bool,
+    error: Option<String>,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Findings {
+    /// Parses the output of a scan; lines that are something else are left out.
+    pub fn parse(output: &[u8]) -> Self {
+        let mut findings = Findings::default();
+        for finding in lines::<Finding>(output) {
+            if let Some(note) = finding.note
+                && findings.notes.len() < MAX_NOTES
+            {
+                findings.notes.push(shown(&note));
+            }
+            if let (Some(kind), Some(name)) = (finding.kind, finding.name)
+                && findings.items.len() < MAX_ITEMS
+                && !kind.contains(|c: char| !c.is_ascii_lowercase())
+                && !name.contains(char::is_control)
+            {
+                findings.items.push(Item { kind, name });
+            }
+        }
+        findings
+    }
+
+    /// Whether there is nothing to do; where modules are looked for is no work.
+    pub fn is_empty(&self) -> bool {
+        self.items.iter().all(|item| item.kind == "path")
+    }
+
+    /// The items as the acting script reads them: a line each, kind and name with a tab between.
+    pub fn to_input(&self) -> Vec<u8> {
+        let mut text = String::new();
+        for Item { kind, name } in &self.items {
+            // Writing to a string cannot fail.
+            writeln!(text, "{kind}\t{name}").unwrap_or_default();
+        }
+        text.into_bytes()
+    }
+}
+
+impl Report {
+    /// Parses the output of an acting script; lines that are something else are left out.
+    pub fn parse(output: &[u8]) -> Self {
+        let mut report = Report::default();
+        for Result { item, ok, error } in lines::<Result>(output).take(MAX_ITEMS) {
+            if ok {
+                report.done.insert(item);
+            } else {
+                report.failed.insert(item, shown(&error.unwrap_or_default()));
+            }
+        }
+        report
+    }
+
+    /// What went well here and not in `other`, with why not.
+    pub fn lost_in(&self, other: &Report) -> Vec<(String, String)> {
+        let lost = self.done.difference(&other.done);
+        let why = |item: &String| other.failed.get(item).cloned().unwrap_or("nothing came of it".into());
+        lost.map(|item| (item.clone(), why(item))).collect()
+    }
+}
+
+fn lines<'a, T: Deserialize<'a>>(output: &'a [u8]) -> impl Iterator<Item = T> {
+    output.split(|&b| b == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// A text of the application's as a message can show it.
+fn shown(text: &str) -> String {
+    let line = text.split(['\n', '\r']).next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(MAX_NOTE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_scan_says_is_taken_line_by_line() {
+        let output = concat!(
+            "{\"do\": \"path\", \"name\": \"/app\"}\n",
+            "{\"do\": \"module\", \"name\": \"xml.sax\"}\n",
+            "{\"note\": \"at run time\\u001b[31m\\nand more\"}\n",
+            "Traceback (most recent call last):\n",
+            "{\"do\": \"module\", \"name\": \"a\\tb\"}\n",
+            "{\"do\": \"rm -rf\", \"name\": \"x\"}\n",
+            "{\"do\": 7}\n\n[]\n",
+        );
+        let findings = Findings::parse(output.as_bytes());
+        assert_eq!(findings.notes, ["at run time[31m"]);
+        assert_eq!(String::from_utf8(findings.to_input()).unwrap(), "path\t/app\nmodule\txml.sax\n");
+        assert_eq!(Findings::parse(&vec![b'x'; 1 << 20]), Findings::default());
+    }
+
+    #[test]
+    fn what_the_small_image_cannot_do_is_lost() {
+        let base = Report::parse(
+            b"{\"item\": \"module a\", \"ok\": true}\n{\"item\": \"module b\", \"ok\": true}\n{\"item\": \"module c\", \
+              \"ok\": false, \"error\": \"OSError: no\"}\n{\"item\": \"module d\", \"ok\": true}",
+        );
+        let slim = Report::parse(
+            b"{\"item\": \"module a\", \"ok\": true}\n{\"item\": \"module b\", \"ok\": false, \"error\": \"gone\"}\n",
+        );
+        let lost = base.lost_in(&slim);
+        let expected = [("module b", "gone"), ("module d", "nothing came of it")];
+        assert_eq!(lost, expected.map(|(item, why)| (item.to_owned(), why.to_owned())));
+        assert!(base.lost_in(&base).is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+//! How an exerciser is run: after the probes, in sandboxes of its own, on fresh copies of what the base has, as the image's
+//! user, with its variables and in its working directory. It reaches no network, and what it writes is gone afterwards.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::base::{FileTree, ImagePath};
+use crate::observation::{Observation, Overrides, PathRecord};
+use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Report, Supply, Target};
+use crate::sandbox::{Network, ProcessSpec, Rung, Volume};
+use crate::session::application::Application;
+use crate::session::arrange::{self, Task};
+use crate::session::limits::Hold;
+use crate::session::output::{Stream, capture_whole};
+use crate::session::unseen::Unseen;
+use crate::session::watch::Watch;
+use crate::session::{Place, SessionError, Settings, Subject, owners, record};
+use crate::tracer::Tree;
+
+/// How long a scan may take.
+const SCAN_TIME: Duration = Duration::from_secs(60);
+/// How long acting on its findings may take: more than the scripts allow themselves.
+const ACT_TIME: Duration = Duration::from_secs(120);
+/// How long its output may take to end, once nobody is left who writes.
+const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+
+/// What an exerciser came to.
+pub struct Exercised {
+    /// Who did it and was told what.
+    pub assignment: Assignment,
+    /// What it was to do, to do the same again.
+    pub findings: Findings,
+    /// How that went.
+    pub report: Report,
+    /// What it used, on the base.
+    pub paths: FileTree<PathRecord>,
+    /// Why it did not do all, for people.
+    pub notes: Vec<String>,
+}
+
+/// Which exercisers a run gives reason for. In place there are none: what they do would happen to the machine itself.
+pub fn assignments(
+    place: Place<'_>,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    chosen: &Exercisers,
+    observation: &Observation,
+) -> Result<Vec<Assignment>, SessionError> {
+    let rung = place.rung(subject.rootfs)?;
+    if rung == Rung::E {
+        return Ok(Vec::new());
+    }
+    let task = Task::new(subject, settings, rung)?;
+    Ok(probe::assignments(chosen, observation, &task.launch.working_dir))
+}
+
+/// Scans and acts.
+pub fn exercise(
+    place: Place<'_>,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    assignment: Assignment,
+) -> Result<Exercised, SessionError> {
+    let mut findings = assignment.findings();
+    if let Some(argv) = assignment.scan() {
+        let input = assignment.request.as_bytes();
+        let job = Job { argv, input, supply: None, tree: Tree::Observer, label: None, limit: SCAN_TIME };
+        let done = perform(place, subject, settings, job)?;
+        findings = Findings::parse(&done.stdout.tail);
+        findings.notes.extend(done.complaint("the sources could not be read"));
+    }
+    act(place, subject, settings, assignment, findings)
+}
+
+/// Acts on the findings of another time, on `subject`.
+pub fn exercise_again(
+    place: Place<'_>,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    before: &Exercised,
+) -> Result<Exercised, SessionError> {
+    let findings = Findings { items: before.findings.items.clone(), notes: Vec::new() };
+    act(place, subject, settings, before.assignment.clone(), findings)
+}
+
+fn act(
+    place: Place<'_>,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    assignment: Assignment,
+    mut findings: Findings,
+) -> Result<Exercised, SessionError> {
+    let label = assignment.language.label();
+    let mut notes = std::mem::take(&mut findings.notes);
+    if findings.is_empty() {
+        return Ok(Exercised { assignment, findings, report: Report::default(), paths: FileTree::new(), notes });
+    }
+    let input = findings.to_input();
+    let job = Job {
+        argv: assignment.act(&findings),
+        input: &input,
+        supply: assignment.supply(),
+        tree: Tree::Application,
+        label: Some(label),
+        limit: ACT_TIME,
+    };
+    let done = perform(place, subject, settings, job)?;
+    let report = Report::parse(&done.stdout.tail);
+    notes.extend(done.complaint("not everything was tried"));
+    Ok(Exercised { assignment, findings, report, paths: done.paths, notes })
+}
+
+/// One process of an exerciser.
+struct Job<'a> {
+    argv: Vec<String>,
+    input: &'a [u8],
+    supply: Option<Supply>,
+    tree: Tree,
+    label: Option<String>,
+    limit: Duration,
+}
+
+/// What came of it.
+struct Done {
+    stdout: Stream,
+    stderr: Stream,
+    exit: Option<Exit>,
+    paths: FileTree<PathRecord>,
+}
+
+impl Done {
+    /// What to say when it did not end well.
+    fn complaint(&self, what: &str) -> Option<String> {
+        let how = match self.exit {
+            Some(exit) if exit.code() == 0 => return None,
+            Some(exit) => format!("it ended with {exit}"),
+            None => "it took too long".into(),
+        };
+        let text = String::from_utf8_lossy(&self.stderr.tail);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
+        Some(if last.is_empty() { format!("{what}: {how}") } else { format!("{what}: {how}: {last}") })
+    }
+}
+
+/// Runs one process to its end in a sandbox of its own.
+fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Job<'_>) -> Result<Done, SessionError> {
+    let system = |operation| move |cause| SessionError::System { operation, cause };
+    let overrides = Overrides { entrypoint: Some(job.argv), cmd: None, ..settings.overrides.clone() };
+    let mut settings = Settings { overrides, network: Network::Private, ..settings.clone() };
+    let supplies = place.store.scratch_dir()?;
+    if let Some(supply) = &job.supply {
+        let made = lay_out(supplies.path(), supply).map_err(system("write what an exerciser needs"))?;
+        settings.volumes.extend(made);
+    }
+    let rung = place.rung(subject.rootfs)?;
+    let task = Task::new(subject, &settings, rung)?;
+    let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
+    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, &settings, &hold.bounds(), &unseen)?;
+    let (watch, events) = Watch::start(place, subject, &settings, &sandbox)?;
+    let process = ProcessSpec {
+        ids: place.footing.ids,
+        refusals: true,
+        limits: hold.resources(),
+        ..task.process(&settings, watch.options())
+    };
+
+    let mut input = place.store.temp_file()?;
+    let written = input.write_all(job.input).and_then(|()| input.seek(SeekFrom::Start(0)));
+    written.map_err(system("write what an exerciser is told"))?;
+    let (mut stdio, captured) = capture_whole().map_err(system("make pipes for an exerciser's output"))?;
+    stdio.stdin = input.into();
+
+    watch.tracer().enter_probe(job.label);
+    watch.tracer().next_tree(job.tree);
+    watch.tracer().next_credentials(owners::credentials(&process));
+    let spawned = sandbox.spawn(&process, stdio);
+    let (exit, output) = match spawned {
+        Err(cause) => {
+            sandbox.finish();
+            // What ended the sandbox comes first.
+            watch.finish()?;
+            return Err(cause.into());
+        }
+        Ok(spawned) => {
+            let application = Application::new(&sandbox, watch.tracer(), process, subject.rootfs, spawned.pid);
+            thread::scope(|scope| {
+                scope.spawn(|| application.follow(events));
+                application.wait_end(job.limit);
+                let exit = application.exited();
+                sandbox.finish();
+                (exit, captured.collect(OUTPUT_GRACE))
+            })
+        }
+    };
+    let (recording, _) = watch.finish()?;
+    let own = arrange::own_paths(place.store, subject.rootfs, sandbox.plan())?;
+    let paths = record::records(recording.accesses, subject.rootfs, &own)?;
+    drop(sandbox);
+    scratch.remove()?;
+    supplies.remove()?;
+    Ok(Done { stdout: output.0, stderr: output.1, exit, paths })
+}
+
+/// Puts a file where the image's user can read it, and says where it has to be in the sandbox.
+fn lay_out(scratch: &Path, supply: &Supply) -> io::Result<Option<Volume>> {
+    let Ok(target) = ImagePath::parse(supply.directory) else { return Ok(None) };
+    let source = scratch.join("supply");
+    fs::create_dir(&source)?;
+    fs::write(source.join(&supply.name), &supply.content)?;
+    fs::set_permissions(source.join(&supply.name), Permissions::from_mode(0o644))?;
+    fs::set_permissions(&source, Permissions::from_mode(0o755))?;
+    Ok(Some(Volume { source, target, read_only: true }))
+}

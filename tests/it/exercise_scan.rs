@@ -1,0 +1,261 @@
+//! What the exercisers' scans read out of sources, by the real interpreters.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// What a scan says about an application: each finding as `KIND NAME`, and notes. The directory is written as `@`.
+fn scan(interpreter: [&str; 2], script: &str, files: &[(&str, &str)], used: &[&str]) -> BTreeSet<String> {
+    scan_command(interpreter, script, files, &used[..1], used)
+}
+
+/// The same with the arguments of the interpreter.
+fn scan_command(
+    interpreter: [&str; 2],
+    script: &str,
+    files: &[(&str, &str)],
+    arguments: &[&str],
+    used: &[&str],
+) -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(dir.path()).unwrap();
+    for (name, text) in files {
+        let file = root.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text.replace('@', root.to_str().unwrap())).unwrap();
+    }
+    let used: Vec<String> = used.iter().map(|name| root.join(name).to_str().unwrap().to_owned()).collect();
+    let command = [&[interpreter[0]], arguments].concat();
+    let request = json!({"command": command, "cwd": root.to_str().unwrap(), "used": used});
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/exercise").join(script);
+    let script = std::fs::read_to_string(script).unwrap();
+    let mut child = Command::new(interpreter[0])
+        .args([interpreter[1], &script])
+        .current_dir(&root)
+        .env("PYTHONPATH", root.join("lib/site-packages"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}\nhint: scripts/test installs what is missing", interpreter[0]));
+    child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap().replace(root.to_str().unwrap(), "@");
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| line[key].as_str().map(str::to_owned);
+        text("note").unwrap_or_else(|| format!("{} {}", text("do").unwrap(), text("name").unwrap()))
+    };
+    said.lines().map(line).collect()
+}
+
+#[track_caller]
+fn assert_found(found: &BTreeSet<String>, there: &[&str], not_there: &[&str]) {
+    let missing: Vec<_> = there.iter().filter(|item| !found.contains(**item)).collect();
+    let too_many: Vec<_> = not_there.iter().filter(|item| found.contains(**item)).collect();
+    assert!(missing.is_empty() && too_many.is_empty(), "missing {missing:?}, too many {too_many:?}\n{found:#?}");
+}
+
+const PYTHON: [&str; 2] = ["/usr/bin/python3", "-c"];
+const NODE: [&str; 2] = ["node", "-e"];
+const RUBY: [&str; 2] = ["ruby", "-e"];
+
+#[test]
+fn python_sources_name_modules_in_any_scope_and_for_this_platform() {
+    let main = "
+import importlib, os, sys
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import xdrlib
+if sys.platform == 'win32' or os.name == 'nt':
+    import poplib
+else:
+    import nntplib
+if not sys.platform.startswith('linux'):
+    import telnetlib
+def late():
+    class Inner:
+        def method(self):
+            try:
+                import wave
+            except ImportError:
+                wave = None
+    importlib.import_module('own.plugin')
+    __import__('colorsys')
+    importlib.import_module(name)
+    b''.decode('cp1250')
+SETTINGS = ['own.middleware.Timer', 'no.such.module']
+from own import *
+";
+    let files = [
+        ("main.py", main),
+        ("own/__init__.py", "__all__ = ['shown']"),
+        ("own/shown.py", "from . import sibling\nfrom .deep.more import x"),
+        ("own/sibling.py", "import __main__"),
+        ("own/deep/__init__.py", ""),
+        ("own/deep/more.py", "from ...too_far import y"),
+        ("own/plugin.py", "import sndhdr"),
+        ("own/middleware.py", "this is no python"),
+        ("own/unused.py", ""),
+    ];
+    let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
+    let there = ["nntplib", "wave", "own.plugin", "colorsys", "encodings.cp1250", "own.middleware", "own", "own.shown"];
+    let there = there.into_iter().chain(["own.sibling", "own.deep.more", "sndhdr"]);
+    let there: Vec<String> = there.map(|name| format!("module {name}")).collect();
+    let not = ["xdrlib", "poplib", "telnetlib", "own.unused", "__main__", "no", "unittest", "test", "pydoc", "main"];
+    let not: Vec<String> = not.iter().map(|name| format!("module {name}")).collect();
+    let [there, not] = [&there, &not].map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_found(&found, &there, &not);
+    let note = "names of modules are made at run time (@/main.py:21): only a probe can reach those";
+    assert_found(&found, &["path @", note], &[]);
+}
+
+#[test]
+fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plugins() {
+    let files = [
+        ("main.py", "import third\n"),
+        ("lib/site-packages/third/__init__.py", "def f():\n    import third.lazy, third.tests, third.testing\n"),
+        (
+            "lib/site-packages/third/lazy.py",
+            "import unittest\nfrom importlib.metadata import entry_points\nentry_points(group='third.plugins')\n",
+        ),
+        ("lib/site-packages/third/tests.py", ""),
+        ("lib/site-packages/third/testing.py", ""),
+        ("lib/site-packages/third/other.py", ""),
+        ("lib/site-packages/plug.py", ""),
+        ("lib/site-packages/nothing.py", ""),
+        (
+            "lib/site-packages/plug-1.dist-info/entry_points.txt",
+            "[third.plugins]\nx = plug:main\n[other]\ny = nothing:z\n",
+        ),
+        ("lib/site-packages/plug-1.dist-info/METADATA", "Name: plug\n"),
+    ];
+    let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
+    let as_module = ["main.py", "third.other:app", "-m", "nothing"];
+    let by_command = scan_command(PYTHON, "python_scan.py", &files, &as_module, &[]);
+    assert_found(&by_command, &["module third.other", "module nothing"], &["module third.tests"]);
+    let metadata = "file @/lib/site-packages/plug-1.dist-info/METADATA";
+    let not =
+        ["third.tests", "third.testing", "third.other", "nothing", "unittest"].map(|name| format!("module {name}"));
+    assert_found(
+        &found,
+        &["module third", "module third.lazy", "module plug", metadata],
+        &not.each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn node_sources_name_files_and_texts_do_not() {
+    let server = r#"#!/usr/bin/env node
+const a = require('./a'), { b } = require("pkg");
+// require('./comment')
+/* import './comment' */
+const text = "require('./text')", regex = /require('.\/regex')\/['"]/g, half = 4 / 2;
+const nested = `${require('./template')} require('./in-template') ${`${half}`}`;
+if (half) { import('esm'); import(`./dynamic.mjs`); require(text); }
+new Worker(new URL('./worker.js', import.meta.url));
+fs.readFile(path.join(__dirname, 'data', 'x.json'));
+require('fs'); require('node:net'); require('not-installed');
+"#;
+    let files = [
+        ("server.js", server),
+        ("a.js", "exports.x = require.resolve('./b.json')"),
+        ("b.json", "{}"),
+        ("comment.js", ""),
+        ("text.js", ""),
+        ("regex.js", ""),
+        ("in-template.js", ""),
+        ("template.js", ""),
+        ("dynamic.mjs", "export * from './deeper.mjs'; import './side.mjs'"),
+        ("deeper.mjs", ""),
+        ("side.mjs", "import x, { y } from '#inside'"),
+        ("inside.mjs", ""),
+        ("worker.js", ""),
+        ("data/x.json", "[]"),
+        ("package.json", r##"{"imports": {"#inside": {"node": "./inside.mjs"}}}"##),
+        ("node_modules/pkg/package.json", r#"{"main": "lib"}"#),
+        ("node_modules/pkg/lib/index.js", "require('bindings')('x')"),
+        ("node_modules/pkg/lib/unused.js", ""),
+        ("node_modules/pkg/build/Release/x.node", ""),
+        ("node_modules/bindings/package.json", "{}"),
+        ("node_modules/bindings/index.js", ""),
+        (
+            "node_modules/esm/package.json",
+            r#"{"exports": {".": {"browser": "./b.js", "import": {"default": "./i.mjs"}, "require": "./r.cjs"}}}"#,
+        ),
+        ("node_modules/esm/i.mjs", ""),
+        ("node_modules/esm/b.js", ""),
+        ("node_modules/esm/r.cjs", ""),
+    ];
+    let found = scan(NODE, "node_scan.js", &files, &["server.js"]);
+    let there = [
+        "file @/a.js",
+        "file @/b.json",
+        "file @/template.js",
+        "file @/dynamic.mjs",
+        "file @/deeper.mjs",
+        "file @/side.mjs",
+        "file @/inside.mjs",
+        "file @/worker.js",
+        "file @/data/x.json",
+        "file @/package.json",
+        "file @/node_modules/pkg/package.json",
+        "file @/node_modules/pkg/lib/index.js",
+        "file @/node_modules/pkg/build/Release/x.node",
+        "file @/node_modules/bindings/index.js",
+        "file @/node_modules/esm/i.mjs",
+        "names of modules are made at run time (@/server.js:7): only a probe can reach those",
+    ];
+    let not =
+        ["comment", "text", "regex", "in-template", "server", "node_modules/pkg/lib/unused", "node_modules/esm/b"];
+    let not: Vec<String> = not.iter().map(|name| format!("file @/{name}.js")).collect();
+    assert_found(&found, &there, &not.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn ruby_sources_name_features_in_any_scope() {
+    let app = "
+require 'set' # require 'comment'
+module Own
+  autoload :Late, File.expand_path('own/late', __dir__)
+  autoload :Other, File.join(File.dirname(__FILE__), 'own', 'other')
+end
+def work
+  require_relative 'own/work'
+  require name
+  text = \"require 'text'\"
+  begin
+    require 'weakref'
+  rescue LoadError
+  end
+end
+";
+    let files = [
+        ("app.rb", app),
+        ("own/late.rb", "require 'shellwords'"),
+        ("own/work.rb", "Kernel.require 'abbrev'\nrequire 'no/such/feature'\nrequire 'irb'\n"),
+        ("own/unused.rb", ""),
+        ("lib/used.rb", "require 'inside'"),
+        ("lib/inside.rb", ""),
+    ];
+    let found = scan(RUBY, "ruby_scan.rb", &files, &["app.rb", "lib/used.rb"]);
+    let there = [
+        "feature set",
+        "feature weakref",
+        "feature shellwords",
+        "feature abbrev",
+        "feature inside",
+        "feature @/own/late.rb",
+        "feature @/own/work.rb",
+        "path @/lib",
+        "names of features are made at run time (@/app.rb:9): only a probe can reach those",
+    ];
+    assert_found(
+        &found,
+        &there,
+        &["feature comment", "feature text", "feature @/own/unused.rb", "feature no/such/feature"],
+    );
+}
