@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -62,6 +62,11 @@ struct Request {
     /// What is in the base's answer.
     says: String,
 }
+
+/// How long a service may take until it answers the first request as it should.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is asked meanwhile.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Headers that say when the answer was made, or which process made it.
 const PASSING: [&str; 1] = ["date"];
@@ -112,8 +117,16 @@ fn bytes_by_hand(name: &str) -> u64 {
 fn answers(podman: &Podman, archive: &Path, judged: &Judged) -> (Vec<String>, String) {
     let image = podman.load(archive);
     let service = podman.start(&image);
-    let requests = judged.probed.iter().chain(&judged.unprobed);
-    let answers = requests.map(|request| request.answer(podman, &image, &service, judged.port)).collect();
+    let ask = |request: &Request| request.answer(podman, &image, &service, judged.port);
+    // A service may listen before it can answer.
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(first) = judged.probed.first()
+        && !ask(first).contains(&first.says)
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(INTERVAL);
+    }
+    let answers = judged.probed.iter().chain(&judged.unprobed).map(ask).collect();
     (answers, service.logs())
 }
 
