@@ -38,6 +38,10 @@ pub enum Reason {
     Written(ImagePath),
     /// Part of the application's state, which is the directory at the path with all that the base has below it.
     State(ImagePath),
+    /// Part of what a program looks up by name, which is the directory at the path.
+    Resource(ImagePath),
+    /// A program that the shell script at the path names.
+    Script(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -80,6 +84,8 @@ impl Reason {
             Reason::Source(_) => "source",
             Reason::Written(_) => "written",
             Reason::State(_) => "state",
+            Reason::Resource(_) => "resource",
+            Reason::Script(_) => "script",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
@@ -97,7 +103,9 @@ impl Reason {
             | Reason::Nss(path)
             | Reason::Source(path)
             | Reason::Written(path)
-            | Reason::State(path) => Some(path),
+            | Reason::State(path)
+            | Reason::Resource(path)
+            | Reason::Script(path) => Some(path),
             _ => None,
         }
     }
@@ -140,6 +148,8 @@ impl FromStr for Reason {
             "source" => Reason::Source,
             "written" => Reason::Written,
             "state" => Reason::State,
+            "resource" => Reason::Resource,
+            "script" => Reason::Script,
             _ => return Err(unknown()),
         };
         let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
@@ -185,7 +195,9 @@ mod tests {
             (Reason::Nss(cause.clone()), "nss:/usr/sbin/nginx"),
             (Reason::Source(cause.clone()), "source:/usr/sbin/nginx"),
             (Reason::Written(cause.clone()), "written:/usr/sbin/nginx"),
-            (Reason::State(cause), "state:/usr/sbin/nginx"),
+            (Reason::State(cause.clone()), "state:/usr/sbin/nginx"),
+            (Reason::Resource(cause.clone()), "resource:/usr/sbin/nginx"),
+            (Reason::Script(cause), "script:/usr/sbin/nginx"),
             (Reason::Healthcheck, "healthcheck"),
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),
