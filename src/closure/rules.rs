@@ -238,12 +238,13 @@ impl<'a> Rules<'a> {
     /// from wherever, does not look for it again.
     fn was_loaded_before(&self, library: &ImagePath, name: &[u8]) -> bool {
         let paths = &self.observation.paths;
-        let Some(users) = paths.get(library).map(|record| &record.executables) else { return false };
+        // Who will load what nobody has loaded is not known; a runtime loads its modules into itself.
+        let users = paths.get(library).map(|record| &record.executables);
         paths.iter().any(|(path, record)| {
             path.file_name() == Some(name)
                 && record.found != Found::Absent
                 && record.operations.contains(&Operation::Open)
-                && !record.executables.is_disjoint(users)
+                && users.is_none_or(|users| !record.executables.is_disjoint(users))
         })
     }
 
