@@ -7,7 +7,7 @@
 //! 1. A program ran from `P/bin` or `P/sbin`, where P is its own (`/usr/lib/postgresql/15`, `/opt/java/openjdk`): then
 //!    `lib`, `share`, `conf` and the like in P.
 //! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start: then that.
-//! 3. A file below `/usr/share/NAME` was read, or a directory there listed: then that.
+//! 3. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
 //!
 //! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
 //! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
@@ -34,43 +34,47 @@ const SHARED_PREFIX: &str = "/usr/local";
 const BESIDE_PROGRAMS: [&[u8]; 9] =
     [b"conf", b"etc", b"extensions", b"lib", b"lib64", b"libexec", b"modules", b"plugins", b"share"];
 
-/// Directories that are for readers, for compilers, or for everybody, and those whose files have owners who pick them by
-/// other rules (translations: the locale of the run).
-const NO_RESOURCES: [&[u8]; 34] = [
+/// Directories for data that belong to no single program.
+const EVERYBODYS: [&[u8]; 18] = [
     b"applications",
     b"bash-completion",
-    b"bitcode",
     b"bug",
-    b"cmake",
     b"common-licenses",
-    b"demo",
     b"dbus-1",
-    b"debug",
-    b"doc",
     b"doc-base",
-    b"docs",
     b"fonts",
     b"gdb",
     b"i18n",
     b"icons",
-    b"include",
-    b"info",
-    b"jmods",
-    b"legal",
     b"licenses",
     b"lintian",
-    b"locale",
-    b"man",
-    b"pgxs",
     b"pixmaps",
-    b"pkgconfig",
     b"polkit-1",
-    b"samples",
-    b"src",
     b"systemd",
     b"terminfo",
     b"vim",
     b"zsh",
+];
+
+/// Directories, at any depth, that are for readers or compilers, and those whose files are picked by another rule
+/// (translations: the locale of the run).
+const NO_RESOURCES: [&[u8]; 16] = [
+    b"bitcode",
+    b"cmake",
+    b"debug",
+    b"demo",
+    b"doc",
+    b"docs",
+    b"include",
+    b"info",
+    b"jmods",
+    b"legal",
+    b"locale",
+    b"man",
+    b"pgxs",
+    b"pkgconfig",
+    b"samples",
+    b"src",
 ];
 
 /// Beginnings of the names of directories in which languages and loaders look for what a program names.
@@ -113,6 +117,7 @@ pub(super) fn find(rootfs: &Rootfs, observation: &Observation) -> Result<Resourc
     for (path, record) in observation.paths.iter().filter(|(_, record)| !record.probe_tool) {
         if record.operations.contains(&Operation::Exec) && matches!(record.found, Found::File { .. }) {
             roots.extend(installation(path));
+            roots.extend(namesakes(path));
         }
         if was_looked_up(record) && *path != localtime {
             roots.extend(below(&DATA, path, record.found == Found::Dir));
@@ -154,6 +159,13 @@ fn installation(path: &ImagePath) -> Vec<ImagePath> {
     }
 }
 
+/// Where the data of the program at `path` is by convention (Filesystem Hierarchy Standard 3.0, 4.11).
+fn namesakes(path: &ImagePath) -> Vec<ImagePath> {
+    let Some(name) = path.file_name().filter(|name| is_one_programs(name)) else { return Vec::new() };
+    let places = DATA.iter().filter_map(|place| ImagePath::parse(place).ok());
+    places.filter_map(|place| place.child(name).ok()).collect()
+}
+
 /// The directory one below a directory of `places` in which `path` lies, if it is one program's.
 fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     let mut way: Vec<ImagePath> = path.ancestors().collect();
@@ -161,8 +173,12 @@ fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     way.into_iter().find(|directory| {
         let parent = directory.parent();
         let is_in_place = parent.is_some_and(|parent| places.iter().any(|&p| parent.as_bytes() == p.as_bytes()));
-        is_in_place && directory.file_name().is_some_and(|name| !is_left_out(name))
+        is_in_place && directory.file_name().is_some_and(is_one_programs)
     })
+}
+
+fn is_one_programs(name: &[u8]) -> bool {
+    !is_left_out(name) && !EVERYBODYS.contains(&name)
 }
 
 fn is_left_out(name: &[u8]) -> bool {

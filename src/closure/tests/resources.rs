@@ -23,7 +23,7 @@ impl Case {
 #[test]
 fn data_of_which_one_file_was_read_is_kept_whole() {
     let case = Case::new()
-        .program("/usr/bin/db", "")
+        .program("/usr/bin/dbd", "")
         .file("/usr/share/db/15/zones/Default", "")
         .file("/usr/share/db/15/zones/Asia", "")
         .file("/usr/share/db/15/words/german.stop", "")
@@ -31,7 +31,7 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
         .file("/usr/share/other/file", "")
         .file("/usr/share/doc/db/copyright", "")
         .file("/usr/share/python3/module", "")
-        .used("/usr/bin/db", &[Exec])
+        .used("/usr/bin/dbd", &[Exec])
         .used("/usr/share/other/file", &[Stat])
         .used("/usr/share/doc/db/copyright", &[Open])
         .used("/usr/share/python3/module", &[Open]);
@@ -41,6 +41,21 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
          /usr/share/db/15/zones/Asia resource:/usr/share/db
          /usr/share/db/15/zones/Default resource:/usr/share/db",
     );
+}
+
+#[test]
+fn data_under_the_name_of_a_program_that_ran_is_kept() {
+    let case = Case::new()
+        .program("/usr/sbin/web2", "")
+        .program("/usr/sbin/other", "")
+        .program("/usr/bin/python3", "")
+        .file("/usr/share/web2/icons/text.gif", "")
+        .file("/usr/share/other/file", "")
+        .file("/usr/share/python3/file", "")
+        .used("/usr/bin/python3", &[Exec])
+        .used("/usr/sbin/other", &[Stat]);
+    case.has_resources("");
+    case.used("/usr/sbin/web2", &[Exec]).has_resources("/usr/share/web2/icons/text.gif resource:/usr/share/web2");
 }
 
 #[test]
