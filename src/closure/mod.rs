@@ -13,6 +13,7 @@ mod ld_cache;
 mod loader;
 mod nss;
 mod reason;
+mod resources;
 mod rules;
 mod runtime;
 mod script;

@@ -44,6 +44,10 @@ pub enum Reason {
     Application(ImagePath),
     /// The package of this name has it, and another file of that is kept.
     Package(String),
+    /// Part of what a program looks up by name, which is the directory at the path.
+    Resource(ImagePath),
+    /// A program that the shell script at the path names.
+    Script(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -105,6 +109,8 @@ impl Reason {
             Reason::State(_) => "state",
             Reason::Application(_) => "application",
             Reason::Package(_) => "package",
+            Reason::Resource(_) => "resource",
+            Reason::Script(_) => "script",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
@@ -142,7 +148,9 @@ impl Reason {
             | Reason::Written(path)
             | Reason::State(path)
             | Reason::Application(path)
-            | Reason::KeepListed(path) => Some(path),
+            | Reason::KeepListed(path)
+            | Reason::Resource(path)
+            | Reason::Script(path) => Some(path),
             _ => None,
         }
     }
@@ -201,6 +209,8 @@ impl FromStr for Reason {
             "keep-package" => return Ok(Reason::KeepPackage(path.into())),
             "keep-exe" => return Ok(Reason::KeepExe(path.into())),
             "keep-locale" => return Ok(Reason::KeepLocale(path.into())),
+            "resource" => Reason::Resource,
+            "script" => Reason::Script,
             _ => return Err(unknown()),
         };
         let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
@@ -248,6 +258,8 @@ mod tests {
             (Reason::Source(cause.clone()), "source:/usr/sbin/nginx"),
             (Reason::Written(cause.clone()), "written:/usr/sbin/nginx"),
             (Reason::State(cause.clone()), "state:/usr/sbin/nginx"),
+            (Reason::Resource(cause.clone()), "resource:/usr/sbin/nginx"),
+            (Reason::Script(cause.clone()), "script:/usr/sbin/nginx"),
             (Reason::Application(cause.clone()), "application:/usr/sbin/nginx"),
             (Reason::KeepListed(cause), "keep-listed:/usr/sbin/nginx"),
             (Reason::Package("libc6:amd64".into()), "package:libc6:amd64"),

@@ -7,10 +7,13 @@ use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
-use crate::closure::script::{Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, runtime, state};
-use crate::image::{Entry, Rootfs};
+use crate::closure::script::{self, Shebang, shell_programs};
+use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, resources, runtime, state};
+use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
+
+/// The libraries, in bytes, that a module may bring which no run has loaded.
+const MOST_FOR_A_MODULE: u64 = 32 << 20;
 
 /// One application of the rules.
 pub(super) struct Rules<'a> {
@@ -61,6 +64,21 @@ impl<'a> Rules<'a> {
                 self.kept.require(path.as_bytes(), reason.clone())?;
             }
         }
+        self.settle()?;
+        if self.level >= Level::Closure {
+            // What they need is counted against what is there without them.
+            self.resources()?;
+            self.settle()?;
+        }
+        self.warnings.extend(
+            self.loader
+                .warnings(|library, name| self.is_there_for_others(library) || self.was_loaded_before(library, name)),
+        );
+        Ok(Requirements { paths: self.kept.into_paths(), warnings: self.warnings.into_iter().collect() })
+    }
+
+    /// Looks at the needs of what is kept until nothing new comes.
+    fn settle(&mut self) -> Result<(), ClosureError> {
         loop {
             while let Some((path, entry)) = self.kept.next() {
                 if let Some(target) = entry.link_target() {
@@ -74,14 +92,45 @@ impl<'a> Rules<'a> {
                 self.name_services()?;
             }
             if self.kept.is_settled() {
-                break;
+                return Ok(());
             }
         }
-        self.warnings.extend(
-            self.loader
-                .warnings(|library, name| self.is_there_for_others(library) || self.was_loaded_before(library, name)),
-        );
-        Ok(Requirements { paths: self.kept.into_paths(), warnings: self.warnings.into_iter().collect() })
+    }
+
+    /// What the programs of the run look up by name: see [`resources`].
+    fn resources(&mut self) -> Result<(), ClosureError> {
+        let found = resources::find(self.rootfs, self.observation)?;
+        self.warnings.extend(found.warnings);
+        for (area, files) in found.areas {
+            for (path, entry) in files {
+                let libraries = if entry.is_file() { self.weight_of_needs(&path)? } else { 0 };
+                if libraries <= MOST_FOR_A_MODULE {
+                    self.kept.require(path.as_bytes(), Reason::Resource(area.clone()))?;
+                } else {
+                    self.warnings.insert(format!(
+                        "{path} was not used and needs libraries of {} MB: it is left out\nhint: --keep {path} keeps both",
+                        libraries / 1_000_000
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of the libraries that come with a module that is not kept so far.
+    fn weight_of_needs(&mut self, path: &ImagePath) -> Result<u64, ClosureError> {
+        let is_module = self.contents.elf(path)?.is_some_and(|elf| elf.interpreter.is_none());
+        if !is_module || self.kept.paths().contains(path) {
+            return Ok(0);
+        }
+        let Some(process) = self.loader.open(&mut self.contents, None, path, path)? else { return Ok(0) };
+        let mut bytes = 0;
+        for file in process.files().filter(|file| *file != path && !self.kept.paths().contains(file)) {
+            if let Some(EntryKind::File { size, .. }) = self.rootfs.lookup(file)?.map(|entry| entry.kind) {
+                bytes += size;
+            }
+        }
+        Ok(bytes)
     }
 
     /// What the run used, and the command itself.
@@ -207,12 +256,13 @@ impl<'a> Rules<'a> {
     /// from wherever, does not look for it again.
     fn was_loaded_before(&self, library: &ImagePath, name: &[u8]) -> bool {
         let paths = &self.observation.paths;
-        let Some(users) = paths.get(library).map(|record| &record.executables) else { return false };
+        // Who will load what nobody has loaded is not known; a runtime loads its modules into itself.
+        let users = paths.get(library).map(|record| &record.executables);
         paths.iter().any(|(path, record)| {
             path.file_name() == Some(name)
                 && record.found != Found::Absent
                 && record.operations.contains(&Operation::Open)
-                && !record.executables.is_disjoint(users)
+                && users.is_none_or(|users| !record.executables.is_disjoint(users))
         })
     }
 
@@ -234,7 +284,29 @@ impl<'a> Rules<'a> {
                 }
             }
         }
+        if script::is_shell(shebang) && !self.is_probe_tool(path) {
+            self.commands(path)?;
+        }
         Ok(())
+    }
+
+    /// The programs that a shell script names: which of its branches are taken, the next start decides.
+    fn commands(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
+        let is_text = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= script::MOST);
+        if !self.rootfs.lookup(path)?.is_some_and(is_text) {
+            return Ok(());
+        }
+        let text = self.rootfs.read(path)?;
+        for name in script::commands(&String::from_utf8_lossy(&text)) {
+            if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
+                self.kept.require(&program, Reason::Script(path.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_probe_tool(&self, path: &ImagePath) -> bool {
+        self.observation.paths.get(path).is_some_and(|record| record.probe_tool)
     }
 
     fn executable(&mut self, path: &ImagePath) -> Result<(), ClosureError> {

@@ -1,4 +1,6 @@
-//! Programs that text names: `#!` lines and the commands of a shell line.
+//! Programs that text names: `#!` lines and the commands of a shell line or script.
+
+use std::collections::BTreeSet;
 
 /// How much of a file the kernel looks at for a `#!` line (BINPRM_BUF_SIZE).
 pub(super) const HEAD: usize = 256;
@@ -38,6 +40,31 @@ impl Shebang {
     }
 }
 
+/// How many bytes of a script are read at most: what is longer is no script, or holds an archive.
+pub(super) const MOST: u64 = 1 << 20;
+
+/// The shells whose language the commands of a script are in.
+const SHELLS: [&[u8]; 8] = [b"ash", b"bash", b"busybox", b"dash", b"ksh", b"mksh", b"sh", b"zsh"];
+
+/// Whether a script is one of a shell.
+pub(super) fn is_shell(shebang: &Shebang) -> bool {
+    let program = shebang.env_program().unwrap_or_else(|| shebang.interpreter.clone());
+    program.rsplit(|&b| b == b'/').next().is_some_and(|name| SHELLS.contains(&name))
+}
+
+/// The words of a shell script that could be programs, each once: as [`shell_programs`], without comments.
+pub(super) fn commands(script: &str) -> BTreeSet<String> {
+    let mut programs = BTreeSet::new();
+    let joined = script.replace("\\\n", " ");
+    for line in joined.lines().map(str::trim_start).filter(|line| !line.starts_with('#')) {
+        programs.extend(shell_programs(line.split(" #").next().unwrap_or(line)));
+    }
+    programs
+}
+
+/// Programs that start another: what follows them and their options is a command too.
+const STARTERS: &[&str] = &["-exec", "-execdir", "env", "nice", "nohup", "setsid", "xargs"];
+
 /// Words that are followed by a command.
 const LEADING: &[&str] =
     &["!", "{", "command", "do", "elif", "else", "eval", "exec", "if", "then", "time", "until", "while"];
@@ -55,6 +82,7 @@ const BUILTINS: &[&str] = &[
 pub(super) fn shell_programs(line: &str) -> Vec<String> {
     let mut programs = Vec::new();
     let mut at_command = true;
+    let mut after_starter = false;
     let mut word = String::new();
     for c in line.chars().chain(['\n']) {
         let ends_command = matches!(c, ';' | '|' | '&' | '(' | ')' | '`' | '\n');
@@ -68,14 +96,20 @@ pub(super) fn shell_programs(line: &str) -> Vec<String> {
         let name = std::mem::take(&mut word);
         if name.is_empty() {
             at_command |= ends_command;
+            after_starter &= !ends_command;
             continue;
         }
+        if after_starter && name.starts_with('-') {
+            continue;
+        }
+        let starts = STARTERS.contains(&name.as_str());
         let leads = at_command && (name.contains('=') || LEADING.contains(&name.as_str()));
         let could_be = at_command && !leads && !BUILTINS.contains(&name.as_str()) || name.starts_with('/');
         if could_be && !name.contains('$') {
             programs.push(name);
         }
-        at_command = ends_command || leads;
+        at_command = ends_command || leads || starts;
+        after_starter = starts && !ends_command;
     }
     programs
 }
@@ -113,8 +147,39 @@ mod tests {
             ("[ \"$(wget -qO- http://h/)\" = ok ]", vec!["wget", "ok"]),
             ("if ! PGUSER=x pg_isready; then exit 1; fi", vec!["pg_isready"]),
             ("exec \"/usr/bin/check it\" $ARGS", vec!["/usr/bin/check"]),
+            (
+                "find . -name x -exec chown app '{}' + ; ls | xargs -n1 rm -f",
+                vec!["find", "chown", "ls", "xargs", "rm"],
+            ),
+            ("env -i A=b nginx -t", vec!["env", "nginx"]),
         ] {
             assert_eq!(shell_programs(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn scripts_name_the_programs_of_all_branches() {
+        let script = "#!/bin/sh\nset -e\n# never mind\nif [ \"$(id -u)\" = 0 ]; then\n  exec setpriv --reuid app \\\n    \"$0\" \"$@\"\n\
+            fi\ncase $1 in\n  count) find /srv | wc -l ;; # counts\n  *) exec \"$@\" ;;\nesac\n";
+        let found = commands(script);
+        for name in ["id", "setpriv", "find", "wc"] {
+            assert!(found.contains(name), "{name}: {found:?}");
+        }
+        for name in ["never", "#", "counts", "set"] {
+            assert!(!found.contains(name), "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn shells_are_known_by_name() {
+        for (head, expected) in [
+            ("#!/bin/sh -e\n", true),
+            ("#!/usr/bin/env bash\n", true),
+            ("#!/bin/busybox sh\n", true),
+            ("#!/usr/bin/python3\n", false),
+            ("#!/usr/bin/env -S perl -w\n", false),
+        ] {
+            assert_eq!(is_shell(&shebang(head.as_bytes()).unwrap()), expected, "{head}");
         }
     }
 }

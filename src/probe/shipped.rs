@@ -58,6 +58,7 @@ mod tests {
         for (executables, expected) in [
             (vec!["/usr/sbin/nginx"], Some("nginx")),
             (vec!["/bin/bash", "/usr/local/bin/redis-server"], Some("redis")),
+            (vec!["/usr/bin/redis-check-rdb"], Some("redis")),
             (vec!["/usr/lib/postgresql/15/bin/postgres"], Some("postgres")),
             (vec!["/usr/local/apache2/bin/httpd"], Some("httpd")),
             (vec!["/usr/sbin/mysqld"], Some("mysql")),

@@ -2,6 +2,7 @@
 // clippy.toml allows it in test functions only, not in what they call.
 #![allow(clippy::unwrap_used)]
 
+mod applications;
 mod architecture;
 mod assemble;
 mod at_once;

@@ -243,6 +243,26 @@ fn a_library_that_its_process_has_loaded_already_is_not_missing() {
 }
 
 #[test]
+fn a_module_that_nobody_loaded_finds_what_its_runtime_has_loaded() {
+    Case::new()
+        .executable("/usr/jre/bin/java", &[], &[])
+        .shared_library("/usr/jre/lib/server/libjvm.so", &[], &["-Wl,-soname,libjvm.so"])
+        .shared_library("/usr/jre/lib/libawt.so", &["libjvm.so"], &[])
+        .shared_library("/usr/jre/lib/libodd.so", &["libgone.so"], &[])
+        .used("/usr/jre/bin/java", &[Operation::Exec])
+        .used_by("/usr/jre/lib/server/libjvm.so", &[Operation::Open], &["/usr/jre/bin/java"])
+        .gives_files(
+            Level::Closure,
+            "/lib64/ld-linux-x86-64.so.2 interpreter:/usr/jre/bin/java
+             /usr/jre/bin/java exec
+             /usr/jre/lib/libawt.so resource:/usr/jre/lib
+             /usr/jre/lib/libodd.so resource:/usr/jre/lib
+             /usr/jre/lib/server/libjvm.so open resource:/usr/jre/lib
+             warning: /usr/jre/lib/libodd.so needs libgone.so, which is not in the base",
+        );
+}
+
+#[test]
 fn preloads_are_loaded_first() {
     Case::new()
         .executable("/bin/app", &["libx.so"], &[])

@@ -22,7 +22,7 @@ pub use image::Image;
 pub use leftovers::{children, sandboxed};
 pub use made::{Layer, Node};
 use nix::fcntl::{Flock, FlockArg};
-pub use podman::{Podman, Response};
+pub use podman::{Container, Podman, Response};
 use tempfile::TempDir;
 pub use tiny::{busybox, busybox_with, web_config};
 pub use user::User;
@@ -146,7 +146,7 @@ impl Env {
 /// A program that has ended, and what it said.
 pub struct Run {
     command: String,
-    status: ExitStatus,
+    pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
 }

@@ -142,8 +142,24 @@ impl Container<'_> {
     /// Asks for a path by HTTP, as soon as the port accepts connections.
     #[track_caller]
     pub fn get(&self, port: u16, path: &str) -> Response {
-        let answer = self.in_network(|| self.ask(port, path));
+        // A client that speaks 1.0 is sent no chunks.
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = self.talk(port, request.as_bytes());
+        let answer = answer.and_then(|bytes| {
+            Response::parse(&bytes).ok_or_else(|| format!("not HTTP: {}", String::from_utf8_lossy(&bytes)))
+        });
         answer.unwrap_or_else(|problem| panic!("GET {path} on port {port}: {problem}\n{}", self.logs()))
+    }
+
+    /// Sends bytes to a port, as soon as it accepts connections, and returns all that comes back until the other side
+    /// closes.
+    pub fn talk(&self, port: u16, request: &[u8]) -> Result<Vec<u8>, String> {
+        self.in_network(|| self.ask(port, request))
+    }
+
+    /// Runs a command in the container.
+    pub fn exec(&self, command: &[&str]) -> Run {
+        self.podman.podman(&[&["exec", &self.id], command].concat())
     }
 
     /// What a command in the container prints, as soon as it succeeds: a service may listen before it can answer.
@@ -151,7 +167,7 @@ impl Container<'_> {
     pub fn says(&self, command: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let run = self.podman.podman(&[&["exec", &self.id], command].concat());
+            let run = self.exec(command);
             if run.status.success() {
                 return run.stdout;
             }
@@ -172,16 +188,14 @@ impl Container<'_> {
         (self.state("ExitCode"), self.logs())
     }
 
-    fn ask(&self, port: u16, path: &str) -> Result<Response, String> {
+    fn ask(&self, port: u16, request: &[u8]) -> Result<Vec<u8>, String> {
         let mut stream = self.connect(port)?;
         let failed = |error: std::io::Error| error.to_string();
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        // A client that speaks 1.0 is sent no chunks.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes()).map_err(failed)?;
+        stream.write_all(request).map_err(failed)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).map_err(failed)?;
-        Response::parse(&answer).ok_or_else(|| format!("not HTTP: {}", String::from_utf8_lossy(&answer)))
+        Ok(answer)
     }
 
     fn connect(&self, port: u16) -> Result<TcpStream, String> {
@@ -212,7 +226,8 @@ impl Container<'_> {
         run.stdout.trim().parse().unwrap_or_else(|_| panic!("no number\n{run}"))
     }
 
-    fn logs(&self) -> String {
+    /// All that it has written so far.
+    pub fn logs(&self) -> String {
         let run = self.podman.podman(&["logs", &self.id]);
         run.stdout + &run.stderr
     }
@@ -253,7 +268,8 @@ pub struct Response {
 }
 
 impl Response {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// `None` when the bytes are no answer by HTTP.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&bytes[..end]);
         let mut lines = head.split("\r\n");

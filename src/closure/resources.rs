@@ -1,0 +1,231 @@
+//! Resources: what a program of a distribution looks up by a name that only a request, a setting or a query says: a time
+//! zone, a dictionary, an extension with its module, a provider, an icon. No run uses them all, and none of them is the
+//! application's own file, because a package brought it; so the directory that one program has for them is kept whole.
+//!
+//! Such a directory is known by what the run did:
+//!
+//! 1. A program ran from `P/bin` or `P/sbin`, where P is its own (`/usr/lib/postgresql/15`, `/opt/java/openjdk`): then
+//!    `lib`, `share`, `conf` and the like in P.
+//! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start: then that.
+//! 3. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
+//!
+//! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
+//! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::ImagePath;
+use crate::closure::ClosureError;
+use crate::image::{Entry, EntryKind, Rootfs};
+use crate::observation::{Found, Observation, Operation, PathRecord};
+
+/// More than this, in bytes, is not kept for a program that used little of it.
+const MOST: u64 = 64 << 20;
+
+/// Where programs have directories for data, and where for programs of their own.
+const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
+const PROGRAMS: [&str; 4] = ["/usr/lib", "/usr/libexec", "/usr/local/lib", "/usr/local/libexec"];
+
+/// The prefix of depth two that all programs have together. Those of less depth are no program's (`/usr`), or an
+/// application's (`/app`), whose own files are not resources.
+const SHARED_PREFIX: &str = "/usr/local";
+
+/// What lies beside `bin` and is looked up at run time.
+const BESIDE_PROGRAMS: [&[u8]; 9] =
+    [b"conf", b"etc", b"extensions", b"lib", b"lib64", b"libexec", b"modules", b"plugins", b"share"];
+
+/// Directories for data that belong to no single program.
+const EVERYBODYS: [&[u8]; 18] = [
+    b"applications",
+    b"bash-completion",
+    b"bug",
+    b"common-licenses",
+    b"dbus-1",
+    b"doc-base",
+    b"fonts",
+    b"gdb",
+    b"i18n",
+    b"icons",
+    b"licenses",
+    b"lintian",
+    b"pixmaps",
+    b"polkit-1",
+    b"systemd",
+    b"terminfo",
+    b"vim",
+    b"zsh",
+];
+
+/// Directories, at any depth, that are for readers or compilers, and those whose files are picked by another rule
+/// (translations: the locale of the run).
+const NO_RESOURCES: [&[u8]; 16] = [
+    b"bitcode",
+    b"cmake",
+    b"debug",
+    b"demo",
+    b"doc",
+    b"docs",
+    b"include",
+    b"info",
+    b"jmods",
+    b"legal",
+    b"locale",
+    b"man",
+    b"pgxs",
+    b"pkgconfig",
+    b"samples",
+    b"src",
+];
+
+/// Beginnings of the names of directories in which languages and loaders look for what a program names.
+const LANGUAGES: [&[u8]; 20] = [
+    b"R",
+    b"dotnet",
+    b"erlang",
+    b"gcc",
+    b"ghc",
+    b"go",
+    b"guile",
+    b"javascript",
+    b"jvm",
+    b"llvm",
+    b"lua",
+    b"node",
+    b"ocaml",
+    b"perl",
+    b"php",
+    b"python",
+    b"ruby",
+    b"rustlib",
+    b"site-packages",
+    b"tcltk",
+];
+
+/// The file that says which time zone the machine is in.
+const LOCALTIME: &[u8] = b"/etc/localtime";
+
+/// Directories with their files, each file with what it is; and what was left out.
+pub(super) struct Resources {
+    pub(super) areas: BTreeMap<ImagePath, Vec<(ImagePath, Entry)>>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Finds the directories of resources that the run used.
+pub(super) fn find(rootfs: &Rootfs, observation: &Observation) -> Result<Resources, ClosureError> {
+    let localtime = rootfs.resolve(LOCALTIME, true)?.end;
+    let mut roots = BTreeSet::new();
+    for (path, record) in observation.paths.iter().filter(|(_, record)| !record.probe_tool) {
+        if record.operations.contains(&Operation::Exec) && matches!(record.found, Found::File { .. }) {
+            roots.extend(installation(path));
+            roots.extend(namesakes(path));
+        }
+        if was_looked_up(record) && *path != localtime {
+            roots.extend(below(&DATA, path, record.found == Found::Dir));
+        }
+    }
+    let mut resources = Resources { areas: BTreeMap::new(), warnings: Vec::new() };
+    for root in &roots {
+        if root.ancestors().any(|above| roots.contains(&above)) {
+            continue;
+        }
+        let mut area = Area { rootfs, observation, files: Vec::new(), unused: 0 };
+        if rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
+            area.walk(root)?;
+        }
+        if area.unused <= MOST {
+            resources.areas.insert(root.clone(), area.files);
+        } else {
+            resources.warnings.push(format!(
+                "{root} holds more than {} MB that was not used: it is left out\nhint: --keep '{root}/**' keeps it",
+                MOST >> 20
+            ));
+        }
+    }
+    Ok(resources)
+}
+
+fn was_looked_up(record: &PathRecord) -> bool {
+    matches!(record.found, Found::File { .. } | Found::Dir) && record.operations.contains(&Operation::Open)
+}
+
+/// Where the resources of the program at `path` are.
+fn installation(path: &ImagePath) -> Vec<ImagePath> {
+    let Some(directory) = path.parent() else { return Vec::new() };
+    let prefix = directory.parent().filter(|_| matches!(directory.file_name(), Some(b"bin" | b"sbin")));
+    match prefix {
+        Some(prefix) if prefix.components().count() < 2 || prefix.as_bytes() == SHARED_PREFIX.as_bytes() => Vec::new(),
+        Some(prefix) => BESIDE_PROGRAMS.iter().filter_map(|name| prefix.child(name).ok()).collect(),
+        None => below(&PROGRAMS, path, false).into_iter().collect(),
+    }
+}
+
+/// Where the data of the program at `path` is by convention (Filesystem Hierarchy Standard 3.0, 4.11).
+fn namesakes(path: &ImagePath) -> Vec<ImagePath> {
+    let Some(name) = path.file_name().filter(|name| is_one_programs(name)) else { return Vec::new() };
+    let places = DATA.iter().filter_map(|place| ImagePath::parse(place).ok());
+    places.filter_map(|place| place.child(name).ok()).collect()
+}
+
+/// The directory one below a directory of `places` in which `path` lies, if it is one program's.
+fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
+    let mut way: Vec<ImagePath> = path.ancestors().collect();
+    way.extend(is_dir.then(|| path.clone()));
+    way.into_iter().find(|directory| {
+        let parent = directory.parent();
+        let is_in_place = parent.is_some_and(|parent| places.iter().any(|&p| parent.as_bytes() == p.as_bytes()));
+        is_in_place && directory.file_name().is_some_and(is_one_programs)
+    })
+}
+
+fn is_one_programs(name: &[u8]) -> bool {
+    !is_left_out(name) && !EVERYBODYS.contains(&name)
+}
+
+fn is_left_out(name: &[u8]) -> bool {
+    // Directories of an architecture, `x86_64-linux-gnu`, are shared by all libraries.
+    let is_triplet = name.windows(7).any(|part| part == b"-linux-");
+    is_triplet || NO_RESOURCES.contains(&name) || LANGUAGES.iter().any(|language| name.starts_with(language))
+}
+
+/// What only compilers and debuggers read.
+fn is_for_building(name: &[u8]) -> bool {
+    let ends = [&b".a"[..], b".h", b".la", b".o", b".debug", b".py", b".pyc"];
+    ends.iter().any(|end| name.ends_with(end)) || matches!(name, b"ct.sym" | b"src.zip")
+}
+
+/// A directory that is being walked.
+struct Area<'a> {
+    rootfs: &'a Rootfs,
+    observation: &'a Observation,
+    files: Vec<(ImagePath, Entry)>,
+    /// Bytes of the files that the run did not use.
+    unused: u64,
+}
+
+impl Area<'_> {
+    /// Takes what is in `directory`, until it is too much.
+    fn walk(&mut self, directory: &ImagePath) -> Result<(), ClosureError> {
+        let mut pending = vec![directory.clone()];
+        while let Some(directory) = pending.pop() {
+            for name in self.rootfs.list(&directory)? {
+                let Ok(path) = directory.child(&name) else { continue };
+                let Some(entry) = self.rootfs.lookup(&path)? else { continue };
+                match &entry.kind {
+                    EntryKind::Dir if !is_left_out(&name) => pending.push(path),
+                    EntryKind::File { size, .. } if !is_for_building(&name) => {
+                        if !self.observation.paths.contains(&path) {
+                            self.unused += size;
+                        }
+                        self.files.push((path, entry));
+                    }
+                    EntryKind::Symlink { .. } => self.files.push((path, entry)),
+                    _ => {}
+                }
+                if self.unused > MOST {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

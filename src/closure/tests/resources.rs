@@ -1,0 +1,167 @@
+//! Which directories of a package are kept whole because a program looks things up in them, and which are not.
+
+use super::{Case, path};
+use crate::closure::{Level, Reason};
+use crate::observation::Operation::{Exec, Open, Stat};
+
+impl Case {
+    /// Checks the paths that are kept as resources, each with its directory.
+    #[track_caller]
+    fn has_resources(&self, expected: &str) {
+        let is_resource = |reason: &Reason| matches!(reason, Reason::Resource(_));
+        let observed = self.require(Level::Observed);
+        assert!(!observed.paths.iter().any(|(_, reasons)| reasons.iter().any(is_resource)));
+        let required = self.require(Level::Closure);
+        let found = required.paths.iter().flat_map(|(path, reasons)| {
+            reasons.iter().filter(|reason| is_resource(reason)).map(move |reason| format!("{path} {reason}"))
+        });
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(found.collect::<Vec<_>>().join("\n"), expected.join("\n"));
+    }
+}
+
+#[test]
+fn data_of_which_one_file_was_read_is_kept_whole() {
+    let case = Case::new()
+        .program("/usr/bin/dbd", "")
+        .file("/usr/share/db/15/zones/Default", "")
+        .file("/usr/share/db/15/zones/Asia", "")
+        .file("/usr/share/db/15/words/german.stop", "")
+        .file("/usr/share/db/15/man/man1/db.1", "")
+        .file("/usr/share/other/file", "")
+        .file("/usr/share/doc/db/copyright", "")
+        .file("/usr/share/python3/module", "")
+        .used("/usr/bin/dbd", &[Exec])
+        .used("/usr/share/other/file", &[Stat])
+        .used("/usr/share/doc/db/copyright", &[Open])
+        .used("/usr/share/python3/module", &[Open]);
+    case.has_resources("");
+    case.used("/usr/share/db/15/zones/Default", &[Open]).has_resources(
+        "/usr/share/db/15/words/german.stop resource:/usr/share/db
+         /usr/share/db/15/zones/Asia resource:/usr/share/db
+         /usr/share/db/15/zones/Default resource:/usr/share/db",
+    );
+}
+
+#[test]
+fn data_under_the_name_of_a_program_that_ran_is_kept() {
+    let case = Case::new()
+        .program("/usr/sbin/web2", "")
+        .program("/usr/sbin/other", "")
+        .program("/usr/bin/python3", "")
+        .file("/usr/share/web2/icons/text.gif", "")
+        .file("/usr/share/other/file", "")
+        .file("/usr/share/python3/file", "")
+        .used("/usr/bin/python3", &[Exec])
+        .used("/usr/sbin/other", &[Stat]);
+    case.has_resources("");
+    case.used("/usr/sbin/web2", &[Exec]).has_resources("/usr/share/web2/icons/text.gif resource:/usr/share/web2");
+}
+
+#[test]
+fn time_zones_are_kept_when_one_was_asked_for_and_not_for_the_time_of_the_day() {
+    let case = || {
+        Case::new()
+            .file("/usr/share/zoneinfo/Etc/UTC", "")
+            .file("/usr/share/zoneinfo/Asia/Tokyo", "")
+            .link("/usr/share/zoneinfo/Japan", "Asia/Tokyo")
+            .link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
+            .used("/usr/share/zoneinfo/Etc/UTC", &[Open])
+    };
+    case().has_resources("");
+    let all = "/usr/share/zoneinfo/Asia/Tokyo resource:/usr/share/zoneinfo
+         /usr/share/zoneinfo/Etc/UTC resource:/usr/share/zoneinfo
+         /usr/share/zoneinfo/Japan resource:/usr/share/zoneinfo";
+    case().used("/usr/share/zoneinfo", &[Open]).has_resources(all);
+    case().used("/usr/share/zoneinfo/Asia/Tokyo", &[Open]).has_resources(all);
+    case()
+        .used("/usr/share/zoneinfo/Asia/Tokyo", &[Open])
+        .only_by_probe_tools("/usr/share/zoneinfo/Asia/Tokyo")
+        .has_resources("");
+}
+
+#[test]
+fn a_program_with_a_prefix_of_its_own_keeps_its_modules_and_settings() {
+    Case::new()
+        .program("/usr/lib/jvm/17/bin/java", "")
+        .program("/usr/lib/jvm/17/bin/keytool", "")
+        .file("/usr/lib/jvm/17/lib/security/cacerts", "")
+        .file("/usr/lib/jvm/17/lib/src.zip", "")
+        .file("/usr/lib/jvm/17/lib/python3/x.py", "")
+        .file("/usr/lib/jvm/17/include/jni.h", "")
+        .link("/usr/lib/jvm/17/conf/security", "/etc/java/security")
+        .file("/etc/java/security", "")
+        .used("/usr/lib/jvm/17/bin/java", &[Exec])
+        .has_resources(
+            "/usr/lib/jvm/17/conf/security resource:/usr/lib/jvm/17/conf
+             /usr/lib/jvm/17/lib/security/cacerts resource:/usr/lib/jvm/17/lib",
+        );
+}
+
+#[test]
+fn programs_that_others_start_are_kept_together() {
+    let case = Case::new()
+        .program("/usr/bin/app", "")
+        .file("/usr/lib/libx.so", "")
+        .file("/usr/share/x", "")
+        .program("/usr/lib/mail/auth", "")
+        .program("/usr/lib/mail/imap", "")
+        .program("/usr/lib/x86_64-linux-gnu/tool", "")
+        .program("/usr/lib/x86_64-linux-gnu/tool2", "")
+        .used("/usr/lib/x86_64-linux-gnu/tool", &[Exec])
+        .used("/usr/bin/app", &[Exec]);
+    case.has_resources("");
+    case.used("/usr/lib/mail/auth", &[Exec]).has_resources(
+        "/usr/lib/mail/auth resource:/usr/lib/mail
+         /usr/lib/mail/imap resource:/usr/lib/mail",
+    );
+}
+
+#[test]
+fn what_is_large_and_was_not_used_is_left_out_and_said() {
+    let case = Case::new().file("/usr/share/maps/a", "").file("/usr/share/maps/world", "");
+    std::fs::File::options()
+        .write(true)
+        .open(case.on_host("/usr/share/maps/world"))
+        .unwrap()
+        .set_len(65 << 20)
+        .unwrap();
+    let case = case.used("/usr/share/maps/a", &[Open]);
+    case.has_resources("");
+    assert_eq!(
+        case.require(Level::Closure).warnings,
+        [
+            "/usr/share/maps holds more than 64 MB that was not used: it is left out\nhint: --keep '/usr/share/maps/**' keeps it"
+        ]
+    );
+    let case = case.used("/usr/share/maps/world", &[Open]);
+    assert!(case.require(Level::Closure).paths.get(&path("/usr/share/maps/world")).is_some());
+}
+
+#[test]
+fn the_programs_of_a_script_are_kept_and_so_is_what_they_need() {
+    Case::new()
+        .config(serde_json::json!({"Env": ["PATH=/bin"]}))
+        .program("/entrypoint", "#!/bin/sh\ncase $1 in\n  count) find / | wc -l;;\n  *) exec \"$@\";;\nesac\n")
+        .program("/bin/sh", "")
+        .program("/bin/find", "#!/bin/find-real\n")
+        .program("/bin/find-real", "")
+        .program("/bin/other", "")
+        .program("/bin/box", "")
+        .link("/bin/wc", "box")
+        .program("/bin/script.py", "#!/bin/python\nother\n")
+        .program("/bin/python", "")
+        .used("/entrypoint", &[Exec])
+        .used("/bin/script.py", &[Exec])
+        .gives_files(
+            Level::Closure,
+            "/bin/box link:/bin/wc
+             /bin/find script:/entrypoint
+             /bin/find-real interpreter:/bin/find
+             /bin/python interpreter:/bin/script.py
+             /bin/script.py exec
+             /bin/sh interpreter:/entrypoint
+             /bin/wc script:/entrypoint
+             /entrypoint exec",
+        );
+}
