@@ -8,7 +8,7 @@ mod make;
 mod publish;
 mod run;
 
-pub use environment::Environment;
+pub use environment::{Beside, Environment};
 pub use error::PipelineError;
 pub use publish::{Outputs, SideFiles};
 pub use run::{Ending, Input, Order, Trial, build, slim, trace, verify};

@@ -17,6 +17,7 @@ mod expect;
 #[cfg(test)]
 mod fake;
 mod http;
+mod neighbour;
 mod plan;
 mod ready;
 mod run;
@@ -31,6 +32,7 @@ mod udp;
 
 pub use error::ProbeError;
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, HttpExpect, Pattern, StatusSet};
+pub use neighbour::{Unready, wait_ready};
 pub use plan::{Circumstances, HealthcheckCommand, Plan};
 pub use run::{Run, run};
 pub use shipped::{shipped, shipped_for, shipped_names};

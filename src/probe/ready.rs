@@ -76,7 +76,7 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
 }
 
 impl Need {
-    fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
+    pub(super) fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
         match self {
             Need::Port(port) => listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number),
             Need::Any(protocol) => listeners.iter().any(|l| l.protocol == *protocol),
@@ -84,7 +84,7 @@ impl Need {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Need::Port(port) => format!("on {} port {}", port.protocol, port.number),
             Need::Any(protocol) => format!("on any {protocol} port"),

@@ -11,10 +11,11 @@ use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
 use crate::session::arrange::{self, Task};
 use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
+use crate::session::services::Services;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
 use crate::session::watch::Watch;
-use crate::session::{Choice, Settings, UnknownSignal, record, unmounted};
+use crate::session::{Choice, Service, ServiceError, Settings, UnknownSignal, record, unmounted};
 use crate::tracer::TracerError;
 
 /// What is run.
@@ -107,6 +108,9 @@ pub enum SessionError {
     /// The tracer failed.
     #[error(transparent)]
     Tracer(#[from] TracerError),
+    /// What runs beside the application is of no use.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The probes cannot be run.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -175,11 +179,13 @@ pub struct Place<'a> {
     pub store: &'a Store,
     /// Which sandbox this machine allows.
     pub footing: &'a Footing,
+    /// What runs beside the application, in this order.
+    pub services: &'a [Service],
 }
 
 impl Place<'_> {
     /// The rung for a subject.
-    fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
+    pub(super) fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
         match is_host(rootfs) {
             true => Ok(self.footing.host),
             false => self.footing.trees.ok_or_else(|| SessionError::NoSandbox(self.footing.why_not())),
@@ -201,9 +207,11 @@ pub fn run(
     exercise: Exercise<'_>,
 ) -> Result<Run, SessionError> {
     let rung = place.rung(subject.rootfs)?;
-    let task = Task::new(subject, settings, rung)?;
+    let task = Task::new(subject, settings, rung, arrange::HOSTNAME)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
-    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen)?;
+    let services = Services::start(place, rung, settings)?;
+    let around = services.neighbourhood(arrange::HOSTNAME);
+    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen, &around)?;
     let (watch, events) = Watch::start(place, subject, settings, &sandbox)?;
 
     let process = ProcessSpec {
@@ -214,10 +222,12 @@ pub fn run(
     };
     let (stop_signal, redactor) = (task.stop_signal, redactor(settings));
     let stage = Stage { sandbox: &sandbox, tracer: watch.tracer(), subject, settings, stop_signal, redactor };
-    let played = stage.play(process, exercise, events);
+    let played = services.beside(&sandbox, || stage.play(process, exercise, events));
     sandbox.finish();
-    // What fails on the stage follows from what ended the sandbox, so that comes first.
-    let (recording, notes) = watch.finish()?;
+    let watched = watch.finish();
+    // What fails on the stage follows from what ended the sandbox, and that from the end of a service: so these come first.
+    services.finish()?;
+    let (recording, notes) = watched?;
     let played = played?;
 
     let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());

@@ -1,6 +1,7 @@
 //! What a process of the sandbox is started with, as data.
 
 mod command;
+pub(super) mod family;
 pub(super) mod rights;
 pub(super) mod signals;
 pub(super) mod spawn;
