@@ -6,12 +6,14 @@
 mod access;
 mod merge;
 mod redact;
+mod runs;
 mod trace_file;
 mod transcript;
 
 pub use access::{Fingerprint, Found, Operation, PathRecord};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};
+pub use runs::RunHeader;
 pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};
 pub use transcript::{Answer, ProbeResult, Transcript};
 
@@ -46,6 +48,9 @@ pub struct Header {
     pub command: Vec<String>,
     /// What the command replaced in the image's config, so that `build` writes the same config as `slim`.
     pub overrides: Overrides,
+    /// The runs, where the image was started in several ways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunHeader>,
     /// The names (never the values) of the variables that were set for the run only.
     pub env_names: Vec<String>,
     /// The rung of the sandbox, `a` to `e`.

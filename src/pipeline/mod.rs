@@ -7,8 +7,10 @@ mod error;
 mod make;
 mod publish;
 mod run;
+mod trials;
 
 pub use environment::{Beside, Environment};
 pub use error::PipelineError;
 pub use publish::{Outputs, SideFiles};
-pub use run::{Ending, Input, Order, Trial, build, slim, trace, verify};
+pub use run::{Ending, Input, Order, build, slim, trace, verify};
+pub use trials::{NamedTrial, Trial, Trials};

@@ -220,7 +220,7 @@ pub fn run(
         limits: hold.resources(),
         ..task.process(settings, watch.options())
     };
-    let (stop_signal, redactor) = (task.stop_signal, redactor(settings));
+    let (stop_signal, redactor) = (task.stop_signal, redactor(settings, place.services));
     let stage = Stage { sandbox: &sandbox, tracer: watch.tracer(), subject, settings, stop_signal, redactor };
     let played = services.beside(&sandbox, || stage.play(process, exercise, events));
     sandbox.finish();
@@ -244,6 +244,7 @@ pub fn run(
             source_digest: subject.digest,
             command: task.launch.command(),
             overrides: task.overrides,
+            runs: Vec::new(),
             env_names: settings.env.iter().map(|v| v.split('=').next().unwrap_or_default().into()).collect(),
             rung: sandbox.plan().rung.to_string(),
             gaps: recording.gaps.into_iter().chain(played.gaps).collect(),
@@ -264,7 +265,8 @@ pub fn run(
     Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded })
 }
 
-/// Takes the values of `-e` out of whatever is written or shown.
-fn redactor(settings: &Settings) -> Redactor {
-    Redactor::new(settings.env.iter().filter_map(|v| v.split_once('=').map(|(_, value)| value)))
+/// Takes the values of `-e`, for the application and its services, out of whatever is written or shown.
+fn redactor(settings: &Settings, services: &[Service]) -> Redactor {
+    let variables = services.iter().flat_map(|service| &service.settings.env).chain(&settings.env);
+    Redactor::new(variables.filter_map(|v| v.split_once('=').map(|(_, value)| value)))
 }
