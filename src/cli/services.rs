@@ -79,7 +79,9 @@ fn check_name(name: &str) -> Result<()> {
     if name.len() > 253 || !name.split('.').all(is_label) {
         bail!("the service {name:?} has no name that a host can have\nhint: letters, digits, '-', '_' and '.'");
     }
-    if ["localhost", "scrimp"].contains(&name.to_ascii_lowercase().as_str()) || name.parse::<std::net::Ipv4Addr>().is_ok() {
+    if ["localhost", "scrimp"].contains(&name.to_ascii_lowercase().as_str())
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+    {
         bail!("a service cannot be called {name}, which means something else already");
     }
     Ok(())
@@ -98,7 +100,9 @@ mod tests {
     #[test]
     fn services_have_names_of_hosts() {
         assert_eq!(named(&["redis=host", "db.test=oci:x", "a_b-1=host"]).unwrap(), ["redis", "db.test", "a_b-1"]);
-        for bad in ["redis", "=host", "a b=host", "-a=host", "a..b=host", "localhost=host", "10.0.0.1=host", "a=", "a=b c"] {
+        for bad in
+            ["redis", "=host", "a b=host", "-a=host", "a..b=host", "localhost=host", "10.0.0.1=host", "a=", "a=b c"]
+        {
             assert!(named(&[bad]).is_err(), "{bad}");
         }
         assert!(named(&["a=host", "a=host"]).is_err());

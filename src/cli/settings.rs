@@ -93,7 +93,9 @@ pub fn trials(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Ve
 /// `NAME=COMMAND`, the command split into words as a shell does it.
 fn named_command(text: &str) -> Result<(String, Vec<String>)> {
     let Some((name, command)) = text.split_once('=') else {
-        bail!("--run {text:?} is not NAME=COMMAND\nhint: as in --run worker='celery worker'; nothing after the '=' stands for the image's own command");
+        bail!(
+            "--run {text:?} is not NAME=COMMAND\nhint: as in --run worker='celery worker'; nothing after the '=' stands for the image's own command"
+        );
     };
     check_run_name(name)?;
     let words = shlex::split(command);

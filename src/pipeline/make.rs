@@ -157,11 +157,7 @@ impl Making<'_> {
 
     /// Runs the layer exactly as it will ship, under the probes that the base answered: once for each proof. An image that
     /// does not even start is a text that says so.
-    fn try_out(
-        &self,
-        made: &Made,
-        proofs: &[Proof<'_>],
-    ) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
+    fn try_out(&self, made: &Made, proofs: &[Proof<'_>]) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
         let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };

@@ -11,7 +11,8 @@ use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, un
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError, Trials};
 use crate::report::{
-    ImageSummary, ProbeTally, RunSummary, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
+    ImageSummary, ProbeTally, RunSummary, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification,
+    VerificationStatus,
 };
 use crate::sandbox::Rung;
 use crate::select::{self, Rules, Totals};

@@ -100,7 +100,11 @@ impl Tried<'_> {
         let is_tried = self.runs.iter().any(|(.., run)| run.observation.header.command == observation.header.command);
         if !is_tried {
             let command = observation.header.command.join(" ");
-            let what = if command.is_empty() { "has no command of its own".into() } else { format!("starts {command}, which no run did") };
+            let what = if command.is_empty() {
+                "has no command of its own".into()
+            } else {
+                format!("starts {command}, which no run did")
+            };
             let hint = "hint: give a run without a command (--run NAME=), or one default = true in scrimp.toml";
             observation.header.warnings.push(format!("the image {what}\n{hint}"));
         }

@@ -32,12 +32,7 @@ pub struct Task {
 
 impl Task {
     /// As the subject and the settings have it, on `rung`, on a machine called `hostname`.
-    pub fn new(
-        subject: &Subject<'_>,
-        settings: &Settings,
-        rung: Rung,
-        hostname: &str,
-    ) -> Result<Self, SessionError> {
+    pub fn new(subject: &Subject<'_>, settings: &Settings, rung: Rung, hostname: &str) -> Result<Self, SessionError> {
         let mut overrides = settings.overrides.clone();
         let mut launch = Launch::new(subject.config, &overrides, &settings.env, subject.source)?;
         if subject.digest.is_none() {

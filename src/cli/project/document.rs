@@ -275,7 +275,8 @@ impl Reader<'_> {
                 }
                 (key, _) => {
                     let Some(shape) = keys.get(key) else {
-                        let known: Vec<&str> = keys.keys().map(String::as_str).chain(OF_RUN).chain(["probes"]).collect();
+                        let known: Vec<&str> =
+                            keys.keys().map(String::as_str).chain(OF_RUN).chain(["probes"]).collect();
                         return Err(self.unknown("[run]", &name, &known));
                     };
                     settings.push(self.setting("run", &name, value, *shape)?);

@@ -23,8 +23,7 @@ pub const OF_RUN: [&str; 3] = ["name", "default", "command"];
 pub const OF_SERVICE: [&str; 4] = ["name", "source", "command", "ready"];
 
 /// Flags that make no sense for one service, or not for one of several runs.
-const NOT_OF_SERVICE: [&str; 9] =
-    ["with", "run", "set-env", "port", "net", "sandbox", "exact", "memory", "disk-limit"];
+const NOT_OF_SERVICE: [&str; 9] = ["with", "run", "set-env", "port", "net", "sandbox", "exact", "memory", "disk-limit"];
 const NOT_OF_RUN: [&str; 6] = ["with", "run", "set-env", "net", "sandbox", "platform"];
 
 /// The section of the settings that hold for all of several runs.

@@ -85,7 +85,8 @@ impl<'a> Merge<'a> {
         }
         arguments.push("--".into());
         arguments.extend(words.into_iter().map(OsString::from));
-        ServiceArgs::try_parse_from(arguments).map_err(|error| self.explain(error, &settings.iter().collect::<Vec<_>>()))
+        ServiceArgs::try_parse_from(arguments)
+            .map_err(|error| self.explain(error, &settings.iter().collect::<Vec<_>>()))
     }
 
     /// The flag of `command` that a setting is the key of.
@@ -113,7 +114,8 @@ impl<'a> Merge<'a> {
 
     /// Whether what was typed is said already, or speaks against it. Variables of the run are more than one setting.
     fn is_ruled_out(&self, command: &Command, arg: &Arg) -> bool {
-        let excludes = |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|other| other.get_id() == b.get_id());
+        let excludes =
+            |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|other| other.get_id() == b.get_id());
         let is_variables = matches!(arg.get_long(), Some("env" | "set-env"));
         let mut given = command.get_arguments().filter(|other| self.is_given(other.get_id().as_str()));
         given.any(|other| match other.get_id() == arg.get_id() {
