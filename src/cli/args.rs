@@ -55,16 +55,16 @@ pub struct SlimArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Write the image although nobody tried whether it works
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub no_verify: bool,
     /// Walk a directory or the host for its size, which takes time
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub measure_source: bool,
     /// Also write the trace of the run
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None::<&str>)]
     pub trace: Option<PathBuf>,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
     /// Replaces the image's Cmd; the Entrypoint stays
     #[arg(last = true, value_name = "COMMAND")]
@@ -101,10 +101,10 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub select: SelectArgs,
     /// Which image of a multi-platform source
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Run")]
     pub platform: Option<String>,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
 }
 
@@ -121,7 +121,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
     /// Replaces the images' Cmd; the Entrypoint stays
     #[arg(last = true, value_name = "COMMAND")]

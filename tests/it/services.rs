@@ -42,7 +42,7 @@ fn an_application_reaches_its_service_by_name_on_each_rung() {
             assert!(run.stdout.contains("answers as its source did"), "{run}");
             assert!(!run.stderr.contains("cannot leave the sandbox"), "{run}");
             let lock = fs::read_to_string(env.path("out.lock")).unwrap();
-            assert!(lock.contains("/bin/wget") && !lock.contains("/www/index.html"), "{lock}");
+            assert!(lock.contains("/bin/busybox") && !lock.contains("/www/index.html"), "{lock}");
             assert_eq!(env.leftovers(), Vec::<String>::new());
         }
         // Without it there is nobody of that name.
@@ -102,8 +102,7 @@ fn a_healthcheck_and_a_table_say_when_a_service_is_ready() {
     );
     env.scrimp(&["slim", &app, "--with", &format!("side={side}")]).succeeds();
 
-    let table =
-        "[[service]]\nname = 'side'\nready = { timeout_seconds = 1, step = { kind = 'http', path = '/none' } }\n";
+    let table = "[[service]]\nname = 'side'\nready = { timeout_seconds = 1, step = { kind = 'http', path = '/none', expect = { status = 200 } } }\n";
     fs::write(env.path("scrimp.toml"), table).unwrap();
     let run = env.scrimp(&["slim", &app, "--with", &format!("side={side}")]).exits(2);
     assert!(run.stderr.contains("the service side is not ready: not ready after 1 s: "), "{run}");

@@ -115,6 +115,7 @@ impl Document {
                 _ => return Err(reader.unknown_at_the_top(&name)),
             }
         }
+        settings.sort_by_key(|setting: &Setting| setting.line);
         reader.check(&runs, &services)?;
         Ok(Document { settings, runs, services, file: file.clone(), directory: directory.clone() })
     }
