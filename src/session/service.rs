@@ -39,7 +39,7 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub enum Until {
     /// It listens and answers, as this says; or as its HEALTHCHECK or the shipped spec for it does.
-    Ready(Option<probe::Ready>),
+    Ready(Option<Box<probe::Ready>>),
     /// It was started.
     Started,
     /// It has ended by itself, with exit code 0: a job that prepares something.
@@ -129,7 +129,7 @@ impl Running<'_> {
             Until::Ready(given) => {
                 let command = self.process.argv.first().map(Vec::as_slice);
                 let circumstances = super::stage::circumstances(&self.service.base.config, command, None);
-                probe::wait_ready(given.as_ref(), &circumstances, timeout, self, &self.redactor)
+                probe::wait_ready(given.as_deref(), &circumstances, timeout, self, &self.redactor)
             }
         }
     }

@@ -316,7 +316,10 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::String(text) if text == "started" => Ok(Until::Started),
             DeValue::String(text) if text == "ended" => Ok(Until::Ended),
-            DeValue::Table(_) => Ok(Until::Ready(Some(Ready::parse(value, self.text, self.file, self.directory)?))),
+            DeValue::Table(_) => {
+ let ready = Ready::parse(value, self.text, self.file, self.directory)?;
+ Ok(Until::Ready(Some(Box::new(ready))))
+},
             _ => Err(self.error(
                 &place,
                 "ready is \"started\", \"ended\" or a table\nhint: a table has timeout_seconds, port and step, as [ready] of \
