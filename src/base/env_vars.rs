@@ -2,6 +2,11 @@
 
 /// Where unpacked images and staged results live; the default is `scrimp` in the user's cache directory.
 pub const STORE: &str = "SCRIMP_STORE";
+/// The settings of a project, as `--config`. Each flag of `slim`, `trace`, `build` and `verify` that takes one value, or none,
+/// has a variable: `SCRIMP_` and its name in upper case with underscores, as `SCRIMP_TIMEOUT` and `SCRIMP_NO_VERIFY`.
+pub const CONFIG: &str = "SCRIMP_CONFIG";
+/// What the variables of flags begin with.
+pub const PREFIX: &str = "SCRIMP_";
 /// The time that is written instead of the base's, in seconds since 1970 (reproducible-builds.org).
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The user's cache directory (XDG Base Directory Specification).

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::project::Project;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::probe::{DEFAULT_DEPTH, DEFAULT_PAGES};
@@ -17,6 +18,9 @@ pub struct Cli {
     /// Print only errors and results
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// The settings of a project [default: scrimp.toml in the current directory, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = crate::base::env_vars::CONFIG)]
+    pub config: Option<PathBuf>,
     /// Where unpacked images and staged results live [default: scrimp in the user's cache directory]
     #[arg(long, global = true, value_name = "DIR", env = crate::base::env_vars::STORE)]
     pub store: Option<PathBuf>,
@@ -43,7 +47,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct SlimArgs {
     /// Image or root filesystem: docker-archive:FILE[:REF], oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR or host
-    pub source: String,
+    pub source: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -53,16 +57,16 @@ pub struct SlimArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Write the image although nobody tried whether it works
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub no_verify: bool,
     /// Walk a directory or the host for its size, which takes time
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub measure_source: bool,
     /// Also write the trace of the run
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None::<&str>)]
     pub trace: Option<PathBuf>,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
     /// Replaces the image's Cmd; the Entrypoint stays
     #[arg(last = true, value_name = "COMMAND")]
@@ -73,10 +77,10 @@ pub struct SlimArgs {
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// Image or root filesystem, as for slim
-    pub source: String,
+    pub source: Option<String>,
     /// The trace to write
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     pub probe: ProbeArgs,
     #[command(flatten)]
@@ -90,19 +94,19 @@ pub struct TraceArgs {
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// The image or root filesystem that was traced
-    pub source: String,
+    pub source: Option<String>,
     /// A trace of it; repeat it for the union of several
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub trace: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub select: SelectArgs,
     /// Which image of a multi-platform source
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Run")]
     pub platform: Option<String>,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
 }
 
@@ -113,13 +117,13 @@ pub struct VerifyArgs {
     pub slim: String,
     /// The image that it was made from
     #[arg(long, value_name = "SOURCE")]
-    pub against: String,
+    pub against: Option<String>,
     #[command(flatten)]
     pub probe: ProbeArgs,
     #[command(flatten)]
     pub run: RunArgs,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     pub format: Format,
     /// Replaces the images' Cmd; the Entrypoint stays
     #[arg(last = true, value_name = "COMMAND")]
@@ -205,7 +209,7 @@ pub struct SelectArgs {
 }
 
 /// How the application is exercised.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Probes")]
 pub struct ProbeArgs {
     /// A shipped probe spec by name, or a file; repeatable
@@ -248,9 +252,18 @@ pub struct ProbeArgs {
 }
 
 /// How the application is run. `-e` and `-v` are for the run and never enter the image.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
+    /// Another image that runs beside the application, which reaches it at this host name; repeatable
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub with: Vec<String>,
+    /// One of several ways to start the image, instead of COMMAND; without a command the image's own; repeatable
+    #[arg(long = "run", value_name = "NAME=COMMAND", conflicts_with = "command")]
+    pub runs: Vec<String>,
+    /// What the project file says that no flag does
+    #[arg(skip)]
+    pub project: Project,
     /// A variable for the run only; NAME alone takes the caller's value; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,

@@ -6,6 +6,8 @@ mod doctor;
 mod inspect;
 mod interrupt;
 mod output;
+mod project;
+mod services;
 mod settings;
 mod slim;
 mod terminal;
@@ -15,8 +17,6 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
-
 use args::{Cli, Command};
 
 use crate::pipeline::PipelineError;
@@ -28,12 +28,15 @@ const EXIT_BROKEN: u8 = 2;
 
 /// Parses the arguments and does what they say.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // Help and version are answers, not errors; clap prints each where it belongs and knows the code.
-        Err(answer) => answer.exit(),
+    let done = match project::parse(std::env::args_os().collect()) {
+        Ok(cli) => dispatch(cli),
+        Err(cause) => match cause.downcast::<clap::Error>() {
+            // Help and version are answers, not errors; clap prints each where it belongs and knows the code.
+            Ok(answer) => answer.exit(),
+            Err(cause) => Err(cause),
+        },
     };
-    match dispatch(cli) {
+    match done {
         Ok(code) => code,
         Err(cause) => {
             terminal::say(format_args!("error: {}", message(&cause)));

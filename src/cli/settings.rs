@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::base::{Epoch, ImagePath, env_vars};
 use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
-use crate::cli::interrupt;
+use crate::cli::{interrupt, services};
 use crate::image::Source;
 use crate::observation::Overrides;
-use crate::pipeline::{Environment, Input, Order, Outputs, SideFiles, Trial};
+use crate::pipeline::{Environment, Input, NamedTrial, Order, Outputs, SideFiles, Trial, Trials};
 use crate::probe::{Exercisers, Spec};
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
 use crate::select::{Asked, Rules};
@@ -32,9 +32,10 @@ impl Context {
     /// Finds a sandbox and opens the store. To be called once, before any thread is started.
     pub fn enter(&self, run: &RunArgs) -> Result<Environment> {
         let wanted = run.sandbox.as_deref().map(str::parse::<Rung>).transpose()?;
+        let services = services::services(run)?;
         let environment = Environment::enter(self.store.as_deref(), wanted)?;
         interrupt::exit_on_signals()?;
-        Ok(environment)
+        Ok(environment.beside(&services)?)
     }
 
     /// Opens the store, without a sandbox. To be called once, before any thread is started.
@@ -50,13 +51,68 @@ pub fn input(source: &str, platform: Option<&str>) -> Result<Input> {
     Ok(Input { source: source.parse()?, platform: platform.map(str::parse).transpose()? })
 }
 
-/// How the application in `input` is run and exercised. `command` is what stands after the two dashes.
-pub fn trial(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Vec<String>) -> Result<Trial> {
-    Ok(Trial {
-        run: run(args, probe_args, &input.source, command)?,
-        probes: probes(probe_args, args)?,
-        exercisers: Exercisers::named(&probe_args.exercise)?,
+/// The source that was typed, or that the project file names.
+pub fn source(given: Option<String>) -> Result<String> {
+    given.context(
+        "there is no source\nhint: name an image or a root filesystem, as docker-archive:FILE, or write [image] source in \
+         scrimp.toml",
+    )
+}
+
+/// How the application in `input` is run and exercised, once or in several ways. `command` is what stands after the two
+/// dashes.
+pub fn trials(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Vec<String>) -> Result<Trials> {
+    let trial = |run_args: &RunArgs, probe_args: &ProbeArgs, command: Vec<String>| -> Result<Trial> {
+        Ok(Trial {
+            run: run(run_args, probe_args, &input.source, command)?,
+            probes: probes(probe_args, run_args)?,
+            exercisers: Exercisers::named(&probe_args.exercise)?,
+        })
+    };
+    let mut runs = Vec::new();
+    for text in &args.runs {
+        let (name, command) = named_command(text)?;
+        runs.push(NamedTrial { name, is_default: false, trial: trial(args, probe_args, command)? });
+    }
+    if args.runs.is_empty() {
+        for choice in &args.project.runs {
+            check_run_name(&choice.name)?;
+            let one = trial(&choice.run, &choice.probe, choice.command.clone())
+                .with_context(|| format!("the run {}", choice.name))?;
+            runs.push(NamedTrial { name: choice.name.clone(), is_default: choice.is_default, trial: one });
+        }
+    }
+    for (at, run) in runs.iter().enumerate() {
+        if runs[..at].iter().any(|other| other.name == run.name) {
+            bail!("--run {}: there are two runs of this name", run.name);
+        }
+    }
+    let plain = trial(args, probe_args, command)?;
+    Ok(match runs.is_empty() {
+        true => Trials::One(Box::new(plain)),
+        false => Trials::Several { runs, image: plain.run.overrides },
     })
+}
+
+/// `NAME=COMMAND`, the command split into words as a shell does it.
+fn named_command(text: &str) -> Result<(String, Vec<String>)> {
+    let Some((name, command)) = text.split_once('=') else {
+        bail!(
+            "--run {text:?} is not NAME=COMMAND\nhint: as in --run worker='celery worker'; nothing after the '=' stands for the image's own command"
+        );
+    };
+    check_run_name(name)?;
+    let words = shlex::split(command);
+    let words = words.with_context(|| format!("--run {text:?}: a quote is not closed, or a backslash ends it"))?;
+    Ok((name.into(), words))
+}
+
+fn check_run_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(good) {
+        bail!("{name:?} is no name for a run\nhint: letters, digits, '-', '_' and '.'");
+    }
+    Ok(())
 }
 
 /// What image is made, and where it goes.
@@ -88,7 +144,7 @@ pub fn order(select: &SelectArgs, output: &OutputArgs) -> Result<Order> {
     })
 }
 
-fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>) -> Result<Settings> {
+pub(super) fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>) -> Result<Settings> {
     let working_dir = match (&args.workdir, source) {
         (Some(dir), _) => Some(dir.clone()),
         (None, Source::Host) => Some(current_dir()?),
@@ -106,10 +162,7 @@ fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>
         volumes: args.volume.iter().map(|v| volume(v)).collect::<Result<_>>()?,
         tmpfs: args.tmpfs.iter().map(|p| image_path("--tmpfs", p)).collect::<Result<_>>()?,
         capabilities: CapabilitySet::with_changes(&args.cap_add, &args.cap_drop)?,
-        network: match args.net {
-            Net::None => Network::Private,
-            Net::Host => Network::Host,
-        },
+        network: network(args.net),
         limits: limits(args)?,
         timeout: args.timeout,
         stop_timeout: args.stop_timeout,
@@ -117,6 +170,14 @@ fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: Vec<String>
         expect_exit: probes.expect_exit,
         exact: args.exact,
     })
+}
+
+/// The network that `--net` names.
+pub(super) fn network(net: Net) -> Network {
+    match net {
+        Net::None => Network::Private,
+        Net::Host => Network::Host,
+    }
 }
 
 /// What the application may use at most; 0 is no limit, and podman's -1 neither.

@@ -11,9 +11,9 @@ use crate::pipeline;
 
 /// Runs the same probes on a small image and on its source.
 pub fn run(context: &Context, args: VerifyArgs) -> Result<ExitCode> {
-    let against = settings::input(&args.against, args.run.platform.as_deref())?;
+    let against = settings::input(&settings::source(args.against)?, args.run.platform.as_deref())?;
     let slim = settings::input(&args.slim, args.run.platform.as_deref())?;
-    let trial = settings::trial(&args.run, &args.probe, &against, args.command)?;
-    let ending = pipeline::verify(&context.enter(&args.run)?, &slim, &against, &trial)?;
+    let trials = settings::trials(&args.run, &args.probe, &against, args.command)?;
+    let ending = pipeline::verify(&context.enter(&args.run)?, &slim, &against, &trials)?;
     output::finish(context, args.format, ending)
 }

@@ -11,6 +11,8 @@ pub struct Execution {
     env: Vec<String>,
     /// User as it is written; `None` means root.
     pub(super) user: Option<String>,
+    /// As whom the image was run besides.
+    pub(super) other_users: Vec<String>,
     /// The directory in which the command starts, an absolute path.
     pub working_dir: Vec<u8>,
     /// The command that was run, with its arguments.
@@ -32,11 +34,17 @@ impl Execution {
         Execution {
             env,
             user: replaced.user.clone().or(config.user().map(String::from)).filter(|user| !user.is_empty()),
+            other_users: header.runs.iter().filter_map(|run| run.overrides.user.clone()).collect(),
             working_dir: [b"/", directory.as_bytes()].concat(),
             command: header.command.iter().map(|word| bytes_of(word)).collect(),
             volumes: config.volumes(),
             healthcheck: config.healthcheck().map(|check| check.command).unwrap_or_default(),
         }
+    }
+
+    /// The same for another user.
+    pub(super) fn as_user(&self, user: &str) -> Self {
+        Execution { user: Some(user.to_owned()).filter(|user| !user.is_empty()), ..self.clone() }
     }
 
     /// The value of an environment variable; the last setting holds.

@@ -23,11 +23,10 @@ pub(super) fn require(
     level: Level,
 ) -> Result<(), ClosureError> {
     let user = User::of(rootfs, execution)?;
-    for (file, is_read) in [(PASSWD, user.needs_passwd), (GROUP, user.needs_group)] {
-        if is_read {
-            kept.require(file, Reason::Runtime)?;
-        }
+    for other in &execution.other_users {
+        User::of(rootfs, &execution.as_user(other))?.require(kept)?;
     }
+    user.require(kept)?;
     let mut directories = vec![execution.working_dir.clone()];
     directories.extend(execution.volumes.iter().map(|volume| volume.as_bytes().to_vec()));
     if level >= Level::Closure {
@@ -71,6 +70,15 @@ struct User {
 }
 
 impl User {
+    fn require(&self, kept: &mut Kept<'_>) -> Result<(), ClosureError> {
+        for (file, is_read) in [(PASSWD, self.needs_passwd), (GROUP, self.needs_group)] {
+            if is_read {
+                kept.require(file, Reason::Runtime)?;
+            }
+        }
+        Ok(())
+    }
+
     fn of(rootfs: &Rootfs, execution: &Execution) -> Result<Self, ClosureError> {
         let read = |path: &[u8]| -> Result<Vec<u8>, ClosureError> {
             let Ok(path) = ImagePath::parse(path) else { return Ok(Vec::new()) };

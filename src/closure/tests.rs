@@ -49,6 +49,7 @@ impl Case {
             command: Vec::new(),
             overrides: Overrides::default(),
             env_names: Vec::new(),
+            runs: vec![],
             rung: "a".into(),
             gaps: Vec::new(),
             warnings: Vec::new(),

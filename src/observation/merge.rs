@@ -79,6 +79,8 @@ impl Observation {
             );
             append_new(&mut self.header.warnings, vec![warning]);
         }
+        let new = other.header.runs.into_iter().filter(|run| !self.header.runs.contains(run)).collect::<Vec<_>>();
+        self.header.runs.extend(new);
         append_new(&mut self.header.env_names, other.header.env_names);
         append_new(&mut self.header.gaps, other.header.gaps);
         append_new(&mut self.header.warnings, other.header.warnings);
@@ -163,6 +165,7 @@ mod tests {
                 command: vec![],
                 overrides: Overrides::default(),
                 env_names: vec![],
+                runs: vec![],
                 rung: "a".into(),
                 gaps: vec!["at_empty_path".into()],
                 warnings: vec![],

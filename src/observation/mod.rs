@@ -7,6 +7,7 @@ mod access;
 mod evidence;
 mod merge;
 mod redact;
+mod runs;
 mod trace_file;
 mod transcript;
 
@@ -14,6 +15,7 @@ pub use access::{EXERCISE, Fingerprint, Found, Operation, PathRecord};
 pub use evidence::{Content, Evidence};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};
+pub use runs::RunHeader;
 pub use trace_file::{TraceFileError, read_trace, read_trace_file, write_trace};
 pub use transcript::{Answer, ProbeResult, Transcript, covers};
 
@@ -48,6 +50,9 @@ pub struct Header {
     pub command: Vec<String>,
     /// What the command replaced in the image's config, so that `build` writes the same config as `slim`.
     pub overrides: Overrides,
+    /// The runs, where the image was started in several ways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunHeader>,
     /// The names (never the values) of the variables that were set for the run only.
     pub env_names: Vec<String>,
     /// The rung of the sandbox, `a` to `e`.

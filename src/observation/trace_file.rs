@@ -192,6 +192,7 @@ mod tests {
             command: vec!["/app".into()],
             overrides: Overrides::default(),
             env_names: vec!["TOKEN".into()],
+            runs: vec![],
             rung: "a".into(),
             gaps: vec![],
             warnings: vec![],

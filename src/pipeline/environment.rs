@@ -6,16 +6,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
-use crate::pipeline::PipelineError;
+use crate::pipeline::{Input, PipelineError};
 use crate::sandbox::identity::{Identity, inherit_orphans};
 use crate::sandbox::{self, Footing, Rung};
-use crate::session::Place;
+use crate::session::{Place, Service, Settings, Until};
+
+/// A service that is to run beside the application.
+pub struct Beside {
+    /// The host name at which the application reaches it.
+    pub name: String,
+    /// What it runs on.
+    pub input: Input,
+    /// How it is run.
+    pub settings: Settings,
+    /// What has to come about before what follows starts.
+    pub until: Until,
+}
 
 /// What the sandboxes of this process stand on, and a store. There is one in a process.
 pub struct Environment {
     identity: Arc<Identity>,
     footing: Footing,
     store: Store,
+    services: Vec<Service>,
 }
 
 impl Environment {
@@ -30,19 +43,30 @@ impl Environment {
         inherit_orphans().map_err(PipelineError::Orphans)?;
         // Once more, as who this process is now: only now it may sweep what belongs to subordinate ids.
         let store = Store::open(&dir)?;
-        Ok(Environment { identity: Arc::new(identity), footing, store })
+        Ok(Environment { identity: Arc::new(identity), footing, store, services: Vec::new() })
     }
 
     /// For reading and writing images, without running anything.
     pub fn enter_for_files(dir: Option<&Path>) -> Result<Self, PipelineError> {
         let dir = store_dir(dir)?;
         let (identity, footing) = sandbox::settle()?;
-        Ok(Environment { identity: Arc::new(identity), footing, store: Store::open(&dir)? })
+        Ok(Environment { identity: Arc::new(identity), footing, store: Store::open(&dir)?, services: Vec::new() })
+    }
+
+    /// The same with services beside each application that is run, in this order.
+    pub fn beside(mut self, wanted: &[Beside]) -> Result<Self, PipelineError> {
+        for Beside { name, input, settings, until } in wanted {
+            self.check_source(&input.source)?;
+            let base = self.open(&input.source, input.platform.as_ref())?;
+            let (name, settings, until) = (name.clone(), settings.clone(), until.clone());
+            self.services.push(Service { name, base, settings, until });
+        }
+        Ok(self)
     }
 
     /// Where applications are run.
     pub fn place(&self) -> Place<'_> {
-        Place { store: &self.store, footing: &self.footing }
+        Place { store: &self.store, footing: &self.footing, services: &self.services }
     }
 
     /// Fails where `source` could not be run.

@@ -5,6 +5,7 @@ use std::io;
 use crate::assemble::{AssembleError, DestinationError};
 use crate::closure::ClosureError;
 use crate::image::{ImageError, RootfsError};
+use crate::observation::MergeError;
 use crate::sandbox::LadderError;
 use crate::select::SelectError;
 use crate::session::SessionError;
@@ -41,6 +42,9 @@ pub enum PipelineError {
     /// A file of the source could not be read.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    /// Runs of one image have no union.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// The application could not be run.
     #[error(transparent)]
     Session(#[from] SessionError),

@@ -2,9 +2,8 @@
 //! themselves; but what went well in the base has to go well in the small image.
 
 use crate::observation::Redactor;
-use crate::pipeline::run::Trial;
 use crate::pipeline::{Environment, PipelineError};
-use crate::probe::{Assignment, Report};
+use crate::probe::{Assignment, Exercisers, Report};
 use crate::session::{self, Exercised, Run, Settings, Subject};
 use crate::verify::Difference;
 
@@ -15,21 +14,21 @@ const NAMED: usize = 3;
 pub fn assignments(
     environment: &Environment,
     subject: &Subject<'_>,
-    trial: &Trial,
+    settings: &Settings,
+    chosen: &Exercisers,
     traced: &Run,
 ) -> Result<Vec<Assignment>, PipelineError> {
     if !traced.failures().is_empty() {
         return Ok(Vec::new());
     }
-    let chosen = &trial.exercisers;
-    Ok(session::assignments(environment.place(), subject, &trial.run, chosen, &traced.observation)?)
+    Ok(session::assignments(environment.place(), subject, settings, chosen, &traced.observation)?)
 }
 
 /// Runs exercisers, and adds what they used to `traced`. What they cannot do is a warning.
 pub fn exercise(
     environment: &Environment,
     subject: &Subject<'_>,
-    trial: &Trial,
+    settings: &Settings,
     assignments: Vec<Assignment>,
     traced: &mut Run,
 ) {
@@ -38,7 +37,7 @@ pub fn exercise(
         let label = assignment.language.label();
         let interpreter = assignment.interpreter.clone();
         let warnings = &mut traced.observation.header.warnings;
-        match session::exercise(place, subject, &trial.run, assignment) {
+        match session::exercise(place, subject, settings, assignment) {
             Ok(mut exercised) => {
                 warnings.extend(exercised.notes.iter().map(|note| format!("{label}: {note}")));
                 warnings.extend(failed(&exercised).map(|note| format!("{label}: {note}")));
@@ -48,7 +47,7 @@ pub fn exercise(
             Err(cause) => warnings.push(format!("{label}: {interpreter} could not be run: {cause}")),
         }
     }
-    redactor(&trial.run).observation(&mut traced.observation);
+    redactor(settings).observation(&mut traced.observation);
 }
 
 /// Repeats on `subject` what was done on the base, adds what that used to `again`, and returns what went well only in

@@ -32,10 +32,31 @@ pub struct Making<'a> {
 /// How the result is tried: as the base was.
 #[derive(Clone, Copy)]
 pub struct Proof<'a> {
+    /// Which of several runs it is.
+    pub name: Option<&'a str>,
     /// How the base was run.
     pub settings: &'a Settings,
     /// What came of it.
     pub traced: &'a Run,
+}
+
+impl Proof<'_> {
+    /// What is said of this run.
+    pub fn named(&self, failure: String) -> String {
+        match self.name {
+            Some(name) => format!("{name}/{failure}"),
+            None => failure,
+        }
+    }
+
+    /// How the small image is run: as the base was. What stands in its config already is not replaced again; of several
+    /// runs each has all of it from the settings.
+    fn settings_for_result(&self) -> Settings {
+        match self.name {
+            Some(_) => Settings { exact: true, ..self.settings.clone() },
+            None => self.settings.for_result(),
+        }
+    }
 }
 
 /// An image that has not been published yet.
@@ -57,37 +78,43 @@ pub struct Made {
 }
 
 impl Making<'_> {
-    /// Chooses, assembles and, with a `proof`, tries and repairs.
+    /// Chooses, assembles and, with `proofs`, tries and repairs.
     pub fn make(
         &self,
         observation: &Observation,
-        proof: Option<Proof<'_>>,
+        proofs: &[Proof<'_>],
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let mut packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
         let mut repairs = BTreeSet::new();
         for round in 0.. {
             let mut made = self.assemble(observation, &mut packages, &repairs, clock)?;
-            let Some(proof) = proof else { return Ok(made) };
-            let (mut verdict, again) = match clock.time("verify", || self.try_out(&made, proof)) {
-                Err(PipelineError::Session(cause)) if cause.is_of_subject() => {
-                    made.failures = vec![not_started(&cause)];
+            if proofs.is_empty() {
+                return Ok(made);
+            }
+            let mut tried = match clock.time("verify", || self.try_out(&made, proofs))? {
+                Ok(tried) => tried,
+                Err(not_started) => {
+                    made.failures = vec![not_started];
                     made.verification = verification_of(&made.failures, repairs.len());
                     return Ok(made);
                 }
-                tried => tried?,
             };
             if self.order.rules.force_drop {
                 // What was added and is missing all the same, the user wants gone; the answers decide.
-                verdict.missing.retain(|path| !repairs.contains(path));
+                tried.iter_mut().for_each(|(verdict, _)| verdict.missing.retain(|path| !repairs.contains(path)));
             }
-            let added: BTreeSet<ImagePath> = verdict.missing.difference(&repairs).cloned().collect();
-            if verdict.holds() || added.is_empty() || round == MAX_REPAIRS {
-                if !verdict.differences.is_empty() {
-                    let unstable = clock.time("verify", || unstable(self.environment, self.base, proof))?;
-                    made.warnings.extend(verdict.forgive(&unstable));
+            let missing = tried.iter().flat_map(|(verdict, _)| &verdict.missing);
+            let added: BTreeSet<ImagePath> = missing.filter(|path| !repairs.contains(*path)).cloned().collect();
+            let holds = tried.iter().all(|(verdict, _)| verdict.holds());
+            if holds || added.is_empty() || round == MAX_REPAIRS {
+                for ((verdict, again), proof) in tried.iter_mut().zip(proofs) {
+                    if !verdict.differences.is_empty() {
+                        let unstable = clock.time("verify", || unstable(self.environment, self.base, *proof))?;
+                        made.warnings.extend(verdict.forgive(&unstable).into_iter().map(|note| proof.named(note)));
+                    }
+                    made.failures.extend(explain(verdict, again).into_iter().map(|failure| proof.named(failure)));
                 }
-                made.failures = explain(&verdict, &again);
                 let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();
                 made.verification = verification_of(&made.failures, repaired);
                 return Ok(made);
@@ -148,22 +175,30 @@ impl Making<'_> {
         Ok(slim)
     }
 
-    /// Runs the layer exactly as it will ship, under the probes that the base answered.
-    fn try_out(&self, made: &Made, proof: Proof<'_>) -> Result<(Verdict, Run), PipelineError> {
+    /// Runs the layer exactly as it will ship, under the probes that the base answered: once for each proof. An image that
+    /// does not even start is a text that says so.
+    fn try_out(&self, made: &Made, proofs: &[Proof<'_>]) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
         let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
-        let settings = proof.settings.for_result();
-        let mut again = session::run(self.environment.place(), &subject, &settings, proof.traced.replay())?;
-        // What the user wants gone is not asked for.
-        let lost = match self.order.rules.drop.is_empty() {
-            true => exercise::repeat(self.environment, &subject, &settings, proof.traced, &mut again)?,
-            false => Vec::new(),
-        };
-        let mut verdict = judge(proof.traced, self.base, &again, &rootfs)?;
-        verdict.differences.extend(lost);
+        let mut tried = Vec::new();
+        for proof in proofs {
+            let (settings, replay) = (proof.settings_for_result(), proof.traced.replay());
+            let mut again = match session::run(self.environment.place(), &subject, &settings, replay) {
+                Err(cause) if cause.is_of_subject() => return Ok(Err(proof.named(not_started(&cause)))),
+                again => again?,
+            };
+            // What the user wants gone is not asked for.
+            let lost = match self.order.rules.drop.is_empty() {
+                true => exercise::repeat(self.environment, &subject, &settings, proof.traced, &mut again)?,
+                false => Vec::new(),
+            };
+            let mut verdict = judge(proof.traced, self.base, &again, &rootfs)?;
+            verdict.differences.extend(lost);
+            tried.push((verdict, again));
+        }
         scratch.remove()?;
-        Ok((verdict, again))
+        Ok(Ok(tried))
     }
 }
 

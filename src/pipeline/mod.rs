@@ -8,8 +8,10 @@ mod exercise;
 mod make;
 mod publish;
 mod run;
+mod trials;
 
-pub use environment::Environment;
+pub use environment::{Beside, Environment};
 pub use error::PipelineError;
 pub use publish::{Outputs, SideFiles};
-pub use run::{Ending, Input, Order, Trial, build, slim, trace, verify};
+pub use run::{Ending, Input, Order, build, slim, trace, verify};
+pub use trials::{NamedTrial, Trial, Trials};

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use crate::base::Epoch;
 use crate::closure::Level;
 use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
-use crate::observation::Observation;
+use crate::observation::{Observation, RunHeader};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
 use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
-use crate::pipeline::{Environment, PipelineError};
-use crate::probe::Exercisers;
+use crate::pipeline::{Environment, PipelineError, Trials};
 use crate::report::{
-    ImageSummary, ProbeTally, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification, VerificationStatus,
+    ImageSummary, ProbeTally, RunSummary, SCHEMA_VERSION, SandboxSummary, Size, Summary, Verification,
+    VerificationStatus,
 };
 use crate::sandbox::Rung;
 use crate::select::{self, Rules, Totals};
-use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
+use crate::session::{self, Settings, Subject};
 
 /// How a command ended that did not break: with its report, and with what stopped it when a gate failed.
 #[derive(Debug)]
@@ -34,16 +34,6 @@ pub struct Input {
     pub source: Source,
     /// Which image of several; this machine's when absent.
     pub platform: Option<Platform>,
-}
-
-/// How an application is run and exercised.
-pub struct Trial {
-    /// How it is run.
-    pub run: Settings,
-    /// How it is exercised.
-    pub probes: Choice,
-    /// What exercises its interpreters besides.
-    pub exercisers: Exercisers,
 }
 
 /// What image is made, and where it goes.
@@ -66,7 +56,7 @@ pub struct Order {
 pub fn slim(
     environment: &Environment,
     input: &Input,
-    trial: &Trial,
+    trials: &Trials,
     order: &Order,
     verify: bool,
 ) -> Result<Ending, PipelineError> {
@@ -78,20 +68,20 @@ pub fn slim(
     }
     let mut clock = Clock::default();
     let base = open_to_run(environment, input, order.paths(), &mut clock)?;
-    let traced = observe(environment, &base, trial, &mut clock)?;
-    let failures = traced.failures();
+    let tried = trials.observe(environment, &base, &mut clock)?;
+    let (observation, failures) = (tried.observation()?, tried.failures());
     if !failures.is_empty() {
-        return Ok(Ending { summary: summary_of(&traced.observation, &clock), failures });
+        return Ok(Ending { summary: summary_of(&observation, &clock), failures });
     }
-    let proof = verify.then_some(Proof { settings: &trial.run, traced: &traced });
-    make(environment, &base, &traced.observation, order, proof, clock)
+    let proofs = if verify { tried.proofs() } else { Vec::new() };
+    make(environment, &base, &observation, order, &proofs, clock)
 }
 
 /// Runs the source and writes the trace to `output`; the trace of a run whose probes failed is not written.
 pub fn trace(
     environment: &Environment,
     input: &Input,
-    trial: &Trial,
+    trials: &Trials,
     output: PathBuf,
 ) -> Result<Ending, PipelineError> {
     let others = input.source.path().map(PathBuf::from).into_iter().collect();
@@ -99,11 +89,11 @@ pub fn trace(
     side_files.check()?;
     let mut clock = Clock::default();
     let base = open_to_run(environment, input, side_files.paths(), &mut clock)?;
-    let traced = observe(environment, &base, trial, &mut clock)?;
-    let mut summary = summary_of(&traced.observation, &clock);
-    let failures = traced.failures();
+    let tried = trials.observe(environment, &base, &mut clock)?;
+    let (observation, failures) = (tried.observation()?, tried.failures());
+    let mut summary = summary_of(&observation, &clock);
     if failures.is_empty() {
-        summary.outputs = side_files.stage(&traced.observation, None)?.publish()?;
+        summary.outputs = side_files.stage(&observation, None)?.publish()?;
     }
     Ok(Ending { summary, failures })
 }
@@ -124,7 +114,7 @@ pub fn build(
             source_name: base.reference.clone(),
         });
     }
-    make(environment, &base, observation, order, None, clock)
+    make(environment, &base, observation, order, &[], clock)
 }
 
 /// Runs the same probes on a small image and on its source.
@@ -132,21 +122,25 @@ pub fn verify(
     environment: &Environment,
     slim: &Input,
     against: &Input,
-    trial: &Trial,
+    trials: &Trials,
 ) -> Result<Ending, PipelineError> {
     let mut clock = Clock::default();
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;
-    let traced = observe(environment, &base, trial, &mut clock)?;
-    let (mut failures, mut warnings) = (traced.failures(), Vec::new());
-    let mut verification = Verification::default();
+    let tried = trials.observe(environment, &base, &mut clock)?;
+    let (observation, mut failures) = (tried.observation()?, tried.failures());
+    let (mut verification, mut warnings) = (Verification::default(), Vec::new());
     if failures.is_empty() {
-        (failures, warnings) = clock.time("verify", || hold_against(environment, &slim, &base, trial, &traced))?;
+        for proof in tried.proofs() {
+            let (found, notes) = clock.time("verify", || hold_against(environment, &slim, &base, proof))?;
+            failures.extend(found.into_iter().map(|failure| proof.named(failure)));
+            warnings.extend(notes.into_iter().map(|note| proof.named(note)));
+        }
         verification = verification_of(&failures, 0);
     }
     let image =
         ImageSummary { size: size_of(&slim.rootfs, false)?, package_data: None, digest: slim.digest, diff_id: None };
-    let mut summary = summary_of(&traced.observation, &clock);
+    let mut summary = summary_of(&observation, &clock);
     summary.source = size_of(&base.rootfs, false)?;
     summary.image = Some(image);
     summary.verify = verification;
@@ -159,25 +153,24 @@ fn hold_against(
     environment: &Environment,
     slim: &Base,
     base: &Base,
-    trial: &Trial,
-    traced: &Run,
+    proof: Proof<'_>,
 ) -> Result<(Vec<String>, Vec<String>), PipelineError> {
-    let run = Settings { exact: true, ..trial.run.clone() };
+    let run = Settings { exact: true, ..proof.settings.clone() };
     // A directory has no config of its own: it is run as its source is.
     let subject = match slim.digest {
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
-    let mut again = match session::run(environment.place(), &subject, &run, traced.replay()) {
+    let mut again = match session::run(environment.place(), &subject, &run, proof.traced.replay()) {
         Err(cause) if cause.is_of_subject() => return Ok((vec![not_started(&cause)], Vec::new())),
         tried => tried?,
     };
-    let lost = exercise::repeat(environment, &subject, &run, traced, &mut again)?;
-    let mut verdict = judge(traced, base, &again, &slim.rootfs)?;
+    let lost = exercise::repeat(environment, &subject, &run, proof.traced, &mut again)?;
+    let mut verdict = judge(proof.traced, base, &again, &slim.rootfs)?;
     verdict.differences.extend(lost);
     let mut warnings = Vec::new();
     if !verdict.differences.is_empty() {
-        warnings = verdict.forgive(&unstable(environment, base, Proof { settings: &trial.run, traced })?);
+        warnings = verdict.forgive(&unstable(environment, base, proof)?);
     }
     Ok((explain(&verdict, &again), warnings))
 }
@@ -214,28 +207,17 @@ fn open(
     Ok(base)
 }
 
-fn observe(environment: &Environment, base: &Base, trial: &Trial, clock: &mut Clock) -> Result<Run, PipelineError> {
-    let subject = Subject::of(base);
-    let probes = Exercise::Choose(&trial.probes);
-    let mut traced = clock.time("trace", || session::run(environment.place(), &subject, &trial.run, probes))?;
-    let assignments = exercise::assignments(environment, &subject, trial, &traced)?;
-    if !assignments.is_empty() {
-        clock.time("exercise", || exercise::exercise(environment, &subject, trial, assignments, &mut traced));
-    }
-    Ok(traced)
-}
-
 /// The second half of `slim`, and all of `build`.
 fn make(
     environment: &Environment,
     base: &Base,
     observation: &Observation,
     order: &Order,
-    proof: Option<Proof<'_>>,
+    proofs: &[Proof<'_>],
     mut clock: Clock,
 ) -> Result<Ending, PipelineError> {
     let Made { manifest, layer, config, verification, failures, warnings, account } =
-        Making { environment, base, order }.make(observation, proof, &mut clock)?;
+        Making { environment, base, order }.make(observation, proofs, &mut clock)?;
     let (mut outputs, mut unmet) = (Vec::new(), Vec::new());
     if failures.is_empty() {
         (outputs, unmet) = clock.time("publish", || {
@@ -278,11 +260,24 @@ fn summary_of(observation: &Observation, clock: &Clock) -> Summary {
     Summary {
         schema_version: SCHEMA_VERSION,
         probes: ProbeTally { passed, failed },
+        runs: runs_of(observation),
         sandbox: sandbox_of(&observation.header.rung),
         phases: clock.phases(),
         warnings: observation.header.warnings.clone(),
         ..Default::default()
     }
+}
+
+/// How each of several runs went.
+fn runs_of(observation: &Observation) -> Vec<RunSummary> {
+    let tally = |run: &RunHeader| {
+        let probes = &observation.header.transcript.probes;
+        let own = probes.iter().filter(|p| p.name.strip_prefix(&run.name).is_some_and(|rest| rest.starts_with('/')));
+        let (passed, failed): (Vec<_>, Vec<_>) = own.partition(|probe| probe.passed());
+        let probes = ProbeTally { passed: passed.len(), failed: failed.len() };
+        RunSummary { name: run.name.clone(), command: run.command.clone(), probes }
+    };
+    observation.header.runs.iter().map(tally).collect()
 }
 
 /// A rung of a trace, which may have been written by another version of scrimp.

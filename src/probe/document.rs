@@ -273,6 +273,22 @@ pub(super) fn parse(text: &str, file: &str, directory: &Path) -> Result<Spec, Pr
     Ok(spec)
 }
 
+/// Reads the table that says when something is ready. It stands in `text`, at the place that it knows itself.
+pub(super) fn parse_ready(
+    table: Spanned<toml::de::DeValue<'_>>,
+    text: &str,
+    file: &str,
+    directory: &Path,
+) -> Result<Ready, ProbeError> {
+    let context = Context { text, file, directory };
+    let place = table.span();
+    let document = ReadyDocument::deserialize(toml::de::ValueDeserializer::from(table)).map_err(|error| {
+        let message = error.message().replace('\n', " ");
+        context.error(&error.span().unwrap_or(place), message, None)
+    })?;
+    context.ready(document)
+}
+
 fn stem(file: &str) -> String {
     Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

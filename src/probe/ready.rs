@@ -128,7 +128,7 @@ impl Enough {
 }
 
 impl Need {
-    fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
+    pub(super) fn met(&self, target: &dyn Target, listeners: &[Listener]) -> bool {
         match self {
             Need::Port(port) => listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number),
             Need::Counterpart(port, chosen) => {
@@ -139,7 +139,7 @@ impl Need {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Need::Port(port) => format!("on {} port {}", port.protocol, port.number),
             Need::Counterpart(port, _) => format!("on a {} port of the kernel's choice", port.protocol),

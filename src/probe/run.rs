@@ -47,7 +47,7 @@ pub fn run(plan: &Plan, target: &dyn Target, redactor: &Redactor) -> Result<Run,
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("probes".into()).spawn_scoped(scope, || {
             target.enter_network().map_err(|cause| broken("enter the network of the sandbox", cause))?;
-            Probing { target, redactor, http: OnceCell::new() }.run(plan)
+            Probing::new(target, redactor).run(plan)
         });
         let thread = thread.map_err(|cause| broken("start a thread for the probes", cause))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -121,6 +121,13 @@ pub(super) struct Probing<'a> {
     pub(super) target: &'a dyn Target,
     pub(super) redactor: Redactor,
     http: OnceCell<HttpClient>,
+}
+
+impl<'a> Probing<'a> {
+    /// At work on `target`, whose network this thread is in.
+    pub(super) fn new(target: &'a dyn Target, redactor: Redactor) -> Self {
+        Probing { target, redactor, http: OnceCell::new() }
+    }
 }
 
 impl Probing<'_> {

@@ -45,6 +45,18 @@ pub struct Ready {
     pub advisory: bool,
 }
 
+impl Ready {
+    /// Reads such a table of the TOML document `text`, which is in `file`; a `body_file` is looked up from `directory`.
+    pub fn parse(
+        table: toml::Spanned<toml::de::DeValue<'_>>,
+        text: &str,
+        file: &str,
+        directory: &Path,
+    ) -> Result<Ready, ProbeError> {
+        document::parse_ready(table, text, file, directory)
+    }
+}
+
 impl Spec {
     /// Parses a spec. `file` is its name for messages; a `body_file` is looked up from `directory`.
     pub fn parse(text: &str, file: &str, directory: &Path) -> Result<Spec, ProbeError> {

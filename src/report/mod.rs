@@ -30,6 +30,9 @@ pub struct Summary {
     pub image: Option<ImageSummary>,
     /// How the probes went on the source.
     pub probes: ProbeTally,
+    /// How each of several runs went.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunSummary>,
     /// How the small image did under the same probes.
     pub verify: Verification,
     /// What the application ran in.
@@ -79,6 +82,17 @@ pub struct ProbeTally {
     pub passed: usize,
     /// Not as expected.
     pub failed: usize,
+}
+
+/// One of several ways in which the image was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunSummary {
+    /// How the user calls it.
+    pub name: String,
+    /// What was started.
+    pub command: Vec<String>,
+    /// How its probes went on the source.
+    pub probes: ProbeTally,
 }
 
 /// The comparison of the small image with its source.

@@ -42,6 +42,10 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     }
     let probes = summary.probes;
     writeln!(out, "probes   {} passed, {} failed", probes.passed, probes.failed)?;
+    for run in &summary.runs {
+        let (name, command) = (&run.name, run.command.join(" "));
+        writeln!(out, "run      {name}: {} passed, {} failed ({command})", run.probes.passed, run.probes.failed)?;
+    }
     let verify = &summary.verify;
     let status = match verify.status {
         VerificationStatus::Passed => "the image answers as its source did",

@@ -22,6 +22,7 @@ use crate::sandbox::build::network::{self, Listener};
 use crate::sandbox::failure::Failure;
 use crate::sandbox::plan::{Network, SandboxPlan};
 use crate::sandbox::process::activity::{self, Activity};
+use crate::sandbox::process::family::descendants;
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::supervisor::NAME;
 use crate::sandbox::supervisor::protocol::{Message, Request};
@@ -138,8 +139,17 @@ impl Sandbox {
         Self::start_with(Path::new("/proc/self/exe"), plan)
     }
 
+    /// The same for a plan with [`Network::Shared`]: in `network`, which another sandbox has made.
+    pub fn start_beside(plan: SandboxPlan, network: &OwnedFd) -> Result<Self, SandboxError> {
+        Self::start_by(Path::new("/proc/self/exe"), plan, Some(network))
+    }
+
     /// The same with another program as supervisor: one whose `main` begins with [`crate::sandbox::reexec`].
     pub fn start_with(exe: &Path, plan: SandboxPlan) -> Result<Self, SandboxError> {
+        Self::start_by(exe, plan, None)
+    }
+
+    fn start_by(exe: &Path, plan: SandboxPlan, network: Option<&OwnedFd>) -> Result<Self, SandboxError> {
         let failed = |cause: io::Error| SandboxError::Start { exe: exe.into(), cause };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(exe);
@@ -158,7 +168,8 @@ impl Sandbox {
         let control = Mutex::new(Control { socket: ours, answers, application: None });
         let mut sandbox =
             Sandbox { plan, warnings: Vec::new(), supervisor, pidfd, control, shared, reader: Some(reader) };
-        match sandbox.ask(&Request::Start(sandbox.plan.clone()), &[]) {
+        let network = network.map(|network| network as &dyn AsFd);
+        match sandbox.ask(&Request::Start(sandbox.plan.clone()), network.as_slice()) {
             Ok(Message::Ready(warnings)) => sandbox.warnings = warnings,
             Ok(Message::Failed(failure)) => return Err(SandboxError::Build(failure)),
             Err(SandboxError::Gone) => return Err(sandbox.why_gone()),
@@ -294,12 +305,22 @@ impl Sandbox {
         self.open_of_supervisor("root", OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
 
-    /// The sockets that wait for somebody. On the host's network only those that one of `pids` has open.
+    /// The sockets that wait for somebody. On the host's network only those that one of `pids` has open, on one that is
+    /// shared with other sandboxes only those of this one.
     pub fn listeners(&self, pids: &[i32]) -> Result<Vec<Listener>, SandboxError> {
-        let inodes: Option<BTreeSet<u64>> = match self.plan.network {
-            Network::Private => None,
-            Network::Host => Some(network::socket_inodes(Path::new("/proc"), pids)),
-        };
+        match self.plan.network {
+            Network::Private => self.listeners_among(None),
+            Network::Shared => self.listeners_of(&self.processes()),
+            Network::Host => self.listeners_of(pids),
+        }
+    }
+
+    /// Those of them that one of `pids` has open, whatever the network.
+    pub fn listeners_of(&self, pids: &[i32]) -> Result<Vec<Listener>, SandboxError> {
+        self.listeners_among(Some(network::socket_inodes(Path::new("/proc"), pids)))
+    }
+
+    fn listeners_among(&self, inodes: Option<BTreeSet<u64>>) -> Result<Vec<Listener>, SandboxError> {
         network::listeners(&self.proc(), inodes.as_ref()).map_err(|cause| SandboxError::Look {
             operation: "read",
             path: self.proc().join("net"),
@@ -310,6 +331,12 @@ impl Sandbox {
     /// What the processes in the sandbox are doing at this moment.
     pub fn activity(&self) -> io::Result<Activity> {
         activity::of_descendants(Path::new("/proc"), self.supervisor)
+    }
+
+    /// All processes in the sandbox, as scrimp sees them: whatever its parent is, each of them descends from the supervisor,
+    /// because orphans are taken in by process 1 or by the supervisor itself.
+    pub fn processes(&self) -> Vec<i32> {
+        descendants(self.supervisor)
     }
 
     /// Kills what is in the sandbox and returns once it is gone. The supervisor is not reaped before the drop, so a

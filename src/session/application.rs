@@ -236,14 +236,7 @@ impl Target for Application<'_> {
         let listening = lock(&self.state).listening.clone();
         // A table that cannot be read at this moment shows nothing; whoever asks, asks again.
         let found = self.sandbox.listeners(&listening).unwrap_or_default();
-        let protocol = |p| match p {
-            sandbox::Protocol::Tcp => Protocol::Tcp,
-            sandbox::Protocol::Udp => Protocol::Udp,
-        };
-        let mut listeners: Vec<Listener> = found
-            .into_iter()
-            .map(|l| Listener { protocol: protocol(l.protocol), address: l.address, port: l.port })
-            .collect();
+        let mut listeners: Vec<Listener> = found.into_iter().map(listener).collect();
         listeners.sort();
         listeners
     }
@@ -339,6 +332,15 @@ impl Target for Application<'_> {
     }
 }
 
+/// A socket as probes know it.
+pub(super) fn listener(found: sandbox::Listener) -> Listener {
+    let protocol = match found.protocol {
+        sandbox::Protocol::Tcp => Protocol::Tcp,
+        sandbox::Protocol::Udp => Protocol::Udp,
+    };
+    Listener { protocol, address: found.address, port: found.port }
+}
+
 /// Whether an error says that a process has ended: no entry in `/proc`, or one that could be opened just in time but not
 /// read any more.
 fn is_gone(cause: &io::Error) -> bool {
@@ -351,7 +353,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The executable of a process, by its path in its own root; `None` when it is gone.
-fn executable(pid: i32) -> Option<ImagePath> {
+pub(super) fn executable(pid: i32) -> Option<ImagePath> {
     let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     ImagePath::parse(link.as_os_str().as_encoded_bytes()).ok()
 }

@@ -1,5 +1,7 @@
 //! What is made ready before anything runs: the process to start and as whom, the sandbox for it, and its scratch space.
 
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::{fs, io};
 
 use crate::base::ImagePath;
@@ -14,7 +16,7 @@ use crate::session::{Place, SessionError, Settings, StopSignal, Subject};
 use crate::tracer;
 
 /// The host name inside the sandbox.
-const HOSTNAME: &str = "scrimp";
+pub(super) const HOSTNAME: &str = "scrimp";
 
 /// What is to be started, as whom, and what asks it to stop.
 pub struct Task {
@@ -29,8 +31,8 @@ pub struct Task {
 }
 
 impl Task {
-    /// As the subject and the settings have it, on `rung`.
-    pub fn new(subject: &Subject<'_>, settings: &Settings, rung: Rung) -> Result<Self, SessionError> {
+    /// As the subject and the settings have it, on `rung`, on a machine called `hostname`.
+    pub fn new(subject: &Subject<'_>, settings: &Settings, rung: Rung, hostname: &str) -> Result<Self, SessionError> {
         let mut overrides = settings.overrides.clone();
         let mut launch = Launch::new(subject.config, &overrides, &settings.env, subject.source)?;
         if subject.digest.is_none() {
@@ -38,7 +40,7 @@ impl Task {
         }
         let user = user(subject.rootfs, &launch.user, rung)?;
         launch.default_variable("HOME", &user.home);
-        launch.default_variable("HOSTNAME", HOSTNAME);
+        launch.default_variable("HOSTNAME", hostname);
         let stop_signal = match settings.stop_signal {
             Some(signal) => signal,
             None => launch.stop_signal.parse::<StopSignal>()?,
@@ -74,6 +76,17 @@ fn user(rootfs: &Rootfs, name: &str, rung: Rung) -> Result<Credentials, SessionE
     Ok(user)
 }
 
+/// What is around a sandbox.
+#[derive(Clone, Copy)]
+pub struct Neighbourhood<'a> {
+    /// The name of the machine inside.
+    pub hostname: &'a str,
+    /// The names of the services, all of them on the loopback interface.
+    pub names: &'a [&'a str],
+    /// The network that is there already.
+    pub network: Option<&'a OwnedFd>,
+}
+
 /// How often a sandbox of the machine's own files is made anew because its mounts have changed meanwhile.
 const MAX_CHANGES: usize = 3;
 
@@ -86,12 +99,16 @@ pub fn sandbox(
     settings: &Settings,
     bounds: &Bounds,
     unseen: &Unseen,
+    around: &Neighbourhood<'_>,
 ) -> Result<(Sandbox, ScratchDir), SessionError> {
     let is_lazy = subject.rootfs.entries().is_none();
     for changes in 0.. {
         let before = if is_lazy { mount_table()? } else { Vec::new() };
-        let (plan, scratch) = plan(place, rung, subject, settings, bounds.clone(), unseen)?;
-        let started = Sandbox::start(plan);
+        let (plan, scratch) = plan(place, rung, subject, settings, bounds.clone(), unseen, around)?;
+        let started = match around.network.filter(|_| plan.network == Network::Shared) {
+            Some(network) => Sandbox::start_beside(plan, network),
+            None => Sandbox::start(plan),
+        };
         if !is_lazy || changes == MAX_CHANGES || mount_table()? == before {
             return Ok((started?, scratch));
         }
@@ -107,6 +124,7 @@ fn plan(
     settings: &Settings,
     bounds: Bounds,
     unseen: &Unseen,
+    around: &Neighbourhood<'_>,
 ) -> Result<(SandboxPlan, ScratchDir), SessionError> {
     let scratch = place.store.scratch_dir()?;
     // No quota of the store's filesystem is ours to set.
@@ -116,16 +134,21 @@ fn plan(
         false => Upper::Tmpfs,
     };
     let defaults = Choices::new(upper);
-    let network = if rung.has_namespaces() { settings.network } else { Network::Host };
+    let network = match settings.network {
+        _ if !rung.has_namespaces() => Network::Host,
+        Network::Private if around.network.is_some() => Network::Shared,
+        other => other,
+    };
     let resolv_conf = match network {
-        Network::Private => defaults.resolv_conf.clone(),
+        Network::Private | Network::Shared => defaults.resolv_conf.clone(),
         Network::Host => read_resolv_conf()?,
     };
     let choices = Choices {
         rung,
         network,
         resolv_conf,
-        hostname: HOSTNAME.into(),
+        hostname: around.hostname.into(),
+        hosts: around.names.iter().map(|name| (Ipv4Addr::LOCALHOST.into(), (*name).to_owned())).collect(),
         volumes: settings.volumes.clone(),
         tmpfs: settings.tmpfs.clone(),
         bounds,

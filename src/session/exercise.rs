@@ -13,7 +13,7 @@ use crate::observation::{Observation, Overrides, PathRecord};
 use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Report, Supply, Target};
 use crate::sandbox::{Network, ProcessSpec, Rung, Volume};
 use crate::session::application::Application;
-use crate::session::arrange::{self, Task};
+use crate::session::arrange::{self, Neighbourhood, Task};
 use crate::session::limits::Hold;
 use crate::session::output::{Stream, capture_whole};
 use crate::session::unseen::Unseen;
@@ -54,7 +54,7 @@ pub fn assignments(
     if rung == Rung::E {
         return Ok(Vec::new());
     }
-    let task = Task::new(subject, settings, rung)?;
+    let task = Task::new(subject, settings, rung, arrange::HOSTNAME)?;
     Ok(probe::assignments(chosen, observation, &task.launch.working_dir))
 }
 
@@ -158,9 +158,10 @@ fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Jo
         settings.volumes.extend(made);
     }
     let rung = place.rung(subject.rootfs)?;
-    let task = Task::new(subject, &settings, rung)?;
+    let task = Task::new(subject, &settings, rung, arrange::HOSTNAME)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
-    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, &settings, &hold.bounds(), &unseen)?;
+    let alone = Neighbourhood { hostname: arrange::HOSTNAME, names: &[], network: None };
+    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, &settings, &hold.bounds(), &unseen, &alone)?;
     let (watch, events) = Watch::start(place, subject, &settings, &sandbox)?;
     let process = ProcessSpec {
         ids: place.footing.ids,

@@ -11,10 +11,11 @@ use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
 use crate::session::arrange::{self, Task};
 use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
+use crate::session::services::Services;
 use crate::session::stage::Stage;
 use crate::session::unseen::Unseen;
 use crate::session::watch::Watch;
-use crate::session::{Choice, Exercised, Settings, UnknownSignal, record, unmounted};
+use crate::session::{Choice, Exercised, Service, ServiceError, Settings, UnknownSignal, record, unmounted};
 use crate::tracer::TracerError;
 
 /// What is run.
@@ -109,6 +110,9 @@ pub enum SessionError {
     /// The tracer failed.
     #[error(transparent)]
     Tracer(#[from] TracerError),
+    /// What runs beside the application is of no use.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The probes cannot be run.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -177,6 +181,8 @@ pub struct Place<'a> {
     pub store: &'a Store,
     /// Which sandbox this machine allows.
     pub footing: &'a Footing,
+    /// What runs beside the application, in this order.
+    pub services: &'a [Service],
 }
 
 impl Place<'_> {
@@ -203,9 +209,11 @@ pub fn run(
     exercise: Exercise<'_>,
 ) -> Result<Run, SessionError> {
     let rung = place.rung(subject.rootfs)?;
-    let task = Task::new(subject, settings, rung)?;
+    let task = Task::new(subject, settings, rung, arrange::HOSTNAME)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
-    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen)?;
+    let services = Services::start(place, rung, settings)?;
+    let around = services.neighbourhood(arrange::HOSTNAME);
+    let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen, &around)?;
     let (watch, events) = Watch::start(place, subject, settings, &sandbox)?;
 
     let process = ProcessSpec {
@@ -214,12 +222,14 @@ pub fn run(
         limits: hold.resources(),
         ..task.process(settings, watch.options())
     };
-    let (stop_signal, redactor) = (task.stop_signal, redactor(settings));
+    let (stop_signal, redactor) = (task.stop_signal, redactor(settings, place.services));
     let stage = Stage { sandbox: &sandbox, tracer: watch.tracer(), subject, settings, stop_signal, redactor };
-    let played = stage.play(process, exercise, events);
+    let played = services.beside(&sandbox, || stage.play(process, exercise, events));
     sandbox.finish();
-    // What fails on the stage follows from what ended the sandbox, so that comes first.
-    let (recording, notes) = watch.finish()?;
+    let watched = watch.finish();
+    // What fails on the stage follows from what ended the sandbox, and that from the end of a service: so these come first.
+    services.finish()?;
+    let (recording, notes) = watched?;
     let played = played?;
 
     let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());
@@ -236,6 +246,7 @@ pub fn run(
             source_digest: subject.digest,
             command: task.launch.command(),
             overrides: task.overrides,
+            runs: Vec::new(),
             env_names: settings.env.iter().map(|v| v.split('=').next().unwrap_or_default().into()).collect(),
             rung: sandbox.plan().rung.to_string(),
             gaps: recording.gaps.into_iter().chain(played.gaps).collect(),
@@ -256,7 +267,8 @@ pub fn run(
     Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded, exercised: Vec::new() })
 }
 
-/// Takes the values of `-e` out of whatever is written or shown.
-fn redactor(settings: &Settings) -> Redactor {
-    Redactor::new(settings.env.iter().filter_map(|v| v.split_once('=').map(|(_, value)| value)))
+/// Takes the values of `-e`, for the application and its services, out of whatever is written or shown.
+fn redactor(settings: &Settings, services: &[Service]) -> Redactor {
+    let variables = services.iter().flat_map(|service| &service.settings.env).chain(&settings.env);
+    Redactor::new(variables.filter_map(|v| v.split_once('=').map(|(_, value)| value)))
 }

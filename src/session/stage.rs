@@ -17,7 +17,7 @@ use crate::session::{Choice, Exercise, Script, SessionError, Settings, Start, St
 use crate::tracer::{self, Tracer, Tree};
 
 /// How much of the application's last output is kept for messages, in bytes per stream.
-const OUTPUT_KEPT: usize = 4096;
+pub(super) const OUTPUT_KEPT: usize = 4096;
 /// How long the readers of the application's output may take to get to its end, once nobody is left who writes.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 /// The name of the probe that a command is of itself.
@@ -151,7 +151,7 @@ impl Exercised {
 }
 
 /// What an image says about how it wants to be asked.
-fn circumstances(config: &ImageConfig, command: Option<&[u8]>, port: Option<Port>) -> probe::Circumstances {
+pub(super) fn circumstances(config: &ImageConfig, command: Option<&[u8]>, port: Option<Port>) -> probe::Circumstances {
     let healthcheck = config.healthcheck();
     probe::Circumstances {
         port,
@@ -185,7 +185,7 @@ fn own_probe(exit: Option<Exit>, settings: &Settings, stdout: &Stream, stderr: &
     ProbeResult { name: OWN_PROBE.into(), answer, failure, ignore: Vec::new() }
 }
 
-fn last_output(stdout: &Stream, stderr: &Stream, redactor: &Redactor) -> String {
+pub(super) fn last_output(stdout: &Stream, stderr: &Stream, redactor: &Redactor) -> String {
     let mut text = stdout.ending(redactor, OUTPUT_KEPT);
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');

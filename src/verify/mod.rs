@@ -143,6 +143,7 @@ mod tests {
                 command: vec![],
                 overrides: Overrides::default(),
                 env_names: vec![],
+                runs: vec![],
                 rung: "a".into(),
                 gaps: vec![],
                 warnings: vec![],

@@ -99,6 +99,7 @@ pub fn quiet() -> Observation {
         command: vec!["/bin/app".into()],
         overrides: Default::default(),
         env_names: Vec::new(),
+        runs: vec![],
         rung: "a".into(),
         gaps: Vec::new(),
         warnings: Vec::new(),

@@ -50,8 +50,12 @@ struct Source {
 const MIN_FILES: u64 = 4096;
 
 /// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
-/// Returns what could not be done and is not required, each a sentence.
-pub fn build(plan: &SandboxPlan) -> Result<Vec<String>, Failure> {
+/// Returns what could not be done and is not required, each a sentence. `network` is the namespace that is shared, where
+/// the plan has one.
+pub fn build(plan: &SandboxPlan, network: Option<&OwnedFd>) -> Result<Vec<String>, Failure> {
+    if plan.network == Network::Shared {
+        network::join(network)?;
+    }
     match &plan.root {
         RootPlan::InPlace => Ok(plan.warnings.clone()),
         RootPlan::Copy { from, to, without } => chroot::build(plan, from, to, without),

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::sandbox::failure::{During, Failure};
@@ -27,6 +28,12 @@ pub fn set_up(warnings: &mut Vec<String>) -> Result<(), Failure> {
         warnings.push(format!("cannot write {PING_GROUPS}; `ping` needs NET_RAW"));
     }
     Ok(())
+}
+
+/// Moves this process into the network of another sandbox. It is set up already.
+pub fn join(namespace: Option<&OwnedFd>) -> Result<(), Failure> {
+    let joined = namespace.ok_or(Errno::EBADF).and_then(|namespace| setns(namespace, CloneFlags::CLONE_NEWNET));
+    joined.during("join the network of", "another sandbox")
 }
 
 fn loopback_up() -> nix::Result<()> {

@@ -65,7 +65,7 @@ pub fn mounts(choices: &Choices) -> Vec<Mount> {
         // refused a fresh sysfs is too.
         (_, Rung::D | Rung::E) => put("/sys", What::Tmpfs { mode: 0o555, size: None, exec: false }, true),
         (Network::Host, _) | (_, Rung::C) => put("/sys", existing("/sys", true), true),
-        (Network::Private, _) => {
+        (Network::Private | Network::Shared, _) => {
             put("/sys", What::Sysfs, true);
             put("/sys/fs/cgroup", What::Cgroup, false);
         }

@@ -41,6 +41,8 @@ pub enum Namespace {
 pub enum Network {
     /// A loopback interface of its own and nothing else.
     Private,
+    /// That of another sandbox, whose namespace comes as a descriptor with the plan.
+    Shared,
     /// The network of whoever started scrimp.
     Host,
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod activity;
 mod command;
+pub(super) mod family;
 pub(super) mod rights;
 pub(super) mod signals;
 pub(super) mod spawn;

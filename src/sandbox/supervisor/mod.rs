@@ -47,7 +47,7 @@ pub fn main() -> io::Result<()> {
     let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     raise_open_files()?;
 
-    let Some((Request::Start(plan), _)) = channel::receive(&control)? else { return Ok(()) };
+    let Some((Request::Start(plan), network)) = channel::receive(&control)? else { return Ok(()) };
     let orphans = match plan.namespaces.contains(&Namespace::Pid) {
         true => None,
         false => Some(Orphans::inherit()?),
@@ -61,7 +61,7 @@ pub fn main() -> io::Result<()> {
         Ok(seat) => seat,
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     };
-    match build::build(&plan) {
+    match build::build(&plan, network.first()) {
         Ok(mut warnings) => {
             if !plan.namespaces.contains(&Namespace::Pid)
                 && plan.rung != Rung::E
@@ -75,6 +75,7 @@ pub fn main() -> io::Result<()> {
         }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     }
+    drop(network);
     if let Some(seat) = &seat {
         seat.leave();
     }

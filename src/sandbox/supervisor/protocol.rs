@@ -9,7 +9,7 @@ use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 /// What scrimp asks for. When it has no more to ask it closes its end, and the sandbox ends.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Make the sandbox; the first request.
+    /// Make the sandbox; the first request. A network that is shared comes along as a descriptor.
     Start(SandboxPlan),
     /// Start a process; three descriptors come along: standard input, output and error.
     Spawn(ProcessSpec),

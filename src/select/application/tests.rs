@@ -108,6 +108,7 @@ impl Case {
             gaps: Vec::new(),
             warnings: Vec::new(),
             transcript: Transcript::default(),
+            runs: Vec::new(),
         };
         let used = used.iter().chain(&["/usr/lib/libc.so.6"]).map(|text| match text.strip_prefix("stat ") {
             Some(text) => (path(text), record(Operation::Stat)),

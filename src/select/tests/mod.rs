@@ -58,6 +58,7 @@ impl Case {
                 gaps: Vec::new(),
                 warnings: Vec::new(),
                 transcript: Transcript::default(),
+                runs: Vec::new(),
             },
             paths: FileTree::new(),
         };

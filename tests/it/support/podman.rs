@@ -85,9 +85,14 @@ impl Podman {
 
     /// Starts a service.
     pub fn start(&self, image: &str) -> Container<'_> {
+        self.start_with(&["--network=none"], image)
+    }
+
+    /// The same with options of `podman run`, one for the network among them.
+    pub fn start_with(&self, options: &[&str], image: &str) -> Container<'_> {
         let monitor = self.monitor_file();
-        let options = ["run", "--detach", "--network=none", "--conmon-pidfile", &monitor, image];
-        let run = self.podman(&options).succeeds();
+        let fixed = ["run", "--detach", "--conmon-pidfile", &monitor];
+        let run = self.podman(&[&fixed, options, &[image]].concat()).succeeds();
         let mut container = Container { podman: self, id: run.stdout.trim().to_owned(), pid: 0, monitor };
         container.pid = container.state("Pid");
         container
@@ -139,6 +144,11 @@ pub struct Container<'a> {
 }
 
 impl Container<'_> {
+    /// The option for another container to be in the same network.
+    pub fn network(&self) -> String {
+        format!("--network=container:{}", self.id)
+    }
+
     /// Asks for a path by HTTP, as soon as the port accepts connections.
     #[track_caller]
     pub fn get(&self, port: u16, path: &str) -> Response {
