@@ -17,6 +17,7 @@ mod exercise;
 mod exercise_scan;
 mod file_capabilities;
 mod formats;
+mod handlers;
 mod hazards;
 mod host;
 mod identity;

@@ -97,7 +97,11 @@ impl Engine {
                 return Ok(self.one_more(id));
             }
             Action::Clone3 => {
-                if let Some(flags) = read_word(id, arguments[0]).filter(|flags| flags & CLONE_UNTRACED != 0)
+                let flags = read_word(id, arguments[0]);
+                if flags.is_none() {
+                    self.unread(id, arguments[0], Effect::None)?;
+                }
+                if let Some(flags) = flags.filter(|flags| flags & CLONE_UNTRACED != 0)
                     && write_word(id, arguments[0], flags & !CLONE_UNTRACED).is_none()
                 {
                     self.recorder.gap("clone_untraced");
@@ -141,8 +145,14 @@ impl Engine {
                     self.record_at(id, &ask, arguments[3], false)?;
                 }
             }
-            Action::Bpf => self.structure(id, bpf_object(arguments, |address| read_word(id, address)))?,
-            Action::PerfEvent => self.structure(id, uprobe(arguments, |address| read_word(id, address)))?,
+            Action::Bpf => {
+                let named = bpf_object(arguments, |address| read_word(id, address));
+                self.structure(id, named, arguments[1])?;
+            }
+            Action::PerfEvent => {
+                let named = uprobe(arguments, |address| read_word(id, address));
+                self.structure(id, named, arguments[0])?;
+            }
             Action::Ptrace => {
                 // PTRACE_TRACEME, PTRACE_ATTACH and PTRACE_SEIZE.
                 if matches!(arguments[0], 0 | 16 | 0x4206) {
@@ -191,11 +201,11 @@ impl Engine {
         self.record_at(id, &named.ask, named.address, named.only_absolute)
     }
 
-    /// A path whose address is in a structure.
-    fn structure(&mut self, id: i32, named: Option<Named>) -> io::Result<()> {
+    /// A path whose address is in the structure at `at`, if that has one and can be read.
+    fn structure(&mut self, id: i32, named: Option<Named>, at: u64) -> io::Result<()> {
         match named {
             Some(Named { ask, address, only_absolute }) => self.record_at(id, &ask, address, only_absolute),
-            None => Ok(()),
+            None => self.unread(id, at, Effect::None),
         }
     }
 
