@@ -125,7 +125,7 @@ fn an_image_of_two_traces_has_what_either_used() {
     let build = |name: &str, traces: &[&String]| {
         let out = env.path(&format!("{name}.tar"));
         let destination = format!("docker-archive:{out}");
-        let mut arguments = vec!["build", &source, "-o", &destination];
+        let mut arguments = vec!["build", &source, "--level", "closure", "-o", &destination];
         arguments.extend(traces.iter().flat_map(|trace| ["--trace", trace]));
         env.scrimp(&arguments).succeeds();
         std::fs::read(out).unwrap()

@@ -12,7 +12,7 @@ const FILES: [(&str, &str); 2] = [("/www/index.html", "a page\n"), ("/www/a", "a
 fn slim_into_all(env: &Env) -> (String, serde_json::Value) {
     let source = busybox(env, "web", &web_config(), &FILES);
     let mut arguments =
-        vec!["slim".to_owned(), source.clone(), "--http".into(), "/".into(), "--format".into(), "json".into()];
+        ["slim", &source, "--level", "closure", "--http", "/", "--format", "json"].map(String::from).to_vec();
     for (transport, name) in [
         ("docker-archive", "d.tar"),
         ("oci", "oci"),
