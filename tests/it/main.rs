@@ -27,6 +27,7 @@ mod matrix;
 mod nested;
 mod no_room;
 mod no_terminal;
+mod numbers;
 mod own_files;
 mod postgres;
 mod random_kills;
