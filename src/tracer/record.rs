@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use super::Map;
 use super::fold::{ExecutableId, Fold, PathId, User};
 use super::interpreter::{Interpreter, interpreter};
-use super::names::{Name, Names, Seen, Stamp};
+use super::names::{Kind, Name, Names, Seen, Stamp};
 use super::open_files::OpenFiles;
 use super::resolve::{Asker, Chain, End, Resolver};
 use super::syscalls::Effect;
@@ -135,6 +135,12 @@ impl Recorder {
             None => ask.effect.keeps_names(),
         };
         if cached {
+            if let Some(directory) = self.one_name(ask, &asker, path, &user)? {
+                if opens {
+                    self.open(task, directory);
+                }
+                return Ok(());
+            }
             self.set_key(ask, &asker, path);
             if let Some(directory) = self.recall(&user) {
                 if opens {
@@ -164,6 +170,28 @@ impl Recorder {
             self.open(task, chain.may_end_in_directory());
         }
         Ok(())
+    }
+
+    /// Records the use of a name in the directory where the path begins, if that is all there is to it: what is known of
+    /// the name is the answer, so that none has to be kept. Whether there is a directory.
+    fn one_name(&mut self, ask: &Ask, asker: &Asker, path: &[u8], user: &User) -> io::Result<Option<bool>> {
+        let Some(Resolver { names, .. }) = &mut self.resolver else { return Ok(None) };
+        if path.contains(&b'/') || matches!(path, b"" | b"." | b"..") || names.kind(asker.base) != Kind::Ordinary {
+            return Ok(None);
+        }
+        names.tidy();
+        let name = names.child(asker.base, path);
+        let (seen, lasting) = names.look(name)?;
+        if !lasting || ask.follow && matches!(seen, Seen::Link(_)) {
+            return Ok(None);
+        }
+        let directory = seen == Seen::Dir;
+        if directory && ask.operation == Operation::Open {
+            names.opened(name);
+        }
+        let path = names.path_id(name, &mut self.fold);
+        self.fold.add(path, ask.operation, seen != Seen::Absent, user);
+        Ok(Some(directory))
     }
 
     /// A call of `task` begins that may open what was just looked up: a `directory`, or something else.
