@@ -156,14 +156,19 @@ fn decide(when: When, Stops { exact, witnessed, counted, identity }: Stops) -> V
         When::Always => vec![trace],
         When::Identity | When::NotFstat { .. } if identity => vec![trace],
         When::Identity => vec![allow],
-        When::IdentityEither { argument, values: [one, other] } if identity => vec![
-            statement(LOAD, low(argument)),
-            branch(JUMP_EQUAL, one, 1, 0),
-            branch(JUMP_EQUAL, other, 0, 1),
-            trace,
-            allow,
-        ],
-        When::IdentityEither { .. } => vec![allow],
+        When::IdentityEither { .. } if !identity => vec![allow],
+        When::Either { argument, values: [one, other] } | When::IdentityEither { argument, values: [one, other] } => {
+            vec![
+                statement(LOAD, low(argument)),
+                branch(JUMP_EQUAL, one, 1, 0),
+                branch(JUMP_EQUAL, other, 0, 1),
+                trace,
+                allow,
+            ]
+        }
+        When::AtLeast { argument, least } => {
+            vec![statement(LOAD, low(argument)), branch(JUMP_NOT_LESS, least, 0, 1), trace, allow]
+        }
         When::Exact if exact => vec![trace],
         When::WitnessedOrIdentity if witnessed || identity => vec![trace],
         When::Counted | When::CountedOrBit { .. } if counted => vec![trace],
@@ -267,6 +272,7 @@ mod tests {
                 let data = Data { number, architecture: architecture.audit(), arguments: [0; 6] };
                 let expected = match call.map(|c| c.when) {
                     Some(When::Always | When::NotFstat { .. }) => RET_TRACE,
+                    Some(When::Either { values: [0, _], .. }) => RET_TRACE,
                     _ => RET_ALLOW,
                 };
                 assert_eq!(run(&program, &data), expected, "{architecture:?} {number}");
@@ -303,6 +309,19 @@ mod tests {
             ("x32 read", false, X32_BIT, [0; 6], true),
             ("x32 open", false, X32_BIT + 2, [0; 6], true),
             ("no call at all", false, u32::MAX, [0; 6], false),
+            ("dup2 to a standard stream", false, 33, [5, 2, 0, 0, 0, 0], false),
+            ("dup2", false, 33, [2, 3, 0, 0, 0, 0], true),
+            ("dup2, high half ignored", false, 33, [2, 0x1_0000_0002, 0, 0, 0, 0], false),
+            ("dup3", false, 292, [5, 77, 0x80000, 0, 0, 0], true),
+            ("F_DUPFD", false, 72, [0, 0, 10, 0, 0, 0], true),
+            ("F_DUPFD_CLOEXEC", false, 72, [0, 0xffff_ffff_0000_0406, 10, 0, 0, 0], true),
+            ("F_GETFD", false, 72, [5, 1, 0, 0, 0, 0], false),
+            ("socketpair", false, 53, [1, 1, 0, PATH, 0, 0], true),
+            ("socketpair of AF_TIPC", false, 53, [30, 1, 0, PATH, 0, 0], false),
+            ("SO_PASSCRED", false, 54, [5, 1, 16, PATH, 4, 0], true),
+            ("SO_REUSEADDR", false, 54, [5, 1, 2, PATH, 4, 0], false),
+            ("close_range", false, 436, [3, !0, 4, 0, 0, 0], false),
+            ("close_range that unshares", false, 436, [3, !0, 6, 0, 0, 0], true),
             ("seccomp", false, 317, [1, 1, PATH, 0, 0, 0], false),
             ("seccomp with a listener", false, 317, [1, 9, PATH, 0, 0, 0], true),
         ] {

@@ -22,6 +22,8 @@ pub struct Measured {
 impl Default for Measured {
     fn default() -> Self {
         let (recorder, task) = (Recorder::default(), Task::new(Tree::Application, Origin::Spawned));
+        // Nobody changes what the numbers lead to.
+        task.files.replace_with(|files| files.own(true));
         Measured { index: Index::new(), recorder, task, id: std::process::id() as i32 }
     }
 }
@@ -64,4 +66,50 @@ pub fn fold(path: &ImagePath, times: u64) -> u64 {
         fold.add(id, Operation::Stat, true, &user);
     }
     fold.finish(&[]).get(path).map_or(0, |folded| folded.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// Names that were asked for, from a number that leads to the first of two directories and then to the other.
+    fn asked(tell: impl Fn(&mut Measured)) -> Vec<String> {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [first, second] = dirs.each_ref().map(|dir| File::open(dir.path()).unwrap());
+        // A number that no other test comes to.
+        let mut first = rustix::io::fcntl_dupfd_cloexec(&first, 900).unwrap();
+        let mut tracer = Measured::default();
+        tracer.stat(Some(first.as_raw_fd()), b"before").unwrap();
+        rustix::io::dup2(&second, &mut first).unwrap();
+        tell(&mut tracer);
+        tracer.stat(Some(first.as_raw_fd()), b"after").unwrap();
+        let paths: Vec<String> = tracer.finish().accesses.iter().map(|(path, _)| path.to_string()).collect();
+        let place = |path: &str| dirs.iter().position(|dir| path.starts_with(dir.path().to_str().unwrap())).unwrap();
+        let mut asked: Vec<String> =
+            paths.iter().map(|path| format!("{} {}", place(path), path.rsplit('/').next().unwrap())).collect();
+        asked.sort();
+        asked
+    }
+
+    #[test]
+    fn what_is_known_of_a_number_is_not_asked_for_until_a_call_may_have_changed_it() {
+        assert_eq!(asked(|_| {}), ["0 after", "0 before"], "the kernel was asked");
+        let changed = |tracer: &mut Measured| {
+            tracer.recorder.renumber(&mut tracer.task);
+            tracer.recorder.settle(&mut tracer.task);
+        };
+        assert_eq!(asked(changed), ["0 before", "1 after"]);
+        let under_way = |tracer: &mut Measured| tracer.recorder.renumber(&mut tracer.task);
+        assert_eq!(asked(under_way), ["0 before", "1 after"]);
+        let listener = |tracer: &mut Measured| tracer.recorder.listeners += 1;
+        assert_eq!(asked(listener), ["0 before", "1 after"]);
+        let stray = |tracer: &mut Measured| {
+            let other = Task::new(Tree::Application, Origin::Descendant);
+            tracer.recorder.stray(&other.files);
+        };
+        assert_eq!(asked(stray), ["0 before", "1 after"], "also when it is gone: it may have changed the number");
+    }
 }

@@ -31,6 +31,7 @@ mod leash;
 pub mod measure;
 mod memory;
 mod names;
+mod open_files;
 mod pace;
 mod population;
 mod record;

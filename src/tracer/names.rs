@@ -350,6 +350,11 @@ impl Names {
         self.credit = self.credit.saturating_add(names).min(MOST_CREDIT);
     }
 
+    /// Another number after each change that begins or ends.
+    pub fn state(&self) -> u64 {
+        self.state
+    }
+
     /// Something changes, from here on or until here.
     fn alter(&mut self) {
         self.state += 1;

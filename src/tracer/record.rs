@@ -1,12 +1,15 @@
 //! From one use of a path to the records of all names it passes.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::rc::{Rc, Weak};
 
 use super::Map;
 use super::fold::{ExecutableId, Fold, PathId, User};
 use super::interpreter::{Interpreter, interpreter};
-use super::names::{Name, Names, Seen, Stamp};
+use super::names::{Kind, Name, Names, Seen, Stamp};
+use super::open_files::OpenFiles;
 use super::resolve::{Asker, Chain, End, Resolver};
 use super::syscalls::Effect;
 use super::tasks::Task;
@@ -56,6 +59,7 @@ struct Hit {
 struct Answer {
     hits: Box<[Hit]>,
     stamp: Stamp,
+    directory: bool,
 }
 
 /// Everything that is recorded.
@@ -68,6 +72,12 @@ pub struct Recorder {
     key: Vec<u8>,
     /// How many directories were renamed: current directories are read again then.
     renames: u64,
+    /// How many calls are under way that rename one, or change mounts.
+    moving: u32,
+    /// Tables that may be the same as others, because who made their tasks is a guess.
+    strays: Vec<Weak<RefCell<OpenFiles>>>,
+    /// How many may put descriptors into any table (`SECCOMP_IOCTL_NOTIF_ADDFD`).
+    pub listeners: u32,
     /// What could not be seen.
     pub gaps: BTreeSet<String>,
     /// What a user should know, in the order it was seen.
@@ -109,18 +119,33 @@ impl Recorder {
 
     /// Records one use of `path` by the stopped task `id`.
     pub fn access(&mut self, id: i32, task: &mut Task, ask: &Ask, path: &[u8]) -> io::Result<()> {
+        let opens = may_open(ask.operation);
         if path.is_empty() && !ask.empty {
             return Ok(()); // ENOENT, whatever there is.
         }
-        let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(()) };
+        let Some(asker) = self.asker(id, task, ask, path)? else {
+            if opens {
+                self.renumber(task);
+            }
+            return Ok(());
+        };
         let user = self.user(task);
         let cached = match self.witness {
             Some(_) => ask.effect == Effect::None,
             None => ask.effect.keeps_names(),
         };
         if cached {
+            if let Some(directory) = self.one_name(ask, &asker, path, &user)? {
+                if opens {
+                    self.open(task, directory);
+                }
+                return Ok(());
+            }
             self.set_key(ask, &asker, path);
-            if self.recall(&user) {
+            if let Some(directory) = self.recall(&user) {
+                if opens {
+                    self.open(task, directory);
+                }
                 return Ok(());
             }
         }
@@ -141,7 +166,71 @@ impl Recorder {
             self.tell(ask, chain.end.as_ref())?;
             self.change(task, ask.effect, chain.end.as_ref());
         }
+        if opens {
+            self.open(task, chain.may_end_in_directory());
+        }
         Ok(())
+    }
+
+    /// Records the use of a name in the directory where the path begins, if that is all there is to it: what is known of
+    /// the name is the answer, so that none has to be kept. Whether there is a directory.
+    fn one_name(&mut self, ask: &Ask, asker: &Asker, path: &[u8], user: &User) -> io::Result<Option<bool>> {
+        let Some(Resolver { names, .. }) = &mut self.resolver else { return Ok(None) };
+        if path.contains(&b'/') || matches!(path, b"" | b"." | b"..") || names.kind(asker.base) != Kind::Ordinary {
+            return Ok(None);
+        }
+        names.tidy();
+        let name = names.child(asker.base, path);
+        let (seen, lasting) = names.look(name)?;
+        if !lasting || ask.follow && matches!(seen, Seen::Link(_)) {
+            return Ok(None);
+        }
+        let directory = seen == Seen::Dir;
+        if directory && ask.operation == Operation::Open {
+            names.opened(name);
+        }
+        let path = names.path_id(name, &mut self.fold);
+        self.fold.add(path, ask.operation, seen != Seen::Absent, user);
+        Ok(Some(directory))
+    }
+
+    /// A call of `task` begins that may open what was just looked up: a `directory`, or something else.
+    fn open(&mut self, task: &mut Task, directory: bool) {
+        if directory {
+            return self.renumber(task);
+        }
+        if !task.changing.opening {
+            (task.changing.opening, task.changing.any) = (true, true);
+            task.files.borrow_mut().open(self.state());
+        }
+    }
+
+    /// A call of `task` begins that may put a directory at any number.
+    pub fn renumber(&mut self, task: &mut Task) {
+        if !task.changing.files {
+            (task.changing.files, task.changing.any) = (true, true);
+            task.files.borrow_mut().unsettle();
+        }
+    }
+
+    /// This table may be one that other tasks have, too, which are not known to share it.
+    pub fn stray(&mut self, files: &Rc<RefCell<OpenFiles>>) {
+        self.strays.push(Rc::downgrade(files));
+        self.renames += 1;
+    }
+
+    /// Whether every table is known for what it is.
+    fn no_strays(&mut self) -> bool {
+        if !self.strays.is_empty() {
+            self.strays.retain(|files| files.upgrade().is_some_and(|files| !files.borrow().is_certain()));
+            // What was known before they came may have changed meanwhile.
+            self.renames += u64::from(self.strays.is_empty());
+        }
+        self.strays.is_empty()
+    }
+
+    fn state(&self) -> u64 {
+        self.resolver.as_ref().map_or(0, |resolver| resolver.names.state())
     }
 
     /// Where `path` leads, without recording anything; `None` when that place has no name.
@@ -253,13 +342,22 @@ impl Recorder {
             return;
         }
         let changing = std::mem::take(&mut task.changing);
+        if changing.files {
+            task.files.borrow_mut().settle();
+        }
+        if changing.opening {
+            task.files.borrow_mut().opened(self.state());
+        }
         if let Some(resolver) = &mut self.resolver {
             for name in changing.names.into_iter().flatten() {
                 resolver.names.settle(name);
             }
-            self.renames += u64::from(changing.structure);
             if changing.mounts {
                 resolver.names.calm();
+            }
+            for _ in 0..u32::from(changing.structure) + u32::from(changing.mounts) {
+                self.renames += 1;
+                self.moving = self.moving.saturating_sub(1);
             }
         }
         if changing.directories {
@@ -294,6 +392,8 @@ impl Recorder {
                 }
                 if effect == Effect::Mount && !task.changing.mounts {
                     task.changing.mounts = true;
+                    self.renames += 1;
+                    self.moving += 1;
                     resolver.names.disturb();
                 }
             }
@@ -305,9 +405,10 @@ impl Recorder {
                 }
                 let Some(slot) = task.changing.names.iter_mut().find(|slot| slot.is_none()) else { return };
                 *slot = Some(end.name);
-                if resolver.names.unsettle(end.name) {
+                if resolver.names.unsettle(end.name) && !task.changing.structure {
                     task.changing.structure = true;
                     self.renames += 1;
+                    self.moving += 1;
                 }
             }
         }
@@ -330,10 +431,11 @@ impl Recorder {
     }
 
     fn find_asker(&mut self, id: i32, task: &Task, ask: &Ask, path: &[u8]) -> io::Result<Option<Asker>> {
-        let renames = self.renames;
+        let seen = self.listeners == 0 && self.no_strays();
+        let (renames, still) = (self.renames, self.moving == 0);
         let resolver = self.resolver(id)?;
         let mut directories = task.directories.borrow_mut();
-        let fresh = directories.unsettled == 0 && directories.renames == renames;
+        let fresh = directories.unsettled == 0 && directories.renames == renames && still;
         let valid = |name: Option<_>, names: &Names| name.filter(|&n| fresh && names.is_valid(n));
         let root = match valid(directories.root, &resolver.names) {
             Some(root) => root,
@@ -357,7 +459,22 @@ impl Recorder {
                     current
                 }
             },
-            From::Descriptor(number) => resolver.directory(id, number)?,
+            From::Descriptor(number) => {
+                let mut files = task.files.borrow_mut();
+                let steady = files.is_steady(resolver.names.state(), renames) && still && seen;
+                // An empty path is the descriptor itself, which may be that of a file by now.
+                let known =
+                    files.known(number).filter(|&name| steady && !path.is_empty() && resolver.names.is_valid(name));
+                match known {
+                    Some(name) => Some(name),
+                    None => resolver.directory(id, number)?.map(|(name, lasting)| {
+                        if steady && lasting {
+                            files.learn(number, name);
+                        }
+                        name
+                    }),
+                }
+            }
         };
         Ok(base.map(|base| Asker { task: id, root: if ask.rooted { base } else { root }, base }))
     }
@@ -371,16 +488,16 @@ impl Recorder {
         self.key.extend_from_slice(path);
     }
 
-    /// Records what the use in `key` made the last time, if that still holds.
-    fn recall(&mut self, user: &User) -> bool {
-        let Some(answer) = self.answers.get(&*self.key) else { return false };
+    /// Records what the use in `key` made the last time, if that still holds. Whether it led to a directory then.
+    fn recall(&mut self, user: &User) -> Option<bool> {
+        let answer = self.answers.get(&*self.key)?;
         let current = self.resolver.as_ref().is_some_and(|r| r.names.is_current(&answer.stamp));
         if current {
             for hit in &answer.hits {
                 self.fold.add(hit.path, hit.operation, hit.resolved, user);
             }
         }
-        current
+        current.then_some(answer.directory)
     }
 
     fn remember(&mut self, chain: &Chain, hits: Vec<Hit>) {
@@ -390,7 +507,8 @@ impl Recorder {
         if self.answers.len() >= MAX_ANSWERS {
             self.answers.clear();
         }
-        let answer = Answer { hits: hits.into(), stamp: resolver.names.stamp(end.name) };
+        let stamp = resolver.names.stamp(end.name);
+        let answer = Answer { hits: hits.into(), stamp, directory: chain.may_end_in_directory() };
         self.answers.insert(self.key.as_slice().into(), answer);
     }
 
@@ -414,6 +532,12 @@ impl Recorder {
     fn image_path(&mut self, id: i32, end: &End) -> io::Result<ImagePath> {
         Ok(end_path(&self.resolver(id)?.names, end))
     }
+}
+
+/// Whether a call that does this to a path may return a descriptor of what is there.
+fn may_open(operation: Operation) -> bool {
+    // `open_tree` is among those that are about mounts.
+    matches!(operation, Operation::Open | Operation::Create | Operation::Write | Operation::Mount)
 }
 
 fn end_path(names: &Names, end: &End) -> ImagePath {

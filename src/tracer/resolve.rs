@@ -45,6 +45,14 @@ pub struct Chain {
     pub lasting: bool,
 }
 
+impl Chain {
+    /// Whether a call that opens what is there may open a directory.
+    pub fn may_end_in_directory(&self) -> bool {
+        // A link is the end only where links are not followed, or when there are too many.
+        !self.lasting || self.end.as_ref().is_none_or(|end| end.seen == Seen::Dir)
+    }
+}
+
 /// The end of a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
@@ -96,16 +104,19 @@ impl Resolver {
         }
     }
 
-    /// The name of the directory that is open in `task` under this number. `None` when there is none, or it has no name.
-    pub fn directory(&mut self, task: i32, number: i32) -> io::Result<Option<Name>> {
+    /// The name of the directory that is open in `task` under this number, and whether it has it until directories are
+    /// renamed. `None` when there is none, or it has no name.
+    pub fn directory(&mut self, task: i32, number: i32) -> io::Result<Option<(Name, bool)>> {
         let mut text = std::mem::take(&mut self.text);
         let found = match self.descriptors.read(task, number, &mut text) {
-            Ok(Some(name)) if self.names.is_valid(name) => Ok(Some(name)),
-            Ok(_) => self.by_text(&text).inspect(|&found| {
+            Ok(Some(name)) if self.names.is_valid(name) => Ok(Some((name, true))),
+            Ok(_) => self.by_text(&text).map(|found| {
                 // Whether such an end is a name depends on what is there.
-                if let Some(name) = found.filter(|_| !text.ends_with(DELETED)) {
+                let lasting = !text.ends_with(DELETED);
+                if let Some(name) = found.filter(|_| lasting) {
                     self.descriptors.learn(task, number, &text, name);
                 }
+                found.map(|name| (name, lasting))
             }),
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EBADF)) => Ok(None),
             Err(e) => Err(e),

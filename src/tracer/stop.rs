@@ -13,6 +13,7 @@ use super::syscalls::Architecture;
 
 // linux/ptrace.h; some of these are in no version of libc.
 const PTRACE_GET_SYSCALL_INFO: u32 = 0x420e;
+const PTRACE_SYSCALL_INFO_NONE: u8 = 0;
 const PTRACE_SYSCALL_INFO_EXIT: u8 = 2;
 const PTRACE_SYSCALL_INFO_SECCOMP: u8 = 3;
 // Where registers are in `struct user` (`sys/user.h`).
@@ -182,13 +183,17 @@ impl ChildStop {
 
     /// The number and the first argument of the call that made it, for the clone flags, and its architecture.
     pub fn origin(&self) -> io::Result<Option<(Architecture, u64, u64)>> {
+        // The code segment would not tell: `int 0x80` is a call of i386 in any program.
+        let Some(info) = self.0.syscall_info(PTRACE_SYSCALL_INFO_NONE)? else { return Ok(None) };
+        let audit = (info[0] >> 32) as u32;
+        let architecture = Architecture::HERE.iter().copied().find(|a| a.audit() == audit);
+        let Some(architecture) = architecture else { return Ok(None) };
         let Some(number) = self.0.peek_user(OFFSET_ORIG_RAX)? else { return Ok(None) };
-        let Some(segment) = self.0.peek_user(OFFSET_CS)? else { return Ok(None) };
-        let (architecture, offset) = match segment {
-            CS_32 => (Architecture::I386, OFFSET_RBX),
-            _ => (Architecture::X86_64, OFFSET_RDI),
+        let (offset, mask) = match architecture {
+            Architecture::I386 => (OFFSET_RBX, u64::from(u32::MAX)),
+            _ => (OFFSET_RDI, u64::MAX),
         };
-        Ok(self.0.peek_user(offset)?.map(|argument| (architecture, number, argument)))
+        Ok(self.0.peek_user(offset)?.map(|argument| (architecture, number, argument & mask)))
     }
 
     /// Goes on.

@@ -8,6 +8,7 @@ use super::events::Tree;
 use super::fold::ExecutableId;
 use super::identity::AtExit;
 use super::names::Name;
+use super::open_files::OpenFiles;
 use super::resolve::End;
 
 /// Where a task comes from.
@@ -47,6 +48,10 @@ pub struct Changing {
     pub directories: bool,
     /// Mounts may change.
     pub mounts: bool,
+    /// Any number may be that of another directory.
+    pub files: bool,
+    /// A number may be that of another file.
+    pub opening: bool,
 }
 
 /// The call whose result is waited for.
@@ -74,6 +79,10 @@ pub enum Awaited {
     Ptrace,
     /// `seccomp`, with a listener.
     Listener,
+    /// `connect` of a unix socket.
+    Connect,
+    /// One after which the task has a table of descriptors of its own.
+    Unshare,
 }
 
 /// A task.
@@ -87,6 +96,8 @@ pub struct Task {
     pub executable: ExecutableId,
     /// Its directories, which other tasks may share.
     pub directories: Rc<RefCell<Directories>>,
+    /// Its descriptors, which other tasks may share.
+    pub files: Rc<RefCell<OpenFiles>>,
     /// What its call changes.
     pub changing: Changing,
     /// The result it is waited for.
@@ -103,15 +114,20 @@ impl Task {
             origin,
             executable: ExecutableId::UNKNOWN,
             directories: Rc::default(),
+            files: Rc::new(RefCell::new(OpenFiles::unknown())),
             changing: Changing::default(),
             awaited: None,
             executing: None,
         }
     }
 
-    /// A child of this task; `shares` its directories (CLONE_FS).
-    pub fn child(&self, shares: bool) -> Self {
-        let directories = if shares {
+    /// A child of this task, which may share its directories (CLONE_FS) and its descriptors (CLONE_FILES).
+    pub fn child(&self, shares_directories: bool, shares_files: bool) -> Self {
+        let files = match shares_files {
+            true => Rc::clone(&self.files),
+            false => Rc::new(RefCell::new(self.files.borrow().copied())),
+        };
+        let directories = if shares_directories {
             Rc::clone(&self.directories)
         } else {
             let own = self.directories.borrow();
@@ -123,6 +139,6 @@ impl Task {
                 renames: own.renames,
             }))
         };
-        Task { executable: self.executable, directories, ..Task::new(self.tree, Origin::Descendant) }
+        Task { executable: self.executable, directories, files, ..Task::new(self.tree, Origin::Descendant) }
     }
 }

@@ -32,6 +32,7 @@ mod matrix;
 mod nested;
 mod no_room;
 mod no_terminal;
+mod numbers;
 mod outside;
 mod own_files;
 mod packages;

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::observation::Operation;
 use crate::tracer::decode::{Address, Named, address, bpf_object, leaves, named, of_descriptor, uprobe};
+use crate::tracer::engine::descriptors;
 use crate::tracer::engine::lineage::is_zombie;
 use crate::tracer::engine::{CLONE_FS, CLONE_NEWNS, Engine, Next};
 use crate::tracer::filter::{TRACE_DATA, X32_BIT};
@@ -41,7 +42,10 @@ impl Engine {
             next => Ok(match self.verdict(id, call, entry, architecture)? {
                 Verdict::Pass => next,
                 Verdict::Answer(result) => Next::Answer(result),
-                Verdict::Await(at_exit) => Next::GoToExit(Awaited::Identity(at_exit)),
+                Verdict::Await(at_exit) => {
+                    self.unawaited(id, &next);
+                    Next::GoToExit(Awaited::Identity(at_exit))
+                }
             }),
         }
     }
@@ -81,8 +85,16 @@ impl Engine {
             }
             Action::Address { operation, address, length } => {
                 let (address, length) = (arguments[usize::from(*address)], arguments[usize::from(*length)]);
-                return self.address(id, *operation, arguments[0] as i32, address, length);
+                let next = self.address(id, *operation, arguments[0] as i32, address, length)?;
+                // What sends gets no peer by it.
+                return Ok(match call.name {
+                    "sendto" => next,
+                    _ => self.joins(id, *operation == Operation::Bind, address, next),
+                });
             }
+            Action::Number => self.renumber(id),
+            Action::Receive => self.may_receive(id, call, arguments),
+            Action::CloseRange => return Ok(self.unshares(id)),
             Action::Listen => return Ok(Next::GoToExit(Awaited::Listen { socket: arguments[0] as i32 })),
             Action::Message => self.messages(id, call, arguments, architecture)?,
             Action::SocketCall => return self.socketcall(id, arguments),
@@ -116,7 +128,10 @@ impl Engine {
                 if let Some(task) = self.tasks.get_mut(&id)
                     && arguments[0] & (CLONE_FS | CLONE_NEWNS) != 0
                 {
-                    task.directories = task.child(false).directories;
+                    task.directories = task.child(false, true).directories;
+                }
+                if descriptors::unshares(call, arguments) {
+                    return Ok(self.unshares(id));
                 }
             }
             Action::Setns => {
@@ -159,7 +174,11 @@ impl Engine {
                     return Ok(Next::GoToExit(Awaited::Ptrace));
                 }
             }
-            Action::Seccomp => return Ok(Next::GoToExit(Awaited::Listener)),
+            Action::Seccomp => {
+                // Until it has failed.
+                self.recorder.listeners += 1;
+                return Ok(Next::GoToExit(Awaited::Listener));
+            }
             Action::Affinity | Action::SetAffinity => {
                 if self.leash.ask(id, matches!(call.action, Action::SetAffinity)) {
                     return Ok(Next::GoToExit(Awaited::Affinity));
@@ -171,6 +190,7 @@ impl Engine {
             }
             Action::Blind(gap) => {
                 self.recorder.gap(gap);
+                self.renumber(id);
                 if self.recorder.witness.is_some() {
                     return Ok(Next::Refuse);
                 }
@@ -234,6 +254,8 @@ impl Engine {
         if address == 0 || !is_closed(id, address) {
             return Ok(());
         }
+        // Which may be a directory that it opens.
+        self.renumber(id);
         let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
         let what = format!("{:?} (process {id}) is closed to its tracer", name.trim_end());
         // What it changes could not be saved first.
@@ -321,7 +343,9 @@ impl Engine {
         let wanted = match arguments[0] {
             2 | 3 => 12,
             4 => 8,
+            8 => 16,
             11 => 24,
+            14 => 20,
             _ => return Ok(Next::Go),
         };
         if read_exact(id, arguments[1], &mut bytes[..wanted]).is_none() {
@@ -333,8 +357,22 @@ impl Engine {
         };
         let socket = at(0) as i32;
         match arguments[0] {
-            2 => self.address(id, Operation::Bind, socket, at(1), at(2)),
-            3 => self.address(id, Operation::Connect, socket, at(1), at(2)),
+            2 | 3 => {
+                let bind = arguments[0] == 2;
+                let operation = if bind { Operation::Bind } else { Operation::Connect };
+                let next = self.address(id, operation, socket, at(1), at(2))?;
+                Ok(self.joins(id, bind, at(1), next))
+            }
+            8 => {
+                if at(0) == libc::AF_UNIX as u64 {
+                    self.receive(id);
+                }
+                Ok(Next::Go)
+            }
+            14 => {
+                self.socket_option(id, at(1), at(2));
+                Ok(Next::Go)
+            }
             11 => self.address(id, Operation::Connect, socket, at(4), at(5)),
             _ => Ok(Next::GoToExit(Awaited::Listen { socket })),
         }

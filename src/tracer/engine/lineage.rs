@@ -1,12 +1,16 @@
 //! Who is whose child: tasks that begin, become another program, and end.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::tracer::engine::{CLAIM, CLONE_FS, CLONE_NEWNS, Engine, status_field};
+use crate::tracer::engine::descriptors;
+use crate::tracer::engine::{CLAIM, CLONE_FILES, CLONE_FS, CLONE_NEWNS, Engine, status_field};
 use crate::tracer::events::{End, Event, Tree};
 use crate::tracer::identity::Caller;
 use crate::tracer::memory::read_word;
+use crate::tracer::open_files::OpenFiles;
 use crate::tracer::stop::{AttachedStop, ChildStop, ExecStop};
 use crate::tracer::syscalls::Action;
 use crate::tracer::tasks::{Origin, Task};
@@ -39,7 +43,7 @@ impl Engine {
         }
         if end == End::Killed(libc::SIGKILL) {
             // What it was about to make may be there already.
-            if let Some((before, ..)) = self.killed.replace((id, task.child(false), Instant::now())) {
+            if let Some((before, ..)) = self.killed.replace((id, task.child(false, false), Instant::now())) {
                 self.forget_person(before);
             }
         } else {
@@ -69,14 +73,15 @@ impl Engine {
         for child in unclaimed {
             self.leash.orphan(child);
             let killed = self.killed.as_ref().filter(|(.., when)| when.elapsed() < RECENT);
-            let (maker, task) = match killed {
-                Some((maker, heir, _)) => (*maker, heir.child(false)),
+            let (maker, mut task) = match killed {
+                Some((maker, heir, _)) => (*maker, heir.child(false, false)),
                 None => {
                     let parent = parent_of(child).unwrap_or_default();
                     (parent, self.newborn(parent, 0))
                 }
             };
             self.introduce(maker, child, task.origin);
+            self.share_with_anybody(&mut task);
             self.guessed.insert(child, maker);
             self.adopt(child, task)?;
         }
@@ -87,9 +92,15 @@ impl Engine {
     fn newborn(&self, maker: i32, flags: u64) -> Task {
         match self.tasks.get(&maker) {
             Some(maker) if maker.origin == Origin::Supervisor => Task::new(self.shared.tree(), Origin::Spawned),
-            Some(maker) => maker.child(flags & CLONE_FS != 0),
+            Some(maker) => maker.child(flags & CLONE_FS != 0, flags & CLONE_FILES != 0),
             None => Task::new(Tree::Application, Origin::Descendant),
         }
+    }
+
+    /// `task` may have the descriptors of any other.
+    fn share_with_anybody(&mut self, task: &mut Task) {
+        task.files = Rc::new(RefCell::new(OpenFiles::unknown()));
+        self.recorder.stray(&task.files);
     }
 
     /// Tells the virtual identity of a new task.
@@ -111,23 +122,24 @@ impl Engine {
 
     pub(super) fn child(&mut self, id: i32, stop: ChildStop) -> io::Result<()> {
         let Some(child) = stop.child()? else { return stop.resume() };
-        let flags = match stop.origin()? {
-            Some((architecture, number, argument)) => {
-                match self.index.get(architecture, number).map(|call| &call.action) {
-                    Some(Action::Clone) => argument,
-                    Some(Action::Clone3) => read_word(id, argument).unwrap_or(0),
-                    _ => 0,
-                }
+        let known = stop.origin()?.and_then(|(architecture, number, argument)| {
+            match self.index.get(architecture, number).map(|call| &call.action) {
+                Some(Action::Clone) => Some(argument),
+                Some(Action::Clone3) => read_word(id, argument),
+                _ => Some(0),
             }
-            None => 0,
-        };
+        });
+        let flags = known.unwrap_or(0);
         if flags & CLONE_NEWNS != 0 && self.tasks.get(&id).is_some_and(|maker| maker.origin != Origin::Supervisor) {
             self.recorder.gap("mount_namespace");
         }
         if self.stillborn.remove(&child) {
             return stop.resume();
         }
-        let task = self.newborn(id, flags);
+        let mut task = self.newborn(id, flags);
+        if known.is_none() || !self.tasks.contains_key(&id) {
+            self.share_with_anybody(&mut task);
+        }
         match self.guessed.remove(&child) {
             Some(guess) => self.correct(child, task, id, guess, flags),
             None => {
@@ -148,6 +160,11 @@ impl Engine {
         if flags & CLONE_FS != 0 {
             certain.directories.borrow_mut().unsettled += u32::from(task.changing.directories);
             task.directories = certain.directories;
+        }
+        // Since it has executed a program it has its own.
+        if !task.files.borrow().is_certain() {
+            certain.files.borrow_mut().join(&task.changing);
+            task.files = certain.files;
         }
         (task.tree, task.origin) = (certain.tree, certain.origin);
         if guess != maker {
@@ -173,6 +190,7 @@ impl Engine {
         {
             self.recorder.probe = self.shared.probe();
             task.awaited = None;
+            descriptors::executed(id, task);
             let tree = task.tree;
             let executable = self.recorder.executed(id, task)?;
             if let Some(identity) = &mut self.identity

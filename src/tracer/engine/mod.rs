@@ -1,6 +1,7 @@
 //! The tracer's thread: it waits, records what a stop shows, and lets the tracee go on.
 
 mod calls;
+mod descriptors;
 mod lineage;
 
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ use crate::tracer::{Map, Recording, Shared, TracerError, Witness, wait};
 /// Whoever is not root may listen on ports from here on (`net.ipv4.ip_unprivileged_port_start`, as it is by default).
 const FIRST_FREE_PORT: u16 = 1024;
 const CLONE_FS: u64 = 0x200;
+const CLONE_FILES: u64 = 0x400;
 const CLONE_NEWNS: u64 = 0x2_0000;
 
 /// How long a new task waits for what its maker tells of it. Who is alive needs far less than a millisecond.
@@ -219,6 +221,11 @@ impl Engine {
             }
             return stop.resume();
         }
+        if let Some(awaited @ (Awaited::Connect | Awaited::Unshare)) = &awaited {
+            let result = stop.result()?;
+            self.conclude_files(id, awaited, result);
+            return stop.resume();
+        }
         if let Some(task) = self.tasks.get(&id)
             && let Some(awaited) = awaited
             && stop.result()? == Some(0)
@@ -256,7 +263,8 @@ impl Engine {
                     "a program asked to trace another or to be traced, which failed: the application is traced already";
                 self.recorder.warn(text.into());
             }
-            Awaited::Listener if result >= 0 => {
+            Awaited::Listener if result < 0 => self.recorder.listeners = self.recorder.listeners.saturating_sub(1),
+            Awaited::Listener => {
                 self.recorder.gap("user_notification");
                 let text = "a program has another answer its system calls (SECCOMP_RET_USER_NOTIF): what these use is not seen";
                 self.recorder.warn(text.into());

@@ -64,6 +64,12 @@ pub enum Action {
     PerfEvent,
     /// `ptrace`: fails for who is traced already, and does not go unsaid.
     Ptrace,
+    /// It may give a number to a directory that is open already, or has no path.
+    Number,
+    /// After it descriptors may arrive by message: `socketpair`, `pidfd_getfd`, `fanotify_init`, and options of sockets.
+    Receive,
+    /// `close_range`, where it gives the task a table of descriptors of its own.
+    CloseRange,
     /// `seccomp` with a listener, whose calls are answered before the tracer could see them.
     Seccomp,
     /// It reads the CPUs on which a task may run, or depends on them.
@@ -177,8 +183,12 @@ pub enum When {
     WitnessedOrIdentity,
     /// All with virtual identities, otherwise none.
     Identity,
+    /// Those with one of these two values in the low half of the argument.
+    Either { argument: u8, values: [u32; 2] },
     /// With virtual identities those with one of these two values in the low half of the argument.
     IdentityEither { argument: u8, values: [u32; 2] },
+    /// Those with at least this in the low half of the argument.
+    AtLeast { argument: u8, least: u32 },
 }
 
 const fn at(operation: Operation, dir: u8, path: u8, last: Last) -> Place {

@@ -6,6 +6,7 @@ use super::Last::{
 };
 use super::{Action, CLONE_UNTRACED, Call, NONE, Place, When, at, cwd, identity, other, paths};
 use crate::observation::Operation as Op;
+use crate::tracer::open_files::FIRST_KNOWN;
 
 const ACCESS: &[Place] = &[cwd(Op::Access, 0, Follow)];
 const STAT: &[Place] = &[cwd(Op::Stat, 0, Follow)];
@@ -26,6 +27,8 @@ const OPEN_TREE: &[Place] = &[at(Op::Mount, 0, 1, At(2))];
 const RENAMEAT: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Replace)];
 const RENAMEAT2: &[Place] = &[at(Op::Rename, 0, 1, Keep).effect(Move), at(Op::Rename, 2, 3, Keep).effect(Target(4))];
 const LINKAT: &[Place] = &[at(Op::Link, 0, 1, AtFollow(4)).effect(Metadata), at(Op::Link, 2, 3, Keep).effect(Create)];
+/// Numbers below are never taken for known.
+const NOT_STANDARD: When = When::AtLeast { argument: 1, least: FIRST_KNOWN as u32 };
 const FCHMOD: Action = Action::Descriptor { operation: Op::Chmod, effect: Metadata };
 const FCHOWN: Action = Action::Descriptor { operation: Op::Chown, effect: Metadata };
 const FSETXATTR: Action = Action::Descriptor { operation: Op::Xattr, effect: Metadata };
@@ -157,6 +160,18 @@ pub static TABLE: &[Call] = &[
     other("sendmmsg", 307, 345, Action::Message).when(When::Exact),
     other("listen", 50, 363, Action::Listen),
     other("socketcall", NONE, 102, Action::SocketCall),
+    // Where descriptors lead. F_DUPFD and F_DUPFD_CLOEXEC; AF_UNIX; SO_PASSCRED and SO_PASSPIDFD; CLOSE_RANGE_UNSHARE.
+    other("dup", 32, 41, Action::Number),
+    other("dup2", 33, 63, Action::Number).when(NOT_STANDARD),
+    other("dup3", 292, 330, Action::Number).when(NOT_STANDARD),
+    other("fcntl", 72, 55, Action::Number).when(When::Either { argument: 1, values: [0, 1030] }),
+    other("fcntl64", NONE, 221, Action::Number).when(When::Either { argument: 1, values: [0, 1030] }),
+    other("fsmount", 432, 432, Action::Number),
+    other("pidfd_getfd", 438, 438, Action::Receive),
+    other("socketpair", 53, 360, Action::Receive).when(When::Either { argument: 0, values: [1, 1] }),
+    other("setsockopt", 54, 366, Action::Receive).when(When::Either { argument: 2, values: [16, 76] }),
+    other("fanotify_init", 300, 338, Action::Receive),
+    other("close_range", 436, 436, Action::CloseRange).when(When::Bit { argument: 2, bit: 2 }),
     // What a busy task would see of the leash.
     other("sched_getaffinity", 204, 242, Action::Affinity),
     other("sched_setaffinity", 203, 241, Action::SetAffinity),
