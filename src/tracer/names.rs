@@ -11,7 +11,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
-use std::thread;
+use std::time::{Duration, Instant};
+use std::{hint, thread};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
@@ -48,6 +49,8 @@ struct Node {
     device: u64,
     /// The application has opened this directory.
     opened: bool,
+    /// What is in it is being looked at.
+    scouted: bool,
     /// What is seen here was seen before the application asked for it.
     told: bool,
     children: Map<Arc<[u8]>, u32>,
@@ -83,6 +86,9 @@ pub struct Stamp {
 
 const ROOT: u32 = 0;
 
+/// How long to wait for what is being looked at elsewhere: for longer than a look takes, and shorter than to sleep.
+const SOON: Duration = Duration::from_micros(30);
+
 /// So many names are looked at before it has to show that they are asked for ...
 const FIRST_CREDIT: i64 = 256;
 /// ... and so many ahead of what was asked for, later.
@@ -105,6 +111,7 @@ impl Names {
             kind,
             device,
             opened: false,
+            scouted: false,
             told: false,
             children: Map::default(),
             path: None,
@@ -194,6 +201,7 @@ impl Names {
                     kind: Kind::Ordinary,
                     device: 0,
                     opened: false,
+                    scouted: false,
                     told: false,
                     children: Map::default(),
                     path: None,
@@ -247,14 +255,13 @@ impl Names {
         if let Some(seen) = self.remembered(name) {
             return Ok((seen, true));
         }
-        if self.hear()
-            && let Some(seen) = self.remembered(name)
-        {
+        if let Some(seen) = self.awaited(name) {
             return Ok((seen, true));
         }
         let Some(node) = self.node(name) else { return Ok((Seen::Absent, false)) };
         let (parent, mut lasting) = (node.parent, node.unsettled == 0 && self.disturbed == 0);
-        if self.nodes[parent as usize].opened {
+        let opened = self.nodes[parent as usize].opened;
+        if opened {
             self.earn(1);
         }
         let dir = match self.descriptor(parent) {
@@ -277,6 +284,9 @@ impl Names {
         if !matches!(seen, Seen::Dir) {
             self.open -= usize::from(self.nodes[name.id as usize].descriptor.take().is_some());
         }
+        if opened {
+            self.explore(parent);
+        }
         Ok((seen, lasting))
     }
 
@@ -291,30 +301,57 @@ impl Names {
         Some(seen)
     }
 
-    /// The application opens the directory at `name`: it may be about to ask for all that is in it.
+    /// What turns out to be at `name` when others look, now or very soon.
+    fn awaited(&mut self, name: Name) -> Option<Seen> {
+        let parent = self.node(name)?.parent as usize;
+        let mut since = None;
+        loop {
+            if self.hear()
+                && let Some(seen) = self.remembered(name)
+            {
+                return Some(seen);
+            }
+            if !self.nodes[parent].scouted {
+                return None;
+            }
+            if since.get_or_insert_with(Instant::now).elapsed() > SOON {
+                // Its CPU has other work.
+                self.nodes[parent].scouted = false;
+                return None;
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// The application has opened the directory at `name`: it may ask for all that is in it.
     pub fn opened(&mut self, name: Name) {
-        let Some(node) = self.node_mut(name).filter(|node| !node.opened) else { return };
-        node.opened = true;
-        let (parent, component) = (node.parent, Arc::clone(&node.name));
+        if let Some(node) = self.node_mut(name) {
+            node.opened = true;
+        }
+    }
+
+    /// The application has asked for the first name in the directory `id` that it has opened, and so has read its list,
+    /// which would be in the way: now it can be looked at.
+    fn explore(&mut self, id: u32) {
+        let node = &self.nodes[id as usize];
+        let (directory, parent, component) = (self.name(id), node.parent, Arc::clone(&node.name));
         let above = &self.nodes[parent as usize];
-        if self.credit <= 0 || self.changing > 0 || name.id == ROOT || above.kind != Kind::Ordinary {
+        if self.credit <= 0 || self.changing > 0 || id == ROOT || above.kind != Kind::Ordinary {
             return;
         }
         let Some(descriptor) = above.descriptor.clone() else { return };
         if self.scout.is_none() {
             self.scout = Scout::new().ok();
         }
-        match &self.scout {
-            Some(scout) => scout.send(Request {
-                directory: name,
-                parent: descriptor,
-                component,
-                state: self.state,
-                most: self.credit.min(MOST_CREDIT) as usize,
-            }),
+        let Some(scout) = &self.scout else {
             // No thread is to be had. It works without.
-            None => self.credit = i64::MIN,
-        }
+            self.credit = i64::MIN;
+            return;
+        };
+        let most = self.credit.min(MOST_CREDIT) as usize;
+        scout.send(Request { directory, parent: descriptor, component, state: self.state, most });
+        let node = &mut self.nodes[id as usize];
+        (node.opened, node.scouted) = (false, true);
     }
 
     /// Takes over what was looked at meanwhile. Whether that is anything.
@@ -323,7 +360,9 @@ impl Names {
         while let Some(told) = self.scout.as_ref().and_then(Scout::hear) {
             let directory = told.directory;
             self.credit = self.credit.saturating_sub(told.len() as i64);
-            if told.state != self.state || !self.is_valid(directory) {
+            let Some(node) = self.node_mut(directory) else { continue };
+            node.scouted &= !told.is_all;
+            if told.state != self.state {
                 continue;
             }
             let node = &mut self.nodes[directory.id as usize];
@@ -487,7 +526,7 @@ impl Names {
         for node in self.nodes.iter_mut().skip(1) {
             node.seen = None;
             node.version += 1;
-            (node.opened, node.told) = (false, false);
+            (node.opened, node.scouted, node.told) = (false, false, false);
         }
         self.epoch += 1;
     }
@@ -497,7 +536,7 @@ impl Names {
         let node = &mut self.nodes[name.id as usize];
         node.seen = None;
         node.version += 1;
-        (node.opened, node.told) = (false, false);
+        (node.opened, node.scouted, node.told) = (false, false, false);
         self.open -= usize::from(node.descriptor.take().is_some() && name.id != ROOT);
         // A name that is itself unsettled must stay known as such, and with it what leads there.
         if self.has_unsettled_below(name.id) {
@@ -516,7 +555,7 @@ impl Names {
             node.seen = None;
             node.kind = Kind::Ordinary;
             node.device = 0;
-            (node.opened, node.told) = (false, false);
+            (node.opened, node.scouted, node.told) = (false, false, false);
             node.path = None;
             below.extend(std::mem::take(&mut node.children).into_values());
             self.open -= usize::from(node.descriptor.take().is_some());
@@ -561,6 +600,13 @@ mod tests {
         (root, names, directory)
     }
 
+    /// The application opens the directory and asks for the first name.
+    fn begin(names: &mut Names, directory: Name) {
+        names.opened(directory);
+        let first = names.child(directory, b"f0");
+        names.look(first).unwrap();
+    }
+
     /// Waits until everything that is under way has been told.
     fn hear_all(names: &mut Names) {
         names.scout.as_ref().unwrap().rest();
@@ -570,7 +616,7 @@ mod tests {
     #[test]
     fn what_is_in_an_opened_directory_is_known_before_it_is_asked_for() {
         let (root, mut names, directory) = tree(40);
-        names.opened(directory);
+        begin(&mut names, directory);
         hear_all(&mut names);
         // So it cannot be looked at any more.
         fs::remove_dir_all(root.path().join("d")).unwrap();
@@ -589,7 +635,7 @@ mod tests {
         for change in ["a name", "mounts"] {
             let (root, mut names, directory) = tree(3);
             let name = names.child(directory, b"f1");
-            names.opened(directory);
+            begin(&mut names, directory);
             names.scout.as_ref().unwrap().rest();
             match change {
                 "mounts" => names.disturb(),
@@ -610,7 +656,7 @@ mod tests {
         let (_root, mut names, directory) = tree(3);
         let name = names.child(directory, b"f1");
         names.unsettle(name);
-        names.opened(directory);
+        begin(&mut names, directory);
         assert!(names.scout.is_none());
         names.settle(name);
     }
@@ -618,7 +664,7 @@ mod tests {
     #[test]
     fn looking_ahead_ends_when_nobody_asks_and_begins_again_when_somebody_does() {
         let (_root, mut names, directory) = tree(FIRST_CREDIT as u32 + 40);
-        names.opened(directory);
+        begin(&mut names, directory);
         hear_all(&mut names);
         assert_eq!(names.credit, 0);
         let all: Vec<Name> = (0..300).map(|n| names.child(directory, format!("f{n}").as_bytes())).collect();

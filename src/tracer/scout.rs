@@ -22,8 +22,8 @@ use rustix::fs::RawDir;
 use super::names::Name;
 use super::sight::{Kind, Seen, kind, look};
 
-/// How many names are told at a time: the first ones are wanted at once.
-const BATCH: usize = 8;
+/// How many names are told at a time in the end: the first ones are wanted at once.
+const BATCH: usize = 16;
 /// How long the thread stays awake for the next directory. To be woken costs the tracer about as much as a stop.
 const AWAKE: Duration = Duration::from_micros(300);
 
@@ -48,6 +48,8 @@ pub struct Told {
     pub directory: Name,
     /// The state of the tree when it was asked for.
     pub state: u64,
+    /// Nothing more comes.
+    pub is_all: bool,
     /// The directory itself, which the first part has.
     pub descriptor: Option<Arc<OwnedFd>>,
     names: Vec<u8>,
@@ -57,7 +59,7 @@ pub struct Told {
 impl Told {
     fn new(request: &Request) -> Self {
         let Request { directory, state, .. } = *request;
-        Told { directory, state, descriptor: None, names: Vec::new(), found: Vec::new() }
+        Told { directory, state, is_all: false, descriptor: None, names: Vec::new(), found: Vec::new() }
     }
 
     /// How many names there are.
@@ -164,6 +166,8 @@ impl Shared {
             idle = None;
             // What cannot be looked at here, the tracer will look at itself.
             self.explore(&request, teller);
+            // Nobody listens any more only when all is over.
+            drop(teller.send(Told { is_all: true, ..Told::new(&request) }));
             drop(request);
             self.pending.fetch_sub(1, Ordering::Release);
         }
@@ -182,7 +186,7 @@ impl Shared {
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut list = RawDir::new(&directory, &mut buffer);
         let mut told = Told { descriptor: Some(Arc::clone(&directory)), ..Told::new(request) };
-        let mut left = request.most;
+        let (mut left, mut batch) = (request.most, 1);
         while let Some(entry) = list.next()
             && left > 0
         {
@@ -196,9 +200,9 @@ impl Shared {
             told.names.extend_from_slice(name);
             told.found.push((told.names.len(), seen, device));
             left -= 1;
-            if told.found.len() == BATCH {
-                // Nobody listens any more only when all is over.
-                drop(teller.send(std::mem::replace(&mut told, Told::new(request))));
+            if told.found.len() == batch {
+                batch = (2 * batch).min(BATCH);
+                teller.send(std::mem::replace(&mut told, Told::new(request))).ok()?;
             }
         }
         teller.send(told).ok()
