@@ -15,14 +15,14 @@ const UNTRACED: &[(&str, &str)] = &[
         "A descriptor says which file, and opening it was seen.",
         "\
          read 0 3 63; write 1 4 64; close 3 6 57; lseek 8 19 62; mmap 9 90 222; ioctl 16 54 29; pread64 17 180 67; \
-         pwrite64 18 181 68; readv 19 145 65; writev 20 146 66; sendfile 40 187 71; flock 73 143 32; fsync 74 118 82; fdatasync 75 148 83; ftruncate 77 93 46; getdents 78 141 -; \
-         fstatfs 138 100 44; readahead 187 225 213; remap_file_pages 216 257 234; getdents64 \
-         217 220 61; fadvise64 221 250 223; splice 275 313 76; tee 276 315 77; sync_file_range 277 314 84; vmsplice \
-         278 316 75; fallocate 285 324 47; preadv 295 333 69; pwritev 296 334 70; syncfs 306 344 \
-         267; finit_module 313 350 273; kexec_file_load 320 - 294; copy_file_range 326 377 285; preadv2 327 378 286; \
-         pwritev2 328 379 287; quotactl_fd 443 443 443; cachestat 451 451 451; _llseek - 140 \
-         -; fadvise64_64 - 272 -; fstatfs64 - 269 -; ftruncate64 - 194 -; mmap2 - 192 -; readdir - \
-         89 -; sendfile64 - 239 -",
+         pwrite64 18 181 68; readv 19 145 65; writev 20 146 66; sendfile 40 187 71; flock 73 143 32; fsync 74 118 82; \
+         fdatasync 75 148 83; ftruncate 77 93 46; getdents 78 141 -; fstatfs 138 100 44; readahead 187 225 213; \
+         remap_file_pages 216 257 234; getdents64 217 220 61; fadvise64 221 250 223; splice 275 313 76; tee 276 315 \
+         77; sync_file_range 277 314 84; vmsplice 278 316 75; fallocate 285 324 47; preadv 295 333 69; pwritev 296 334 \
+         70; syncfs 306 344 267; finit_module 313 350 273; kexec_file_load 320 - 294; copy_file_range 326 377 285; \
+         preadv2 327 378 286; pwritev2 328 379 287; quotactl_fd 443 443 443; cachestat 451 451 451; _llseek - 140 -; \
+         fadvise64_64 - 272 -; fstatfs64 - 269 -; ftruncate64 - 194 -; mmap2 - 192 -; readdir - 89 -; sendfile64 - 239 \
+         -",
     ),
     (
         "It tells a path and takes none; a mount is known by its number.",
@@ -37,11 +37,12 @@ const UNTRACED: &[(&str, &str)] = &[
     (
         "It waits for or gives out what was opened or watched by other calls.",
         "\
-         poll 7 168 -; select 23 82 -; io_setup 206 245 0; io_destroy 207 246 1; io_getevents 208 247 4; io_submit \
-         209 248 2; io_cancel 210 249 3; epoll_create 213 254 -; epoll_ctl_old 214 - -; epoll_wait_old 215 - -; \
-         epoll_wait 232 256 -; epoll_ctl 233 255 21; inotify_init 253 291 -; inotify_rm_watch 255 293 28; pselect6 \
-         270 308 72; ppoll 271 309 73; epoll_pwait 281 319 22; epoll_create1 291 329 20; inotify_init1 294 332 26; io_pgetevents 333 385 292; epoll_pwait2 441 441 441; _newselect - 142 -; \
-         io_pgetevents_time64 - 416 -; ppoll_time64 - 414 -; pselect6_time64 - 413 -",
+         poll 7 168 -; select 23 82 -; io_setup 206 245 0; io_destroy 207 246 1; io_getevents 208 247 4; io_submit 209 \
+         248 2; io_cancel 210 249 3; epoll_create 213 254 -; epoll_ctl_old 214 - -; epoll_wait_old 215 - -; epoll_wait \
+         232 256 -; epoll_ctl 233 255 21; inotify_init 253 291 -; inotify_rm_watch 255 293 28; pselect6 270 308 72; \
+         ppoll 271 309 73; epoll_pwait 281 319 22; epoll_create1 291 329 20; inotify_init1 294 332 26; io_pgetevents \
+         333 385 292; epoll_pwait2 441 441 441; _newselect - 142 -; io_pgetevents_time64 - 416 -; ppoll_time64 - 414 \
+         -; pselect6_time64 - 413 -",
     ),
     (
         "It needs a ring, and `io_uring_setup` is refused.",
@@ -51,17 +52,16 @@ const UNTRACED: &[(&str, &str)] = &[
     (
         "A socket, its options or its peer; paths of peers were named when they bound them.",
         "\
-         socket 41 359 198; accept 43 - 202; recvfrom 45 371 207; recvmsg 47 372 212; shutdown 48 373 210; \
-         getsockname 51 367 204; getpeername 52 368 205; accept4 288 \
-         364 242; recvmmsg 299 337 243; recvmmsg_time64 - 417 -",
+         socket 41 359 198; accept 43 - 202; recvfrom 45 371 207; recvmsg 47 372 212; shutdown 48 373 210; getsockname \
+         51 367 204; getpeername 52 368 205; accept4 288 364 242; recvmmsg 299 337 243; recvmmsg_time64 - 417 -",
     ),
     (
         "It makes something without a name in the tree.",
         "\
          pipe 22 42 -; signalfd 282 321 -; timerfd_create 283 322 85; eventfd 284 323 -; timerfd_settime 286 325 86; \
-         timerfd_gettime 287 326 87; signalfd4 289 327 74; eventfd2 290 328 19; pipe2 293 331 59; memfd_create 319 \
-         356 279; userfaultfd 323 374 282; pidfd_open 434 434 434; memfd_secret 447 447 447; \
-         timerfd_gettime64 - 410 -; timerfd_settime64 - 411 -",
+         timerfd_gettime 287 326 87; signalfd4 289 327 74; eventfd2 290 328 19; pipe2 293 331 59; memfd_create 319 356 \
+         279; userfaultfd 323 374 282; pidfd_open 434 434 434; memfd_secret 447 447 447; timerfd_gettime64 - 410 -; \
+         timerfd_settime64 - 411 -",
     ),
     (
         "Its names are those of message queues, shared memory, semaphores or keys.",

@@ -1,9 +1,9 @@
 //! Which directories the descriptors of tasks lead to.
 //!
-//! A number is used again as soon as it was closed, and no stop shows that, so each use has to ask the kernel what the
-//! number stands for now. This takes one call: `/proc/TASK/fd` stays open for the tasks that used descriptors last, and
-//! what the kernel prints is compared with what it printed before. As long as that is the same, nothing is allocated
-//! and no name is looked up.
+//! Where [`OpenFiles`](super::open_files::OpenFiles) does not know, the kernel has to be asked what a number stands for
+//! now. This takes one call: `/proc/TASK/fd` stays open for the tasks that used descriptors last, and what the kernel
+//! prints is compared with what it printed before. As long as that is the same, nothing is allocated and no name is
+//! looked up.
 
 use std::io;
 use std::os::fd::OwnedFd;

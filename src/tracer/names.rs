@@ -266,7 +266,7 @@ impl Names {
         }
         let dir = match self.descriptor(parent) {
             Ok(dir) => dir,
-            Err(e) => return absent_unless_broken(e).map(|seen| (seen, lasting)),
+            Err(e) => return absent_unless_broken(e).map(|seen| (seen, lasting && is_absence(e))),
         };
         lasting &= self.nodes[parent as usize].kind == Kind::Ordinary;
         let seen = match look(dir.as_fd(), &self.nodes[name.id as usize].name) {
@@ -275,7 +275,7 @@ impl Names {
                 seen
             }
             Err(e) => {
-                lasting &= matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG);
+                lasting &= is_absence(e);
                 absent_unless_broken(e)?
             }
         };
@@ -579,6 +579,11 @@ impl Names {
     pub fn is_current(&self, stamp: &Stamp) -> bool {
         stamp.epoch == self.epoch && self.node(stamp.name).is_some_and(|node| node.version == stamp.version)
     }
+}
+
+/// Whether there is nothing, rather than something that cannot be looked at.
+fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG)
 }
 
 #[cfg(test)]

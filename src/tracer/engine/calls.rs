@@ -350,6 +350,7 @@ impl Engine {
         };
         if read_exact(id, arguments[1], &mut bytes[..wanted]).is_none() {
             let effect = if arguments[0] == 2 { Effect::Create } else { Effect::None };
+            self.receive(id);
             return self.unread(id, arguments[1], effect).map(|()| Next::Go);
         }
         let at = |n: usize| {
