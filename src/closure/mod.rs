@@ -12,6 +12,7 @@ mod kept;
 mod ld_cache;
 mod loader;
 mod nss;
+mod own_scripts;
 mod reason;
 mod resources;
 mod rules;

@@ -8,7 +8,9 @@ use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::script::{self, Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, resources, runtime, state};
+use crate::closure::{
+    ClosureError, Level, Reason, Requirements, bytecode, nss, own_scripts, resources, runtime, state,
+};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -65,6 +67,12 @@ impl<'a> Rules<'a> {
             }
         }
         self.settle()?;
+        if self.level >= Level::App {
+            for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {
+                self.script(&path, &shebang)?;
+            }
+            self.settle()?;
+        }
         if self.level >= Level::Closure {
             // What they need is counted against what is there without them.
             self.resources()?;

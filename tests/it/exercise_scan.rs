@@ -231,6 +231,8 @@ def work
     require 'weakref'
   rescue LoadError
   end
+  \"\".unicode_normalize(:nfd).encode('utf-16le').force_encoding(Encoding::Shift_JIS)
+  File.open('data', 'r:bom|koi8-r:utf-8') # .encode('no-such')
 end
 ";
     let files = [
@@ -250,12 +252,23 @@ end
         "feature inside",
         "feature @/own/late.rb",
         "feature @/own/work.rb",
+        "feature unicode_normalize/normalize",
+        "encoding UTF-16LE",
+        "encoding Shift_JIS",
+        "encoding KOI8-R",
         "path @/lib",
         "names of features are made at run time (@/app.rb:9): only a probe can reach those",
     ];
     assert_found(
         &found,
         &there,
-        &["feature comment", "feature text", "feature @/own/unused.rb", "feature no/such/feature"],
+        &[
+            "feature comment",
+            "feature text",
+            "feature pp",
+            "feature @/own/unused.rb",
+            "feature no/such/feature",
+            "encoding no-such",
+        ],
     );
 }

@@ -1,7 +1,10 @@
 //! What comes with files that are no ELF files: interpreters, sources, name service modules, what HEALTHCHECK runs.
 
-use super::Case;
-use crate::closure::Level;
+use std::collections::BTreeSet;
+
+use super::{Case, line, path};
+use crate::base::{FileTree, ImagePath};
+use crate::closure::{Level, Reason, requirements};
 use crate::observation::Operation;
 
 #[test]
@@ -32,6 +35,42 @@ fn scripts_bring_their_interpreters() {
                 .replace("link:/bin parent", "parent link:/bin")
                 .as_str(),
         );
+}
+
+#[test]
+fn of_scripts_that_only_lie_there_those_come_with_their_needs_that_a_server_or_a_kept_interpreter_runs() {
+    let case = Case::new()
+        .program("/bin/sh", "")
+        .program("/bin/date", "")
+        .program("/bin/git", "")
+        .program("/usr/bin/perl", "")
+        .program("/usr/bin/php", "")
+        .program("/app/start", "#!/bin/sh\n")
+        .program("/app/job", "#!/bin/sh\ndate\n")
+        .file("/app/notes", "#!/bin/sh\ngit\n")
+        .program("/app/tool", "#!/usr/bin/php\n")
+        .program("/app/cgi-bin/report", "#!/usr/bin/perl\n")
+        .used("/app/start", &[Operation::Exec]);
+    let own = BTreeSet::from([Reason::Application(path("/app"))]);
+    let mut wanted = FileTree::new();
+    for file in ["/app/job", "/app/notes", "/app/tool", "/app/cgi-bin/report"] {
+        wanted.insert(path(file), own.clone());
+    }
+    let kept = |level| {
+        let required = requirements(&case.rootfs(), &case.config, &case.observation, level, &wanted).unwrap();
+        let is_program = |path: &ImagePath| !path.as_bytes().starts_with(b"/app");
+        let programs = required.paths.iter().filter(|(path, reasons)| {
+            is_program(path) && !reasons.contains(&Reason::Parent) && !reasons.contains(&Reason::Runtime)
+        });
+        programs.map(line).collect::<Vec<_>>()
+    };
+    let expected = [
+        "/bin/date script:/app/job",
+        "/bin/sh interpreter:/app/job interpreter:/app/start",
+        "/usr/bin/perl interpreter:/app/cgi-bin/report",
+    ];
+    assert_eq!(kept(Level::App), expected);
+    assert_eq!(kept(Level::Closure), ["/bin/sh interpreter:/app/start"]);
 }
 
 #[test]
