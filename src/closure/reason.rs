@@ -46,7 +46,7 @@ pub enum Reason {
     Package(String),
     /// Part of what a program looks up by name, which is the directory at the path.
     Resource(ImagePath),
-    /// A program that the shell script at the path names.
+    /// A program that the shell script at the path names, or a module that the Perl source there names.
     Script(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,

@@ -217,9 +217,11 @@ fn jvm_class_path(command: &[String], used: &[String]) -> Option<String> {
 
 /// The executables of the application that are interpreters of a language.
 fn interpreters(language: Language, observation: &Observation) -> BTreeSet<ImagePath> {
+    // What the kernel starts for a `#!` line, it loads without a call that would execute it.
+    let started = |operation: &Operation| matches!(operation, Operation::Exec | Operation::Load);
     let is_own = |path: &&ImagePath| {
         let record = observation.paths.get(path);
-        record.is_some_and(|r| !r.probe_tool && r.operations.contains(&Operation::Exec))
+        record.is_some_and(|r| !r.probe_tool && r.operations.iter().any(started))
     };
     let executables = observation.paths.iter().flat_map(|(_, record)| &record.executables);
     executables.filter(|path| language.is_interpreter(path)).filter(is_own).cloned().collect()
