@@ -45,6 +45,8 @@ pub(super) struct Perl<'a> {
 struct Names {
     /// Relative paths: `File/Spec.pm`.
     files: BTreeSet<String>,
+    /// Modules that stand in quotes, which something may load by a name in a variable.
+    quoted: BTreeSet<String>,
     /// Whether it converts to or from a character set that is not among the first modules of Encode.
     converts: bool,
 }
@@ -64,6 +66,8 @@ impl<'a> Perl<'a> {
         let text = self.rootfs.read(path)?;
         let text = String::from_utf8_lossy(&text);
         let mut names = names(&text);
+        // A family of modules picks its members by such names. Encode's are another matter: see below.
+        names.files.extend(names.quoted.iter().filter(|file| is_of_family(path, file)).cloned());
         if names.converts {
             names.files.extend(self.encodings()?);
         }
@@ -171,6 +175,14 @@ fn leads_to_modules(name: &[u8]) -> bool {
     is_version || is_triplet || is_vendors
 }
 
+/// Whether the module in the relative path `file` has the name of the source at `path` or of a directory above it: `JSON/PP.pm`
+/// is of the family of `JSON.pm`.
+fn is_of_family(path: &ImagePath, file: &str) -> bool {
+    let family = file.split('/').next().unwrap_or_default().as_bytes();
+    let is_source = path.file_name().and_then(|name| name.strip_suffix(b".pm")) == Some(family);
+    family != b"Encode" && (is_source || path.components().any(|part| part == family))
+}
+
 /// Whether a file can be a source of Perl, by its name.
 pub(super) fn is_source(path: &ImagePath) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -231,6 +243,8 @@ impl Names {
             let driver: String = line[at + 4..].chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
             self.files.extend(module_file(&format!("DBD::{driver}")));
         }
+        let words = line.split(['\'', '"']).filter(|word| word.contains("::"));
+        self.quoted.extend(words.filter_map(module_file));
         for call in ["encode(", "decode(", "from_to(", ":encoding(", "find_encoding("] {
             self.converts |= line.split(call).skip(1).any(names_a_further_encoding);
         }
@@ -288,6 +302,20 @@ mod tests {
             let found = names(text).files.into_iter().collect::<Vec<_>>().join(" ");
             let found = found.replace("v5.pm", "").trim().to_owned();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_family_picks_its_members_by_names_in_quotes() {
+        let found = names("my $backend = 'JSON::PP'; my $class = \"Net::$name\"; print 'a::b c';").quoted;
+        assert_eq!(found, BTreeSet::from(["JSON/PP.pm".to_owned()]));
+        for (path, file, expected) in [
+            ("/usr/share/perl5/JSON.pm", "JSON/PP.pm", true),
+            ("/usr/share/perl5/JSON/XS.pm", "JSON/PP.pm", true),
+            ("/usr/share/perl5/LWP.pm", "JSON/PP.pm", false),
+            ("/usr/lib/perl/5.36/Encode/Config.pm", "Encode/JP.pm", false),
+        ] {
+            assert_eq!(is_of_family(&ImagePath::parse(path).unwrap(), file), expected, "{path}");
         }
     }
 

@@ -348,7 +348,10 @@ mod tests {
         let request = r#"{"command":["java","-jar","/app.jar"],"cwd":"/srv","used":["/app/x.py"]}"#;
         let expected = format!("python {python} {request}");
         assert_eq!(found(&lines, "auto"), std::slice::from_ref(&expected));
-        assert_eq!(found(&lines, "ruby,python"), [expected]);
+        assert_eq!(found(&lines, "ruby,python"), std::slice::from_ref(&expected));
+        // A script with a `#!` line was executed, and the kernel has loaded the interpreter.
+        let by_script = [lines[0].clone(), line(python, "\"file\"", "\"load\"", python)];
+        assert_eq!(found(&by_script, "auto"), [expected]);
         assert!(found(&lines, "none").is_empty() && found(&lines, "ruby,jvm").is_empty());
         let as_tool = lines[3].replace("\"resolved\"", "\"probe_tool\":true,\"resolved\"");
         assert!(found(&[lines[0].clone(), as_tool], "auto").is_empty());
