@@ -4,8 +4,8 @@
 //! sign. These are:
 //!
 //! 1. The run has opened one of them. That it has read the list of them is none: every start in a locale does that.
-//! 2. The run has loaded a module that asks by itself, as PHP's `iconv` does: a shared object that has no name for others
-//!    to need it by. It is there in order to convert.
+//! 2. The run has loaded a module that asks by itself, as PHP's `iconv` does: a shared object that is called
+//!    `iconv.so` and not `lib` with a name for others to need it by. It is there in order to convert.
 //! 3. The run has started a program that asks by itself, a mail server or the `php` of an image that has everything in
 //!    one file; but not a shell, which asks for what its own escapes need.
 
@@ -55,7 +55,9 @@ fn converts(observation: &Observation, kept: &Kept<'_>, contents: &mut Contents<
         }
         let Some(elf) = contents.elf(path)?.filter(|elf| elf.converts_text) else { continue };
         let is_shell = path.file_name().is_some_and(script::is_shell_name);
-        if if elf.interpreter.is_some() { !is_shell } else { elf.soname.is_none() } {
+        // A library has a name for others to need it by; that of a module is just that of its file, if it has any.
+        let is_module = elf.soname.as_ref().is_none_or(|name| !name.starts_with(b"lib"));
+        if if elf.interpreter.is_some() { !is_shell } else { is_module } {
             return Ok(true);
         }
     }

@@ -10,8 +10,8 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, nss, own_scripts, perl, resources, runtime,
-    state,
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, nss, own_scripts, pam, perl, prepared,
+    resources, runtime, state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
@@ -72,12 +72,18 @@ impl<'a> Rules<'a> {
         }
         self.settle()?;
         if self.level >= Level::App {
+            // Who works on a machine has prepared them for other programs as well.
+            if self.rootfs.entries().is_some() || self.rootfs.location() != std::path::Path::new("/") {
+                prepared::require(&mut self.kept, self.rootfs)?;
+            }
             for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {
                 self.script(&path, &shebang)?;
             }
             self.settle()?;
         }
         if self.level >= Level::Closure {
+            self.authentication()?;
+            self.settle()?;
             // What they need is counted against what is there without them.
             self.resources()?;
             self.settle()?;
@@ -126,6 +132,24 @@ impl<'a> Rules<'a> {
                         libraries / 1_000_000
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a log-in needs, when the run has loaded the library for that: see [`pam`].
+    fn authentication(&mut self) -> Result<(), ClosureError> {
+        let is_loaded = |path: &&ImagePath| {
+            let record = self.observation.paths.get(path);
+            path.file_name() == Some(pam::LIBRARY) && record.is_some_and(|record| !record.probe_tool)
+        };
+        let libraries: Vec<ImagePath> =
+            self.kept.paths().iter().map(|(path, _)| path).filter(is_loaded).cloned().collect();
+        for library in libraries {
+            let real = self.rootfs.resolve(library.as_bytes(), true)?.end;
+            let Some(directory) = real.parent() else { continue };
+            for need in pam::needs(self.rootfs, &directory)? {
+                self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
             }
         }
         Ok(())

@@ -120,11 +120,13 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
         ("lib/site-packages/third/__init__.py", "def f():\n    import third.lazy, third.tests, third.testing\n"),
         (
             "lib/site-packages/third/lazy.py",
-            "import unittest\nfrom importlib.metadata import entry_points\nentry_points(group='third.plugins')\n",
+            "import unittest\nfrom importlib.metadata import entry_points\nentry_points(group='third.plugins')\n\
+             VIEW = 'third.views.failure'\nOTHER = 'nothing.at.all'\n",
         ),
         ("lib/site-packages/third/tests.py", ""),
         ("lib/site-packages/third/testing.py", ""),
         ("lib/site-packages/third/other.py", ""),
+        ("lib/site-packages/third/views.py", ""),
         ("lib/site-packages/plug.py", ""),
         ("lib/site-packages/nothing.py", ""),
         (

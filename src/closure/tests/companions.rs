@@ -146,3 +146,44 @@ fn damaged_elf_files_are_warnings() {
              warning: cannot find out what /lib/damaged.so needs: it is not a valid ELF file: its header is cut short",
         );
 }
+
+#[test]
+fn modules_that_convert_text_come_when_something_asks_for_them_itself() {
+    let asks = ["-Wl,-u,iconv_open", "-Wl,--unresolved-symbols=ignore-all"];
+    let case = Case::new()
+        .executable("/bin/server", &["libc.so.6"], &[])
+        .shared_library("/usr/lib/libc.so.6", &[], &[])
+        .shared_library("/usr/lib/libxml.so", &["libc.so.6"], &asks)
+        .shared_library("/usr/lib/modules/iconv.so", &["libc.so.6"], &asks)
+        .file("/usr/lib/gconv/gconv-modules", "")
+        .file("/usr/lib/gconv/KOI8-R.so", "")
+        .used("/bin/server", &[Operation::Exec])
+        .used("/usr/lib/gconv/gconv-modules", &[Operation::Open])
+        .used("/usr/lib/libxml.so", &[Operation::Open]);
+    let has_modules = |case: &Case| case.require(Level::Closure).paths.contains(&path("/usr/lib/gconv/KOI8-R.so"));
+    assert!(!has_modules(&case), "a library could ask, and the list was read");
+    assert!(has_modules(&case.used("/usr/lib/modules/iconv.so", &[Operation::Open])));
+}
+
+#[test]
+fn perl_sources_bring_modules_with_their_machine_code() {
+    Case::new()
+        .program("/app/run", "#!/usr/bin/perl -w\nuse Fast;\nuse Own::Part;\n")
+        .program("/usr/bin/perl", "")
+        .file("/app/lib/Own/Part.pm", "")
+        .file("/usr/share/perl/5.36.0/Fast.pm", "require Slow if $later;\n")
+        .file("/usr/share/perl/5.36.0/Slow.pm", "use No::Such;\n")
+        .file("/usr/share/perl/5.36.0/Unused.pm", "")
+        .file("/usr/lib/x86_64-linux-gnu/perl/5.36.0/auto/Fast/Fast.so", "")
+        .link("/usr/share/perl/5.36", "5.36.0")
+        .used("/app/run", &[Operation::Exec])
+        .gives_files(
+            Level::Closure,
+            "/app/lib/Own/Part.pm script:/app/run
+             /app/run exec
+             /usr/bin/perl interpreter:/app/run
+             /usr/lib/x86_64-linux-gnu/perl/5.36.0/auto/Fast/Fast.so script:/app/run
+             /usr/share/perl/5.36.0/Fast.pm script:/app/run
+             /usr/share/perl/5.36.0/Slow.pm script:/usr/share/perl/5.36.0/Fast.pm",
+        );
+}
