@@ -186,8 +186,12 @@ class Source:
             self.strptime = True
         elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             self.all += [t for t in map(literal, getattr(node.value, "elts", [])) if t]
-        elif self.kind == "app" and literal(node) is not None:
+        elif literal(node) is not None and (self.kind == "app" or self.is_of_family(literal(node))):
             self.texts.add(literal(node))
+
+    def is_of_family(self, text):
+        """Whether a text names something in the package that has it, as the defaults of settings do."""
+        return self.kind == "site" and bool(self.package) and text.startswith(self.package.partition(".")[0] + ".")
 
     def call(self, node):
         name = dotted(node.func) or getattr(node.func, "attr", "")

@@ -1,8 +1,8 @@
 # Requires features, each in a process of its own, so that what they load is seen and none spoils another.
 #
 # Reads lines of two fields, separated by a tab: `setup` a bundle, `path` an entry of the load path, `feature` something to
-# require, `file` a file to read. Writes one JSON object per line: {"item": "feature x", "ok": true}. Requires nothing for
-# itself: what this script loads would count as used.
+# require, `file` a file to read, `encoding` one to convert to and from. Writes one JSON object per line: {"item": "feature x",
+# "ok": true}. Requires nothing for itself: what this script loads would count as used.
 LIMIT = 5 # seconds for one feature
 TOTAL = 60 # seconds after which none is begun
 REPORT = $stdout.dup
@@ -60,6 +60,18 @@ lines.each do |kind, name|
     require 'bundler/setup'
   when 'path' then $LOAD_PATH.unshift(name)
   when 'feature' then features << name
+  when 'encoding'
+    begin
+      Encoding.find(name)
+      [[name, 'UTF-8'], ['UTF-8', name]].each do |from, to|
+        Encoding::Converter.new(from, to)
+      rescue Encoding::ConverterNotFoundError
+        # There are encodings that nothing converts.
+      end
+      report("encoding #{name}")
+    rescue StandardError, LoadError => error
+      report("encoding #{name}", error.message)
+    end
   when 'file'
     begin
       File.open(name, &:close)

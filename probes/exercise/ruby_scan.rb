@@ -8,6 +8,7 @@
 #     {"do": "path", "name": "/app/lib"}        an entry of the load path
 #     {"do": "feature", "name": "json/ext"}     something to require
 #     {"do": "file", "name": "/app/config.ru"}  a file to read
+#     {"do": "encoding", "name": "UTF-16LE"}    an encoding to convert to and from
 #     {"note": "..."}                           what is made at run time and so not known
 require 'json'
 require 'rbconfig'
@@ -19,11 +20,25 @@ MAX_FILES = 20_000
 TOOLS = %w[irb test minitest rspec pry byebug debug bundler rubygems rake rdoc ri racc ruby-prof simplecov power_assert
            typeprof rbs readline reline win32ole].freeze
 LOADERS = %w[require require_relative load autoload require_dependency].freeze
+# What the interpreter requires by itself when a method or a constant is used, as long as it is no part of it.
+IMPLIED = {
+  /\bunicode_normalized?\b/ => 'unicode_normalize/normalize',
+  /(?<![\w.:])pp[ (]/ => 'pp',
+  /(?<![\w:])(?:::)?(?:Sorted)?Set\.new\b|(?<![\w:])(?:::)?Set\[|\.to_set\b/ => 'set'
+}.freeze
+# Where a text names an encoding; what of it is one, the interpreter knows.
+ENCODING = /[A-Za-z][\w.-]*/
+ENCODINGS = [
+  /\b(?:encode!?|force_encoding|set_encoding(?:_by_bom)?|find|(?:Converter\.new))[ (]+['"](#{ENCODING})['"](?:\s*,\s*['"](#{ENCODING})['"])?/,
+  /\b(?:encoding|(?:ex|in)ternal_encoding|charset)(?::|\s*=>?)\s*['"](#{ENCODING})['"](?:)/,
+  /['"][rwa]b?t?\+?:(?:BOM\|)?(#{ENCODING})(?::(#{ENCODING}))?['"]/i,
+  /\bEncoding::([A-Z]\w*)/
+].freeze
 
 class Scan
   def initialize(request)
     @used = request['used'].to_h { |file| [file, true] }
-    @queue, @seen, @features, @files, @paths, @notes = [], {}, {}, {}, [], []
+    @queue, @seen, @features, @files, @paths, @notes, @encodings = [], {}, {}, {}, [], [], {}
     @std = %w[rubylibdir rubyarchdir].map { |key| RbConfig::CONFIG[key] + '/' }
     set_up_bundle(request)
     request['used'].each do |file|
@@ -76,10 +91,30 @@ class Scan
     text = text.sub(/^__END__$.*/m, '')
     # Most sources that load nothing need not be parsed.
     whole_gem(file) if text.include?('Zeitwerk::Loader.for_gem')
+    implied(text, file) unless kind(file) == :std
     return unless text.match?(/\b(#{LOADERS.join('|')})\b/)
     walk(Ripper.sexp(text), file)
   rescue SystemCallError, ArgumentError, SystemStackError
     nil
+  end
+
+  # What is loaded without a `require`.
+  def implied(text, file)
+    # A text that is no valid UTF-8 can be a source all the same.
+    text = text.scrub('?')
+    IMPLIED.each { |use, feature| reach(feature, file) if text.match?(use) }
+    ENCODINGS.each do |use|
+      text.scan(use).flatten.compact.each do |name|
+        name = name.tr('_', '-') unless encoding(name)
+        @encodings[encoding(name)] = true if encoding(name)
+      end
+    end
+  end
+
+  def encoding(name)
+    found = Encoding.name_list.find { |known| known.casecmp?(name) }
+    # These stand for what the surroundings say.
+    found unless %w[locale external filesystem internal].include?(found)
   end
 
   # Its loader finds what lies below the directory of its first source by name.
@@ -194,6 +229,7 @@ class Scan
     @paths.each { |path| say('do' => 'path', 'name' => path) }
     @features.each_key { |feature| say('do' => 'feature', 'name' => feature) }
     @files.each_key { |file| say('do' => 'file', 'name' => file) }
+    @encodings.each_key { |name| say('do' => 'encoding', 'name' => name) }
     return if @notes.empty?
     more = @notes.size > 3 ? " and #{@notes.size - 3} more" : ''
     say('note' => "names of features are made at run time (#{@notes.first(3).join(', ')}#{more}): only a probe can reach those")

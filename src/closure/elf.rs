@@ -82,6 +82,8 @@ pub(super) struct Elf {
     pub(super) dlopens: Vec<Dlopen>,
     /// Whether it ends threads, for which glibc loads `libgcc_s.so.1` at that moment or aborts.
     pub(super) ends_threads: bool,
+    /// Whether it asks libc to convert text from one character set to another.
+    pub(super) converts_text: bool,
 }
 
 /// Why the needs of a file are not known.
@@ -125,6 +127,7 @@ pub(super) fn parse(source: &impl ReadAt) -> Result<Option<Elf>, ElfError> {
         no_default_directories: false,
         dlopens: Vec::new(),
         ends_threads: false,
+        converts_text: false,
     };
     if let Some(segment) = segments.iter().find(|s| s.p_type == PT_INTERP) {
         let path = read(source, segment.p_offset, segment.p_filesz.min(MAX_STRING as u64))?;
@@ -207,6 +210,7 @@ fn dynamic(
         let names = read(source, strings, size.min(MAX_STRING_TABLE))?;
         let ends_threads = |name: &[u8]| name == b"pthread_exit" || name == b"pthread_cancel";
         elf.ends_threads = names.split(|&b| b == 0).any(ends_threads);
+        elf.converts_text = names.split(|&b| b == 0).any(|name| name == b"iconv_open");
     }
     Ok(())
 }

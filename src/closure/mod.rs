@@ -3,15 +3,21 @@
 //! [`requirements`] looks at a [`Rootfs`] and an [`Observation`] and at nothing else: no process runs, and nothing is
 //! written. It may assume that the rootfs does not change; it never trusts what is in it.
 
+mod bundled;
 mod bytecode;
 mod contents;
 mod dlopen_note;
 mod elf;
 mod execution;
+mod gconv;
 mod kept;
 mod ld_cache;
 mod loader;
 mod nss;
+mod own_scripts;
+mod pam;
+mod perl;
+mod prepared;
 mod reason;
 mod resources;
 mod rules;

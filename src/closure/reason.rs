@@ -30,7 +30,8 @@ pub enum Reason {
     Needed(ImagePath),
     /// PT_INTERP of the ELF file, or the `#!` line of the script, at the path.
     Interpreter(ImagePath),
-    /// What the ELF file at the path loads while it runs: `.note.dlopen`, or libgcc for a thread's end.
+    /// What the ELF file at the path loads while it runs: `.note.dlopen`, libgcc for a thread's end, or what
+    /// libpam reads and loads for a log-in.
     Dlopen(ImagePath),
     /// A name service module, or what it reads, asked for by the file at the path.
     Nss(ImagePath),
@@ -46,7 +47,7 @@ pub enum Reason {
     Package(String),
     /// Part of what a program looks up by name, which is the directory at the path.
     Resource(ImagePath),
-    /// A program that the shell script at the path names.
+    /// A program that the shell script at the path names, or a module that the Perl source there names.
     Script(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,

@@ -110,10 +110,13 @@ pub(super) struct Resources {
     pub(super) warnings: Vec<String>,
 }
 
-/// Finds the directories of resources that the run used.
-pub(super) fn find(rootfs: &Rootfs, observation: &Observation) -> Result<Resources, ClosureError> {
+/// Finds the directories of resources that the run used, and what is in `roots`, of which others know it.
+pub(super) fn find(
+    rootfs: &Rootfs,
+    observation: &Observation,
+    mut roots: BTreeSet<ImagePath>,
+) -> Result<Resources, ClosureError> {
     let localtime = rootfs.resolve(LOCALTIME, true)?.end;
-    let mut roots = BTreeSet::new();
     for (path, record) in observation.paths.iter().filter(|(_, record)| !record.probe_tool) {
         if record.operations.contains(&Operation::Exec) && matches!(record.found, Found::File { .. }) {
             roots.extend(installation(path));

@@ -7,8 +7,12 @@ use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
+use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, resources, runtime, state};
+use crate::closure::{
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, nss, own_scripts, pam, perl, prepared,
+    resources, runtime, state,
+};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -24,6 +28,7 @@ pub(super) struct Rules<'a> {
     kept: Kept<'a>,
     contents: Contents<'a>,
     loader: Loader<'a>,
+    perl: Perl<'a>,
     /// The processes that executables become; `None` for what is not loaded dynamically.
     processes: BTreeMap<ImagePath, Option<Process>>,
     /// Libraries that some process has loaded, so that their needs are known.
@@ -46,6 +51,7 @@ impl<'a> Rules<'a> {
             kept: Kept::new(rootfs),
             contents: Contents::new(rootfs),
             loader: Loader::new(rootfs, execution),
+            perl: Perl::new(rootfs),
             processes: BTreeMap::new(),
             loaded: BTreeSet::new(),
             warnings: BTreeSet::new(),
@@ -65,7 +71,19 @@ impl<'a> Rules<'a> {
             }
         }
         self.settle()?;
+        if self.level >= Level::App {
+            // Who works on a machine has prepared them for other programs as well.
+            if self.rootfs.entries().is_some() || self.rootfs.location() != std::path::Path::new("/") {
+                prepared::require(&mut self.kept, self.rootfs)?;
+            }
+            for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {
+                self.script(&path, &shebang)?;
+            }
+            self.settle()?;
+        }
         if self.level >= Level::Closure {
+            self.authentication()?;
+            self.settle()?;
             // What they need is counted against what is there without them.
             self.resources()?;
             self.settle()?;
@@ -99,9 +117,11 @@ impl<'a> Rules<'a> {
 
     /// What the programs of the run look up by name: see [`resources`].
     fn resources(&mut self) -> Result<(), ClosureError> {
-        let found = resources::find(self.rootfs, self.observation)?;
-        self.warnings.extend(found.warnings);
-        for (area, files) in found.areas {
+        let conversions = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
+        let found = resources::find(self.rootfs, self.observation, conversions)?;
+        let bundled = bundled::find(self.rootfs, self.observation)?;
+        self.warnings.extend(found.warnings.into_iter().chain(bundled.warnings));
+        for (area, files) in found.areas.into_iter().chain(bundled.packages) {
             for (path, entry) in files {
                 let libraries = if entry.is_file() { self.weight_of_needs(&path)? } else { 0 };
                 if libraries <= MOST_FOR_A_MODULE {
@@ -112,6 +132,24 @@ impl<'a> Rules<'a> {
                         libraries / 1_000_000
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a log-in needs, when the run has loaded the library for that: see [`pam`].
+    fn authentication(&mut self) -> Result<(), ClosureError> {
+        let is_loaded = |path: &&ImagePath| {
+            let record = self.observation.paths.get(path);
+            path.file_name() == Some(pam::LIBRARY) && record.is_some_and(|record| !record.probe_tool)
+        };
+        let libraries: Vec<ImagePath> =
+            self.kept.paths().iter().map(|(path, _)| path).filter(is_loaded).cloned().collect();
+        for library in libraries {
+            let real = self.rootfs.resolve(library.as_bytes(), true)?.end;
+            let Some(directory) = real.parent() else { continue };
+            for need in pam::needs(self.rootfs, &directory)? {
+                self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
             }
         }
         Ok(())
@@ -234,6 +272,9 @@ impl<'a> Rules<'a> {
             }
             Content::Script(_) | Content::Malformed(_) | Content::Other => {}
         }
+        if perl::is_source(path) && !self.is_there_for_others(path) {
+            self.modules(path)?;
+        }
         if let Some(source) = bytecode::source_of(path) {
             self.kept.require(source.as_bytes(), Reason::Source(path.clone()))?;
         }
@@ -286,6 +327,19 @@ impl<'a> Rules<'a> {
         }
         if script::is_shell(shebang) && !self.is_probe_tool(path) {
             self.commands(path)?;
+        }
+        if script::is_interpreted_by(shebang, perl::is_interpreter) {
+            self.modules(path)?;
+        }
+        Ok(())
+    }
+
+    /// What a Perl source names: see [`perl`].
+    fn modules(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
+        if !self.is_probe_tool(path) {
+            for module in self.perl.needs_of(path)? {
+                self.kept.require(module.as_bytes(), Reason::Script(path.clone()))?;
+            }
         }
         Ok(())
     }

@@ -48,8 +48,18 @@ const SHELLS: [&[u8]; 8] = [b"ash", b"bash", b"busybox", b"dash", b"ksh", b"mksh
 
 /// Whether a script is one of a shell.
 pub(super) fn is_shell(shebang: &Shebang) -> bool {
+    is_interpreted_by(shebang, is_shell_name)
+}
+
+/// Whether the file name of what interprets a script passes.
+pub(super) fn is_interpreted_by(shebang: &Shebang, passes: fn(&[u8]) -> bool) -> bool {
     let program = shebang.env_program().unwrap_or_else(|| shebang.interpreter.clone());
-    program.rsplit(|&b| b == b'/').next().is_some_and(|name| SHELLS.contains(&name))
+    program.rsplit(|&b| b == b'/').next().is_some_and(passes)
+}
+
+/// Whether a program of this file name is a shell.
+pub(super) fn is_shell_name(name: &[u8]) -> bool {
+    SHELLS.contains(&name)
 }
 
 /// The words of a shell script that could be programs, each once: as [`shell_programs`], without comments.

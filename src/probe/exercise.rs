@@ -217,9 +217,11 @@ fn jvm_class_path(command: &[String], used: &[String]) -> Option<String> {
 
 /// The executables of the application that are interpreters of a language.
 fn interpreters(language: Language, observation: &Observation) -> BTreeSet<ImagePath> {
+    // What the kernel starts for a `#!` line, it loads without a call that would execute it.
+    let started = |operation: &Operation| matches!(operation, Operation::Exec | Operation::Load);
     let is_own = |path: &&ImagePath| {
         let record = observation.paths.get(path);
-        record.is_some_and(|r| !r.probe_tool && r.operations.contains(&Operation::Exec))
+        record.is_some_and(|r| !r.probe_tool && r.operations.iter().any(started))
     };
     let executables = observation.paths.iter().flat_map(|(_, record)| &record.executables);
     executables.filter(|path| language.is_interpreter(path)).filter(is_own).cloned().collect()
@@ -346,7 +348,10 @@ mod tests {
         let request = r#"{"command":["java","-jar","/app.jar"],"cwd":"/srv","used":["/app/x.py"]}"#;
         let expected = format!("python {python} {request}");
         assert_eq!(found(&lines, "auto"), std::slice::from_ref(&expected));
-        assert_eq!(found(&lines, "ruby,python"), [expected]);
+        assert_eq!(found(&lines, "ruby,python"), std::slice::from_ref(&expected));
+        // A script with a `#!` line was executed, and the kernel has loaded the interpreter.
+        let by_script = [lines[0].clone(), line(python, "\"file\"", "\"load\"", python)];
+        assert_eq!(found(&by_script, "auto"), [expected]);
         assert!(found(&lines, "none").is_empty() && found(&lines, "ruby,jvm").is_empty());
         let as_tool = lines[3].replace("\"resolved\"", "\"probe_tool\":true,\"resolved\"");
         assert!(found(&[lines[0].clone(), as_tool], "auto").is_empty());

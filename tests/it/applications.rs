@@ -73,7 +73,14 @@ const PASSING: [&str; 1] = ["date"];
 
 /// Files that scanners and lawyers read, and which no application needs: they are counted apart.
 fn is_package_data(path: &str) -> bool {
-    let below = ["/var/lib/dpkg/", "/lib/apk/db/", "/usr/lib/apk/db/", "/var/lib/rpmmanifest/", "/usr/share/licenses/"];
+    let below = [
+        "/var/lib/dpkg/",
+        "/lib/apk/db/",
+        "/usr/lib/apk/db/",
+        "/var/lib/rpmmanifest/",
+        "/usr/share/common-licenses/",
+        "/usr/share/licenses/",
+    ];
     below.iter().any(|above| path.starts_with(above))
         || path.starts_with("/usr/share/doc/") && path.ends_with("/copyright")
         || path.ends_with("/os-release")
@@ -170,11 +177,16 @@ fn words(text: &[String]) -> Vec<&str> {
     text.iter().map(String::as_str).collect()
 }
 
-/// What a client sees, but for what the clock says.
+/// What a client sees, but for what the clock says, and the order of methods, which means nothing (RFC 9110, 10.2.1): a
+/// Python application has them in another with each start.
 fn essence(answer: &Response) -> String {
     let mut text = format!("{}\n", answer.status);
     for (name, value) in answer.headers.iter().filter(|(name, _)| !PASSING.contains(&name.as_str())) {
-        writeln!(text, "{name}: {value}").unwrap();
+        let mut parts: Vec<&str> = value.split(", ").collect();
+        if name == "allow" {
+            parts.sort_unstable();
+        }
+        writeln!(text, "{name}: {}", parts.join(", ")).unwrap();
     }
     text + "\n" + &lossy(&answer.body)
 }

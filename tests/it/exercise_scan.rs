@@ -120,11 +120,13 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
         ("lib/site-packages/third/__init__.py", "def f():\n    import third.lazy, third.tests, third.testing\n"),
         (
             "lib/site-packages/third/lazy.py",
-            "import unittest\nfrom importlib.metadata import entry_points\nentry_points(group='third.plugins')\n",
+            "import unittest\nfrom importlib.metadata import entry_points\nentry_points(group='third.plugins')\n\
+             VIEW = 'third.views.failure'\nOTHER = 'nothing.at.all'\n",
         ),
         ("lib/site-packages/third/tests.py", ""),
         ("lib/site-packages/third/testing.py", ""),
         ("lib/site-packages/third/other.py", ""),
+        ("lib/site-packages/third/views.py", ""),
         ("lib/site-packages/plug.py", ""),
         ("lib/site-packages/nothing.py", ""),
         (
@@ -231,6 +233,8 @@ def work
     require 'weakref'
   rescue LoadError
   end
+  \"\".unicode_normalize(:nfd).encode('utf-16le').force_encoding(Encoding::Shift_JIS)
+  File.open('data', 'r:bom|koi8-r:utf-8') # .encode('no-such')
 end
 ";
     let files = [
@@ -250,12 +254,23 @@ end
         "feature inside",
         "feature @/own/late.rb",
         "feature @/own/work.rb",
+        "feature unicode_normalize/normalize",
+        "encoding UTF-16LE",
+        "encoding Shift_JIS",
+        "encoding KOI8-R",
         "path @/lib",
         "names of features are made at run time (@/app.rb:9): only a probe can reach those",
     ];
     assert_found(
         &found,
         &there,
-        &["feature comment", "feature text", "feature @/own/unused.rb", "feature no/such/feature"],
+        &[
+            "feature comment",
+            "feature text",
+            "feature pp",
+            "feature @/own/unused.rb",
+            "feature no/such/feature",
+            "encoding no-such",
+        ],
     );
 }

@@ -1,7 +1,10 @@
 //! What comes with files that are no ELF files: interpreters, sources, name service modules, what HEALTHCHECK runs.
 
-use super::Case;
-use crate::closure::Level;
+use std::collections::BTreeSet;
+
+use super::{Case, line, path};
+use crate::base::{FileTree, ImagePath};
+use crate::closure::{Level, Reason, requirements};
 use crate::observation::Operation;
 
 #[test]
@@ -32,6 +35,42 @@ fn scripts_bring_their_interpreters() {
                 .replace("link:/bin parent", "parent link:/bin")
                 .as_str(),
         );
+}
+
+#[test]
+fn of_scripts_that_only_lie_there_those_come_with_their_needs_that_a_server_or_a_kept_interpreter_runs() {
+    let case = Case::new()
+        .program("/bin/sh", "")
+        .program("/bin/date", "")
+        .program("/bin/git", "")
+        .program("/usr/bin/perl", "")
+        .program("/usr/bin/php", "")
+        .program("/app/start", "#!/bin/sh\n")
+        .program("/app/job", "#!/bin/sh\ndate\n")
+        .file("/app/notes", "#!/bin/sh\ngit\n")
+        .program("/app/tool", "#!/usr/bin/php\n")
+        .program("/app/cgi-bin/report", "#!/usr/bin/perl\n")
+        .used("/app/start", &[Operation::Exec]);
+    let own = BTreeSet::from([Reason::Application(path("/app"))]);
+    let mut wanted = FileTree::new();
+    for file in ["/app/job", "/app/notes", "/app/tool", "/app/cgi-bin/report"] {
+        wanted.insert(path(file), own.clone());
+    }
+    let kept = |level| {
+        let required = requirements(&case.rootfs(), &case.config, &case.observation, level, &wanted).unwrap();
+        let is_program = |path: &ImagePath| !path.as_bytes().starts_with(b"/app");
+        let programs = required.paths.iter().filter(|(path, reasons)| {
+            is_program(path) && !reasons.contains(&Reason::Parent) && !reasons.contains(&Reason::Runtime)
+        });
+        programs.map(line).collect::<Vec<_>>()
+    };
+    let expected = [
+        "/bin/date script:/app/job",
+        "/bin/sh interpreter:/app/job interpreter:/app/start",
+        "/usr/bin/perl interpreter:/app/cgi-bin/report",
+    ];
+    assert_eq!(kept(Level::App), expected);
+    assert_eq!(kept(Level::Closure), ["/bin/sh interpreter:/app/start"]);
 }
 
 #[test]
@@ -105,5 +144,46 @@ fn damaged_elf_files_are_warnings() {
             Level::Closure,
             "/lib/damaged.so open
              warning: cannot find out what /lib/damaged.so needs: it is not a valid ELF file: its header is cut short",
+        );
+}
+
+#[test]
+fn modules_that_convert_text_come_when_something_asks_for_them_itself() {
+    let asks = ["-Wl,-u,iconv_open", "-Wl,--unresolved-symbols=ignore-all"];
+    let case = Case::new()
+        .executable("/bin/server", &["libc.so.6"], &[])
+        .shared_library("/usr/lib/libc.so.6", &[], &[])
+        .shared_library("/usr/lib/libxml.so", &["libc.so.6"], &asks)
+        .shared_library("/usr/lib/modules/iconv.so", &["libc.so.6"], &asks)
+        .file("/usr/lib/gconv/gconv-modules", "")
+        .file("/usr/lib/gconv/KOI8-R.so", "")
+        .used("/bin/server", &[Operation::Exec])
+        .used("/usr/lib/gconv/gconv-modules", &[Operation::Open])
+        .used("/usr/lib/libxml.so", &[Operation::Open]);
+    let has_modules = |case: &Case| case.require(Level::Closure).paths.contains(&path("/usr/lib/gconv/KOI8-R.so"));
+    assert!(!has_modules(&case), "a library could ask, and the list was read");
+    assert!(has_modules(&case.used("/usr/lib/modules/iconv.so", &[Operation::Open])));
+}
+
+#[test]
+fn perl_sources_bring_modules_with_their_machine_code() {
+    Case::new()
+        .program("/app/run", "#!/usr/bin/perl -w\nuse Fast;\nuse Own::Part;\n")
+        .program("/usr/bin/perl", "")
+        .file("/app/lib/Own/Part.pm", "")
+        .file("/usr/share/perl/5.36.0/Fast.pm", "require Slow if $later;\n")
+        .file("/usr/share/perl/5.36.0/Slow.pm", "use No::Such;\n")
+        .file("/usr/share/perl/5.36.0/Unused.pm", "")
+        .file("/usr/lib/x86_64-linux-gnu/perl/5.36.0/auto/Fast/Fast.so", "")
+        .link("/usr/share/perl/5.36", "5.36.0")
+        .used("/app/run", &[Operation::Exec])
+        .gives_files(
+            Level::Closure,
+            "/app/lib/Own/Part.pm script:/app/run
+             /app/run exec
+             /usr/bin/perl interpreter:/app/run
+             /usr/lib/x86_64-linux-gnu/perl/5.36.0/auto/Fast/Fast.so script:/app/run
+             /usr/share/perl/5.36.0/Fast.pm script:/app/run
+             /usr/share/perl/5.36.0/Slow.pm script:/usr/share/perl/5.36.0/Fast.pm",
         );
 }

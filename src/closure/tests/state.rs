@@ -181,3 +181,20 @@ fn directories_without_files_need_no_unit() {
     let case = Case::new().dir("/var/lib/web/body").dir("/var/lib/web/proxy");
     case.used("/var/lib/web/body/0001", &[Create]).owned("/var/lib/web", APP).has_state("");
 }
+
+#[test]
+fn empty_directories_that_were_prepared_for_a_service_are_kept_at_level_app() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::new()
+        .dir("/var/lib/php/sessions")
+        .dir("/var/lib/misc")
+        .dir("/var/lib/apt/partial")
+        .file("/var/spool/mail/joe", "")
+        .dir("/usr/open");
+    for open in ["/var/lib/php/sessions", "/var/lib/apt/partial", "/var/spool/mail", "/usr/open"] {
+        std::fs::set_permissions(case.on_host(open), std::fs::Permissions::from_mode(0o1733)).unwrap();
+    }
+    case.owned("/", NOBODY_ELSE)
+        .gives_files(Level::Closure, "")
+        .gives_files(Level::App, "/var/lib/php/sessions state:/var/lib/php/sessions");
+}

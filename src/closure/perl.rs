@@ -1,0 +1,341 @@
+//! What a Perl source loads by name. An unprobed CGI script, or a branch that no probe took, has its modules named in
+//! plain words, and where they lie every installation of Perl has in common.
+//!
+//! The sources are read as words, not understood: `use` and `require` with a literal name, the classes that `base` and
+//! `parent` get, the drivers in data source names, the modules behind names of encodings. A name that is made at run time
+//! is not known, and one in a text that is no code is looked for and seldom found.
+
+use std::collections::BTreeSet;
+
+use crate::base::ImagePath;
+use crate::closure::ClosureError;
+use crate::image::{EntryKind, Rootfs};
+
+/// What is longer is no source.
+const MOST: u64 = 4 << 20;
+/// How many files in a directory belong to one module at most.
+const MOST_BESIDE: usize = 256;
+
+/// Where the directories of modules lie: straight there, or in directories of a version, an architecture or a vendor.
+const PLACES: [&str; 11] = [
+    "/etc/perl",
+    "/usr/lib",
+    "/usr/lib/perl5",
+    "/usr/lib64/perl5",
+    "/usr/local/lib",
+    "/usr/local/lib/perl5",
+    "/usr/local/lib64/perl5",
+    "/usr/local/share/perl",
+    "/usr/local/share/perl5",
+    "/usr/share/perl",
+    "/usr/share/perl5",
+];
+const DEPTH: usize = 3;
+
+/// The directories in which the Perl of an image looks for modules.
+pub(super) struct Perl<'a> {
+    rootfs: &'a Rootfs,
+    /// Known once somebody asks.
+    directories: Option<Vec<ImagePath>>,
+    seen: BTreeSet<ImagePath>,
+}
+
+/// What a source names.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    /// Relative paths: `File/Spec.pm`.
+    files: BTreeSet<String>,
+    /// Modules that stand in quotes, which something may load by a name in a variable.
+    quoted: BTreeSet<String>,
+    /// Whether it converts to or from a character set that is not among the first modules of Encode.
+    converts: bool,
+}
+
+impl<'a> Perl<'a> {
+    pub(super) fn new(rootfs: &'a Rootfs) -> Self {
+        Perl { rootfs, directories: None, seen: BTreeSet::new() }
+    }
+
+    /// The paths, as Perl opens them, of what the source at `path` names, and what lies beside that for it. A source is
+    /// looked at once.
+    pub(super) fn needs_of(&mut self, path: &ImagePath) -> Result<Vec<ImagePath>, ClosureError> {
+        let is_source = |kind: &EntryKind| matches!(kind, EntryKind::File { size, .. } if *size <= MOST);
+        if !self.rootfs.lookup(path)?.is_some_and(|entry| is_source(&entry.kind)) || !self.seen.insert(path.clone()) {
+            return Ok(Vec::new());
+        }
+        let text = self.rootfs.read(path)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut names = names(&text);
+        // A family of modules picks its members by such names. Encode's are another matter: see below.
+        names.files.extend(names.quoted.iter().filter(|file| is_of_family(path, file)).cloned());
+        if names.converts {
+            names.files.extend(self.encodings()?);
+        }
+        let mut directories = self.directories()?;
+        // An application has its modules near its scripts, and says so in a way that need not be a literal.
+        for above in path.ancestors().filter(|above| above.components().next().is_some()) {
+            directories.extend(above.child(b"lib").ok());
+            directories.push(above);
+        }
+        let mut found = Vec::new();
+        for file in &names.files {
+            for directory in &directories {
+                self.find(directory, file, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds what `directory` has of the module in the relative path `file`.
+    fn find(&self, directory: &ImagePath, file: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
+        let Some(path) = below(directory, file) else { return Ok(()) };
+        if !self.is_file(&path)? {
+            return Ok(());
+        }
+        found.push(path);
+        // Its machine code, and functions that were split off, are beside it or in another directory for modules.
+        let Some(name) = file.strip_suffix(".pm") else { return Ok(()) };
+        for directory in self.directories.iter().flatten().chain([directory]) {
+            let Some(auto) = below(directory, &format!("auto/{name}")) else { continue };
+            let walk = self.rootfs.resolve(auto.as_bytes(), true)?;
+            if !walk.entry.is_some_and(|entry| entry.is_dir()) {
+                continue;
+            }
+            for beside in self.rootfs.list(&walk.end)?.into_iter().take(MOST_BESIDE) {
+                let Ok(path) = auto.child(&beside) else { continue };
+                if self.is_file(&path)? && !found.contains(&path) {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The modules behind the names of encodings, which Encode loads when one is asked for.
+    fn encodings(&mut self) -> Result<BTreeSet<String>, ClosureError> {
+        let mut modules = BTreeSet::new();
+        for directory in self.directories()? {
+            let Some(config) = below(&directory, "Encode/Config.pm") else { continue };
+            let walk = self.rootfs.resolve(config.as_bytes(), true)?;
+            if !walk.entry.is_some_and(|entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST)) {
+                continue;
+            }
+            let text = self.rootfs.read(&walk.end)?;
+            let text = String::from_utf8_lossy(&text);
+            let quoted = text.split(['\'', '"']).filter(|word| word.starts_with("Encode::"));
+            modules.extend(quoted.filter_map(module_file));
+        }
+        Ok(modules)
+    }
+
+    fn is_file(&self, path: &ImagePath) -> Result<bool, ClosureError> {
+        Ok(self.rootfs.resolve(path.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_file()))
+    }
+
+    fn directories(&mut self) -> Result<Vec<ImagePath>, ClosureError> {
+        if let Some(known) = &self.directories {
+            return Ok(known.clone());
+        }
+        let mut directories = Vec::new();
+        for place in PLACES.iter().filter_map(|place| ImagePath::parse(place).ok()) {
+            self.collect(&place, DEPTH, &mut directories)?;
+        }
+        self.directories = Some(directories.clone());
+        Ok(directories)
+    }
+
+    fn collect(&self, place: &ImagePath, depth: usize, out: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
+        let walk = self.rootfs.resolve(place.as_bytes(), true)?;
+        if !walk.entry.is_some_and(|entry| entry.is_dir()) {
+            return Ok(());
+        }
+        if !matches!(place.file_name(), Some(b"lib")) {
+            out.push(place.clone());
+        }
+        if depth == 0 {
+            return Ok(());
+        }
+        for name in self.rootfs.list(&walk.end)? {
+            if leads_to_modules(&name)
+                && let Ok(child) = place.child(&name)
+            {
+                self.collect(&child, depth - 1, out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory of this name below a place is one for modules, or has such: `5.36`, `x86_64-linux-gnu`, `perl-base`.
+fn leads_to_modules(name: &[u8]) -> bool {
+    let is_version =
+        name.first().is_some_and(u8::is_ascii_digit) && name.iter().all(|b| b.is_ascii_digit() || *b == b'.');
+    let is_triplet = name.windows(6).any(|part| part == b"-linux");
+    let is_vendors = matches!(name, b"perl" | b"perl5" | b"perl-base" | b"site_perl" | b"vendor_perl" | b"core_perl");
+    is_version || is_triplet || is_vendors
+}
+
+/// Whether the module in the relative path `file` has the name of the source at `path` or of a directory above it: `JSON/PP.pm`
+/// is of the family of `JSON.pm`.
+fn is_of_family(path: &ImagePath, file: &str) -> bool {
+    let family = file.split('/').next().unwrap_or_default().as_bytes();
+    let is_source = path.file_name().and_then(|name| name.strip_suffix(b".pm")) == Some(family);
+    family != b"Encode" && (is_source || path.components().any(|part| part == family))
+}
+
+/// Whether a file can be a source of Perl, by its name.
+pub(super) fn is_source(path: &ImagePath) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    [&b".pl"[..], b".pm", b".psgi"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a program of this file name interprets Perl.
+pub(super) fn is_interpreter(name: &[u8]) -> bool {
+    name.strip_prefix(b"perl").is_some_and(|rest| rest.iter().all(|b| b.is_ascii_digit() || *b == b'.'))
+}
+
+fn below(directory: &ImagePath, relative: &str) -> Option<ImagePath> {
+    relative.split('/').try_fold(directory.clone(), |path, part| path.child(part.as_bytes()).ok())
+}
+
+/// `Net::HTTP` is in `Net/HTTP.pm`; `None` for what is no name of a module.
+fn module_file(name: &str) -> Option<String> {
+    let is_part = |part: &str| {
+        let starts = part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        starts && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    name.split("::").all(is_part).then(|| name.replace("::", "/") + ".pm")
+}
+
+fn names(text: &str) -> Names {
+    let mut names = Names::default();
+    let mut in_documentation = false;
+    for line in text.lines() {
+        // Documentation begins and ends with such a line (perlpod).
+        if line.starts_with('=') && line[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
+            in_documentation = !line.starts_with("=cut");
+            continue;
+        }
+        if matches!(line.trim_end(), "__END__" | "__DATA__") {
+            break;
+        }
+        let code = line.trim_start();
+        if !in_documentation && !code.starts_with('#') {
+            names.read(code);
+        }
+    }
+    names
+}
+
+impl Names {
+    fn read(&mut self, line: &str) {
+        for word in ["use", "require"] {
+            for (at, _) in line.match_indices(word) {
+                let is_word =
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | ':' | '>'));
+                let rest = &line[at + word.len()..];
+                if is_word && rest.starts_with([' ', '\t', '\'', '"', '(']) {
+                    self.load(rest.trim_start_matches([' ', '\t', '(']));
+                }
+            }
+        }
+        for (at, _) in line.match_indices("dbi:").chain(line.match_indices("DBI:")) {
+            let driver: String = line[at + 4..].chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+            self.files.extend(module_file(&format!("DBD::{driver}")));
+        }
+        let words = line.split(['\'', '"']).filter(|word| word.contains("::"));
+        self.quoted.extend(words.filter_map(module_file));
+        for call in ["encode(", "decode(", "from_to(", ":encoding(", "find_encoding("] {
+            self.converts |= line.split(call).skip(1).any(names_a_further_encoding);
+        }
+    }
+
+    /// What follows the word `use` or `require`.
+    fn load(&mut self, rest: &str) {
+        if let Some(quoted) = rest.strip_prefix(['\'', '"']) {
+            let file = quoted.split(['\'', '"']).next().unwrap_or_default();
+            if file.ends_with(".pl") || file.ends_with(".pm") || file.ends_with(".ph") {
+                self.files.insert(file.into());
+            }
+            return;
+        }
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(rest.len());
+        let (name, arguments) = rest.split_at(end);
+        self.files.extend(module_file(name));
+        if matches!(name, "base" | "parent" | "fields" | "aliased") {
+            let statement = arguments.split(';').next().unwrap_or_default();
+            let words = statement.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
+            self.files.extend(words.filter(|word| !word.is_empty() && *word != "qw").filter_map(module_file));
+        }
+    }
+}
+
+/// Whether the first literal of a call's arguments is an encoding that needs a further module: not one of those that every
+/// conversion has.
+fn names_a_further_encoding(arguments: &str) -> bool {
+    let word = arguments.trim_start_matches(['\'', '"', ' ']);
+    let name: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
+    let is_literal = arguments.starts_with(['\'', '"']) || word.len() == arguments.len();
+    let plain: String = name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    is_literal && !matches!(plain.as_str(), "" | "utf8" | "utf8strict" | "ascii" | "usascii" | "latin1" | "iso88591")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_name_modules_in_any_scope() {
+        for (text, expected) in [
+            ("use strict; use CGI qw(:all);\n", "CGI.pm strict.pm"),
+            ("use 5.010;\nuse v5.36;\nno strict;\n", ""),
+            ("  eval { require JSON::XS; 1 } or require(\"sub/old.pl\");", "JSON/XS.pm sub/old.pl"),
+            (
+                "use parent -norequire, 'My::Base';\nuse base qw(A::B C);",
+                "A/B.pm C.pm My/Base.pm base.pm norequire.pm parent.pm",
+            ),
+            ("my $d = DBI->connect('dbi:SQLite:dbname=x');", "DBD/SQLite.pm"),
+            ("=head1 X\n\nuse Doc;\n\n=cut\nuse Code;\n__END__\nuse Late;", "Code.pm"),
+            ("# use Comment;\nrequire $name; $x->use Foo; reuse Bar; because Baz;", ""),
+            ("require File::Spec::Unix::;", ""),
+        ] {
+            let found = names(text).files.into_iter().collect::<Vec<_>>().join(" ");
+            let found = found.replace("v5.pm", "").trim().to_owned();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_family_picks_its_members_by_names_in_quotes() {
+        let found = names("my $backend = 'JSON::PP'; my $class = \"Net::$name\"; print 'a::b c';").quoted;
+        assert_eq!(found, BTreeSet::from(["JSON/PP.pm".to_owned()]));
+        for (path, file, expected) in [
+            ("/usr/share/perl5/JSON.pm", "JSON/PP.pm", true),
+            ("/usr/share/perl5/JSON/XS.pm", "JSON/PP.pm", true),
+            ("/usr/share/perl5/LWP.pm", "JSON/PP.pm", false),
+            ("/usr/lib/perl/5.36/Encode/Config.pm", "Encode/JP.pm", false),
+        ] {
+            assert_eq!(is_of_family(&ImagePath::parse(path).unwrap(), file), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn encodings_are_those_beyond_the_common_ones() {
+        for (text, expected) in [
+            ("encode('shiftjis', $x)", true),
+            ("open my $f, '<:encoding(cp1252)', 'x'", true),
+            ("decode('UTF-8', $x)", false),
+            ("encode($name, $x)", false),
+            ("decode(\"iso-8859-1\", $x)", false),
+        ] {
+            assert_eq!(names(text).converts, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn interpreters_are_known_by_name() {
+        for (name, expected) in [("perl", true), ("perl5.36.0", true), ("perldoc", false), ("sperl", false)] {
+            assert_eq!(is_interpreter(name.as_bytes()), expected, "{name}");
+        }
+    }
+}
