@@ -23,6 +23,15 @@ const LARGEST: usize = 4 << 20;
 /// No more operations than this are asked for.
 const MOST: usize = 1000;
 
+/// No more of the parameters of an operation are looked at.
+const MOST_PARAMETERS: usize = 200;
+
+/// A path, or the value of a parameter, may have as many bytes: servers refuse what is longer.
+const LONGEST: usize = 8 << 10;
+
+/// All requests together may have as many bytes.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The methods of a path, in the order in which they are asked for: what changes nothing first, what deletes last.
 const METHODS: [&str; 7] = ["get", "head", "options", "post", "put", "patch", "delete"];
 
@@ -143,21 +152,32 @@ fn describe(document: &Document) -> Result<Vec<HttpStep>, String> {
     let Some(paths) = document.0.get("paths").and_then(Value::as_object) else {
         return Err("it describes no paths".into());
     };
-    let mut out: Vec<(usize, HttpStep)> = Vec::new();
+    let mut described: Vec<(usize, &str, &str, &Value, &Value)> = Vec::new();
     for (template, item) in paths {
         let item = document.resolve(item);
         for (order, method) in METHODS.iter().enumerate() {
             let Some(operation) = item.get(*method).filter(|operation| operation.is_object()) else { continue };
             // GET, HEAD and OPTIONS of all paths come in the order of the document.
-            out.push((order.saturating_sub(2), request(document, template, method, item, operation)?));
+            described.push((order.saturating_sub(2), template, method, item, operation));
         }
     }
-    if out.is_empty() {
+    if described.is_empty() {
         return Err("it describes no operations".into());
     }
-    out.sort_by_key(|(order, _)| *order);
-    out.truncate(MOST);
-    Ok(out.into_iter().map(|(_, step)| step).collect())
+    described.sort_by_key(|(order, ..)| *order);
+    described.truncate(MOST);
+    let mut bytes = 0;
+    let mut out = Vec::new();
+    for (_, template, method, item, operation) in described {
+        let step = request(document, template, method, item, operation)?;
+        bytes += step.body.as_ref().map_or(0, |body| body.0.len());
+        bytes += step.headers.iter().map(|(_, value)| value.0.len()).sum::<usize>();
+        if bytes > MOST_BYTES {
+            return Err(format!("its requests have more than {} MiB", MOST_BYTES >> 20));
+        }
+        out.push(step);
+    }
+    Ok(out)
 }
 
 fn request(
@@ -167,7 +187,7 @@ fn request(
     item: &Value,
     operation: &Value,
 ) -> Result<HttpStep, String> {
-    let mut path = template.to_owned();
+    let mut path = filled(template, "", "1")?;
     let mut query = Url::parse("http://x/").map_err(|e| e.to_string())?;
     let mut headers: Vec<(String, Secret)> = Vec::new();
     let mut cookies: Vec<String> = Vec::new();
@@ -180,9 +200,12 @@ fn request(
             continue;
         }
         let value = document.parameter_value(parameter);
+        if text_of(&value).len() > LONGEST {
+            return Err(format!("{template:?}: the value of {name:?} has more than {LONGEST} bytes"));
+        }
         let explode = parameter.get("explode").and_then(Value::as_bool);
         match place {
-            "path" => path = path.replace(&format!("{{{name}}}"), &segment(&value)),
+            "path" => path = filled(&path, name, &segment(&value))?,
             "query" if explode != Some(false) && value.is_array() => {
                 for item in value.as_array().into_iter().flatten() {
                     query.query_pairs_mut().append_pair(name, &text_of(item));
@@ -219,7 +242,7 @@ fn request(
     if let Some((kind, _)) = &body {
         headers.push(("Content-Type".into(), Secret(kind.clone().into_bytes())));
     }
-    let path = format!("{}{path}", prefix(document, item, operation));
+    let path = format!("{}{path}", prefix(document, item, operation)?);
     let url = Url::parse("http://x/").and_then(|url| url.join(&path)).map_err(|e| format!("{template}: {e}"))?;
     if url.host_str() != Some("x") || url.path().starts_with("//") {
         return Err(format!("{template:?} is no path of a request"));
@@ -241,7 +264,8 @@ fn request(
 
 /// The parameters of an operation: its own in the place of those of its path.
 fn parameters<'a>(document: &'a Document, item: &'a Value, operation: &'a Value) -> Vec<&'a Value> {
-    let list = |of: &'a Value| of.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    let list =
+        |of: &'a Value| of.get("parameters").and_then(Value::as_array).into_iter().flatten().take(MOST_PARAMETERS);
     let mut out: Vec<&Value> = Vec::new();
     for parameter in list(item).chain(list(operation)).map(|parameter| document.resolve(parameter)) {
         let same = |other: &&Value| ["name", "in"].iter().all(|key| other.get(*key) == parameter.get(*key));
@@ -270,16 +294,26 @@ fn segment(value: &Value) -> String {
     }
 }
 
+/// The template with `value` in the place of `{name}`.
+fn filled(template: &str, name: &str, value: &str) -> Result<String, String> {
+    let place = format!("{{{name}}}");
+    if template.len() + template.matches(&place).count() * value.len() > LONGEST {
+        let beginning: String = template.chars().take(40).collect();
+        return Err(format!("the path that begins with {beginning:?} has more than {LONGEST} bytes"));
+    }
+    Ok(template.replace(&place, value))
+}
+
 /// The path of the first server: of the operation, of the path, of the document.
-fn prefix(document: &Document, item: &Value, operation: &Value) -> String {
+fn prefix(document: &Document, item: &Value, operation: &Value) -> Result<String, String> {
     let servers = [operation, item, &document.0].into_iter().find_map(|of| of.get("servers")?.as_array()?.first());
-    let Some(server) = servers else { return String::new() };
+    let Some(server) = servers else { return Ok(String::new()) };
     let mut url = server.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
     for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
-        url = url.replace(&format!("{{{name}}}"), &variable.get("default").map(text_of).unwrap_or_default());
+        url = filled(&url, name, &variable.get("default").map(text_of).unwrap_or_default())?;
     }
     let path = Url::parse("http://x/").and_then(|base| base.join(&url)).map(|url| url.path().to_owned());
-    path.unwrap_or_default().trim_end_matches('/').to_owned()
+    Ok(path.unwrap_or_default().trim_end_matches('/').to_owned())
 }
 
 /// The type and the content of the body; `None` when the operation takes none.
@@ -323,6 +357,8 @@ fn body(document: &Document, operation: &Value) -> Option<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// `METHOD PATH [Header: value] [body]` of each request that a document describes.
@@ -439,6 +475,33 @@ mod tests {
         ] {
             let error = openapi.operations(document.as_bytes(), &like).unwrap_err();
             assert!(error.starts_with(expected), "{document}: {error}");
+        }
+    }
+
+    #[test]
+    fn requests_that_grow_without_end_are_refused() {
+        let openapi = OpenapiStep::new(OpenapiSource::Path("/".into()));
+        let like = Step::new(Action::Openapi(openapi.clone()));
+        let variables: Map<String, Value> =
+            (0..40).map(|n| (format!("v{n}"), json!({"default": format!("{{v{0}}}{{v{0}}}", n + 1)}))).collect();
+        let servers = json!({"openapi": "3.0.0", "servers": [{"url": "/{v0}", "variables": variables}],
+            "paths": {"/a": {"get": {}}}});
+        let parameter = json!({"name": "a", "in": "path", "example": "x".repeat(9000)});
+        let value = json!({"openapi": "3.0.0", "paths": {"/{a}{a}": {"get": {"parameters": [parameter]}}}});
+        let path = "/{}".repeat(100_000);
+        let path = json!({"openapi": "3.0.0", "paths": {path: {"get": {}}}});
+        let body = "x".repeat(3 << 20);
+        let post = json!({"post": {"requestBody": {"$ref": "#/b"}}});
+        let paths: Map<String, Value> = (0..100).map(|n| (format!("/{n}"), post.clone())).collect();
+        let bodies = json!({"openapi": "3.0.0", "b": {"content": {"text/plain": {"example": body}}}, "paths": paths});
+        for (document, expected) in [
+            (servers, "the path that begins with \"/{v"),
+            (value, "\"/{a}{a}\": the value of \"a\" has more than 8192 bytes"),
+            (path, "the path that begins with \"/{}/{}"),
+            (bodies, "its requests have more than 64 MiB"),
+        ] {
+            let error = openapi.operations(document.to_string().as_bytes(), &like).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 
