@@ -113,6 +113,7 @@ impl Making<'_> {
                         let unstable = clock.time("verify", || unstable(self.environment, self.base, *proof))?;
                         made.warnings.extend(verdict.forgive(&unstable).into_iter().map(|note| proof.named(note)));
                     }
+                    made.warnings.extend(notes(again).map(|note| proof.named(note)));
                     made.failures.extend(explain(verdict, again).into_iter().map(|failure| proof.named(failure)));
                 }
                 let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();
@@ -235,6 +236,11 @@ pub fn explain(verdict: &Verdict, again: &Run) -> Vec<String> {
         failures.extend(again.failures());
     }
     failures
+}
+
+/// What the exercisers could not do in it.
+pub fn notes(again: &Run) -> impl Iterator<Item = String> {
+    again.exercised.iter().flat_map(|exercised| exercised.notes.iter().cloned())
 }
 
 /// What differs between the run of a proof and another run of the same base: nothing that the small image did.
