@@ -228,5 +228,5 @@ fn is_used(chosen: &ManifestEntry) -> bool {
 }
 
 fn is_use(reason: &Reason) -> bool {
-    matches!(reason, Reason::Access(_) | Reason::ProbeTool | Reason::Repair)
+    matches!(reason, Reason::Access(_) | Reason::ProbeTool | Reason::Repair(..))
 }
