@@ -220,8 +220,9 @@ fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Resul
     Ok(())
 }
 
-/// Whether the application needs the entry, in the base or in a small image that was tried. A directory that was only passed on the way to something is not needed
-/// for its own sake: without it that something is absent, and if it was there it is in the manifest by itself.
+/// Whether the application needs the entry, in the base or in a small image that was tried. A directory that was only
+/// passed on the way to something is not needed for its own sake: without it that something is absent, and if it was
+/// there it is in the manifest by itself.
 fn is_used(chosen: &ManifestEntry) -> bool {
     let passed = |reason: &Reason| chosen.entry.is_dir() && *reason == Reason::Access(Operation::Traverse);
     chosen.reasons.iter().any(|reason| is_use(reason) && !passed(reason))

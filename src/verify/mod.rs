@@ -48,10 +48,10 @@ impl Verdict {
         out.into_iter().chain(missing).collect()
     }
 
-    /// Takes out the differences between two runs of the base itself, and what is part of them: what is not the same there either says nothing
-    /// against the small image. A probe that fails is not forgiven: that it failed by chance on the base, too, would
-    /// let an image pass that answers nothing. Returns what was not compared
-    /// therefore, a sentence for each aspect.
+    /// Takes out the differences between two runs of the base itself, and what is part of them: what is not the same
+    /// there either says nothing against the small image. A probe that fails is not forgiven: that it failed by chance
+    /// on the base, too, would let an image pass that answers nothing. Returns what was not compared therefore, a
+    /// sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
         let is_unstable = |d: &Difference| unstable.iter().any(|u| u.probe == d.probe && covers(&u.aspect, &d.aspect));
         let mut forgiven = BTreeMap::<String, Vec<String>>::new();
