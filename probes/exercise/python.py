@@ -29,8 +29,10 @@ def quote(text):
     return '"' + out + '"'
 
 
-def report(item, error=None):
+def report(item, error=None, late=False):
     end = "true" if error is None else 'false, "error": ' + quote(error)
+    if late:
+        end += ', "late": true'
     posix.write(REPORT, ('{"item": %s, "ok": %s}\n' % (quote(item), end)).encode())
 
 
@@ -55,7 +57,7 @@ def ended(status, names):
     late = signal == _signal.SIGALRM
     error = "it did not end within %d s" % LIMIT if late else "it was killed by signal %d" % signal
     for name in names:
-        report("module " + name, error)
+        report("module " + name, error, late)
     return True
 
 
@@ -77,7 +79,7 @@ def family(names, deadline):
         if name in sys.modules:
             report("module " + name)
         elif time.time() > deadline:
-            report("module " + name, "there was no time left")
+            report("module " + name, "there was no time left", late=True)
         else:
             alone(name)
 

@@ -9,9 +9,10 @@ REPORT = $stdout.dup
 $stdout.reopen($stderr)
 REPORT.sync = true
 
-def report(item, error = nil)
+def report(item, error = nil, late: false)
   text = ->(value) { value.encode('UTF-8', invalid: :replace, undef: :replace)[0, 300].dump.gsub(/\\x|\\e|\\a|\\v|\\#/, '?') }
   ending = error ? "false, \"error\": #{text[error]}" : 'true'
+  ending += ', "late": true' if late
   REPORT.write("{\"item\": #{text[item]}, \"ok\": #{ending}}\n")
 end
 
@@ -19,7 +20,7 @@ def clock
   Process.clock_gettime(Process::CLOCK_MONOTONIC)
 end
 
-# Requires a feature in a new process. Returns what was loaded, or nil, and why.
+# Requires a feature in a new process. Returns what was loaded, or nil, and why, and whether it took too long.
 def attempt(feature)
   reader, writer = IO.pipe
   pid = Process.fork do
@@ -47,8 +48,8 @@ def attempt(feature)
   guard.kill
   Process.wait(pid)
   first, *loaded = answer.split("\0")
-  return [loaded, nil] if first == 'ok'
-  [nil, late ? "it did not end within #{LIMIT} s" : first || 'its process ended']
+  return [loaded, nil, false] if first == 'ok'
+  [nil, late ? "it did not end within #{LIMIT} s" : first || 'its process ended', late]
 end
 
 lines = $stdin.read.split("\n").map { |line| line.split("\t", 2) }
@@ -92,11 +93,11 @@ features.each do |feature|
     # Something before it has required it, in its process.
     report(item)
   elsif clock > deadline
-    report(item, 'there was no time left')
+    report(item, 'there was no time left', late: true)
   else
-    loaded, error = attempt(feature)
+    loaded, error, late = attempt(feature)
     if loaded.nil?
-      report(item, error)
+      report(item, error, late: late)
     else
       loaded.each { |path| done[path] = true }
       report(item)

@@ -70,8 +70,8 @@ pub enum Reason {
     KeepLocale(String),
     /// The application listed the directory at the path, and the user asked for all that was in it with `--keep-listed`.
     KeepListed(ImagePath),
-    /// Verification missed it.
-    Repair,
+    /// Verification missed it: what was to be done with it in the small image, and the executable that was to do it.
+    Repair(Operation, Option<ImagePath>),
     /// By it scanners know which packages the image has, or it is the licence of one.
     PackageData,
 }
@@ -122,7 +122,7 @@ impl Reason {
             Reason::KeepZoneinfo => "keep-zoneinfo",
             Reason::KeepLocale(_) => "keep-locale",
             Reason::KeepListed(_) => "keep-listed",
-            Reason::Repair => "repair",
+            Reason::Repair(..) => "repair",
             Reason::PackageData => "package-data",
         }
     }
@@ -160,7 +160,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.cause()) {
-            (Reason::Access(operation), _) => operation.serialize(f),
+            (Reason::Access(operation), _) => operation.fmt(f),
+            (Reason::Repair(operation, None), _) => write!(f, "{}:{operation}", self.word()),
+            (Reason::Repair(operation, Some(path)), _) => write!(f, "{}:{operation}:{path}", self.word()),
             (Reason::Exercise(language), _) => write!(f, "{}:{language}", self.word()),
             (_, Some(path)) => write!(f, "{}:{path}", self.word()),
             (_, None) => match self.name() {
@@ -186,16 +188,19 @@ impl FromStr for Reason {
                 "keep-shell" => Reason::KeepShell,
                 "keep-certs" => Reason::KeepCerts,
                 "keep-zoneinfo" => Reason::KeepZoneinfo,
-                "repair" => Reason::Repair,
                 "package-data" => Reason::PackageData,
-                word => Reason::Access(
-                    Operation::deserialize(StrDeserializer::<WordError>::new(word)).map_err(|_| unknown())?,
-                ),
+                word => Reason::Access(operation(word).ok_or_else(unknown)?),
             });
         };
+        let cause =
+            |path: &str| ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause });
         let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
         let reason = match word {
             "exercise" if is_word(path) => return Ok(Reason::Exercise(path.into())),
+            "repair" => {
+                let (word, path) = path.split_once(':').map_or((path, None), |(word, path)| (word, Some(path)));
+                return Ok(Reason::Repair(operation(word).ok_or_else(unknown)?, path.map(cause).transpose()?));
+            }
             "link" => Reason::Link,
             "needed" => Reason::Needed,
             "interpreter" => Reason::Interpreter,
@@ -214,9 +219,12 @@ impl FromStr for Reason {
             "script" => Reason::Script,
             _ => return Err(unknown()),
         };
-        let path = ImagePath::from_text(path).map_err(|cause| ReasonError::Cause { text: text.into(), cause })?;
-        Ok(reason(path))
+        Ok(reason(cause(path)?))
     }
+}
+
+fn operation(word: &str) -> Option<Operation> {
+    Operation::deserialize(StrDeserializer::<WordError>::new(word)).ok()
 }
 
 impl Serialize for Reason {
@@ -262,6 +270,8 @@ mod tests {
             (Reason::Resource(cause.clone()), "resource:/usr/sbin/nginx"),
             (Reason::Script(cause.clone()), "script:/usr/sbin/nginx"),
             (Reason::Application(cause.clone()), "application:/usr/sbin/nginx"),
+            (Reason::Repair(Operation::Open, Some(cause.clone())), "repair:open:/usr/sbin/nginx"),
+            (Reason::Repair(Operation::Mkdir, None), "repair:mkdir"),
             (Reason::KeepListed(cause), "keep-listed:/usr/sbin/nginx"),
             (Reason::Package("libc6:amd64".into()), "package:libc6:amd64"),
             (Reason::KeepPackage("@babel/core".into()), "keep-package:@babel/core"),
@@ -273,7 +283,6 @@ mod tests {
             (Reason::Healthcheck, "healthcheck"),
             (Reason::Runtime, "runtime"),
             (Reason::Keep, "keep"),
-            (Reason::Repair, "repair"),
             (Reason::PackageData, "package-data"),
         ] {
             assert_eq!(reason.to_string(), text);
@@ -293,10 +302,23 @@ mod tests {
 
     #[test]
     fn what_is_no_reason_is_refused() {
-        for bad in ["", "opened", "Open", "needed", "parent:/x", "exercise:", "exercise:/x", "because:/x", ":/x"] {
+        for bad in [
+            "",
+            "opened",
+            "Open",
+            "repair",
+            "repair:",
+            "repair:/x",
+            "needed",
+            "parent:/x",
+            "exercise:",
+            "exercise:/x",
+            "because:/x",
+            ":/x",
+        ] {
             assert_eq!(bad.parse::<Reason>(), Err(ReasonError::Unknown(bad.into())), "{bad}");
         }
-        for bad in ["needed:", "needed:x", "link:/a/../b", r"link:/\q"] {
+        for bad in ["needed:", "needed:x", "repair:open:", "repair:open:x", "link:/a/../b", r"link:/\q"] {
             assert!(matches!(bad.parse::<Reason>(), Err(ReasonError::Cause { .. })), "{bad}");
         }
     }

@@ -39,3 +39,4 @@ pub use saved::Saved;
 pub use source::{Source, SourceError};
 pub use store::{About, RootGuard, ScratchDir, Store, StoredRoot};
 pub use user::{Credentials, UserError, user};
+pub use xattrs::belongs as belongs_to_file;

@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 
 use crate::image::capability;
 
+/// Attributes of the machine that a file lies on: exact names, or prefixes that end in a dot.
+const FOREIGN: [&str; 8] = [
+    "security.evm",
+    "security.ima",
+    "security.selinux",
+    "system.nfs4_acl",
+    "system.nfs4_dacl",
+    "system.nfs4_sacl",
+    "trusted.overlay.",
+    "user.overlay.",
+];
+
 /// Whether an attribute belongs to the file rather than to the machine that it lies on: the labels of a security
 /// module, the access lists of an NFS server and the bookkeeping of an overlay mount do not.
 pub fn belongs(name: &str) -> bool {
-    const FOREIGN: [&str; 6] =
-        ["security.selinux", "system.nfs4_acl", "trusted.overlay.", "user.overlay.", "security.ima", "security.evm"];
-    !FOREIGN.iter().any(|foreign| match foreign.strip_suffix('.') {
-        Some(_) => name.starts_with(foreign),
-        None => name == *foreign,
-    })
+    !FOREIGN.iter().any(|&foreign| name == foreign || foreign.ends_with('.') && name.starts_with(foreign))
 }
 
 /// The attributes that an entry of a layer has, as they are: file capabilities of version 3 name the root of a user
@@ -45,6 +52,9 @@ mod tests {
             ("security.capability", true),
             ("system.posix_acl_access", true),
             ("security.selinux", false),
+            ("security.selinux.own", true),
+            ("security.ima", false),
+            ("system.nfs4_dacl", false),
             ("user.overlay.redirect", false),
             ("trusted.overlay.opaque", false),
             ("user.overlayed", true),

@@ -1,6 +1,7 @@
 //! Uses of paths.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +148,44 @@ pub struct PathRecord {
     pub listed: BTreeSet<String>,
 }
 
+/// A look-up, as far as people want to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// What was to be done.
+    pub operation: Operation,
+    /// The executable of the process that did it.
+    pub executable: Option<ImagePath>,
+    /// During which probe.
+    pub probe: Option<String>,
+}
+
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.operation)?;
+        if let Some(executable) = &self.executable {
+            write!(f, " by {executable}")?;
+        }
+        self.probe.as_ref().map_or(Ok(()), |probe| write!(f, " during {probe}"))
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl PathRecord {
+    /// One of the look-ups that it is made of, the same for equal records.
+    pub fn lookup(&self) -> Lookup {
+        Lookup {
+            // Whatever is recorded was at least passed.
+            operation: self.operations.first().copied().unwrap_or(Operation::Traverse),
+            executable: self.executables.first().cloned(),
+            probe: self.first_probe.clone(),
+        }
+    }
+
     /// The exerciser (`python`, ...) that used it and without which nothing would have.
     pub fn exerciser(&self) -> Option<&str> {
         self.first_probe.as_deref()?.strip_prefix(EXERCISE)

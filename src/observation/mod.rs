@@ -11,7 +11,7 @@ mod runs;
 mod trace_file;
 mod transcript;
 
-pub use access::{EXERCISE, Fingerprint, Found, Operation, PathRecord};
+pub use access::{EXERCISE, Fingerprint, Found, Lookup, Operation, PathRecord};
 pub use evidence::{Content, Evidence};
 pub use merge::MergeError;
 pub use redact::{REDACTED, Redactor};

@@ -56,8 +56,9 @@ impl Environment {
     /// The same with services beside each application that is run, in this order.
     pub fn beside(mut self, wanted: &[Beside]) -> Result<Self, PipelineError> {
         for Beside { name, input, settings, until } in wanted {
-            self.check_source(&input.source)?;
-            let base = self.open(&input.source, input.platform.as_ref())?;
+            let opened =
+                self.check_source(&input.source).and_then(|()| self.open(&input.source, input.platform.as_ref()));
+            let base = opened.map_err(|cause| PipelineError::Service { name: name.clone(), cause: Box::new(cause) })?;
             let (name, settings, until) = (name.clone(), settings.clone(), until.clone());
             self.services.push(Service { name, base, settings, until });
         }

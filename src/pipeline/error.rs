@@ -27,6 +27,14 @@ pub enum PipelineError {
         /// Why there is no other sandbox.
         causes: String,
     },
+    /// A service cannot be run beside the application.
+    #[error("the service {name}: {cause}")]
+    Service {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        cause: Box<PipelineError>,
+    },
     /// This process cannot take care of what a killed helper leaves behind.
     #[error("cannot inherit the children of helper processes: {0}")]
     Orphans(#[source] io::Error),

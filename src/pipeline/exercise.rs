@@ -74,6 +74,8 @@ pub fn repeat(
                 let lost = before.report.lost_in(&after.report);
                 differences.extend(lost.into_iter().map(|(item, why)| differs(item, why)));
                 again.observation.add_exercised(std::mem::take(&mut after.paths));
+                after.notes = untried(before, &after).into_iter().collect();
+                again.exercised.push(after);
             }
             Err(cause) if cause.is_of_subject() => {
                 differences.push(differs(before.assignment.interpreter.to_string(), cause.to_string()));
@@ -84,12 +86,21 @@ pub fn repeat(
     Ok(differences)
 }
 
+/// What went well on the base and was not compared, in a sentence.
+fn untried(before: &Exercised, after: &Exercised) -> Option<String> {
+    let (untried, all) = (before.report.untried_in(&after.report), before.report.done.len());
+    let label = before.assignment.language.label();
+    (untried > 0).then(|| {
+        format!("{label}: there was no time to try {untried} of {all} again in the image, so nothing is known of them")
+    })
+}
+
 /// What failed on the base, in a sentence. It says nothing about the small image, but may be news to who wrote it.
 fn failed(exercised: &Exercised) -> Option<String> {
     if !exercised.assignment.is_named() {
         return None;
     }
-    let Report { done, failed } = &exercised.report;
+    let Report { done, failed, .. } = &exercised.report;
     let named: Vec<&str> = failed.keys().take(NAMED).map(String::as_str).collect();
     let more = match failed.len().saturating_sub(NAMED) {
         0 => String::new(),

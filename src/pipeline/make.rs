@@ -1,12 +1,12 @@
 //! From an observation to a layer that is known to work: the repair loop.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::assemble::{self, Layer};
 use crate::base::ImagePath;
 use crate::closure::{self, Requirements};
 use crate::image::{self, Base, ImageConfig, Limits, Rootfs};
-use crate::observation::Observation;
+use crate::observation::{Lookup, Observation};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
 use crate::pipeline::run::{Order, verification_of};
@@ -86,7 +86,7 @@ impl Making<'_> {
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let mut packages = clock.time("select", || Packages::read(&self.base.rootfs))?;
-        let mut repairs = BTreeSet::new();
+        let mut repairs: BTreeMap<ImagePath, Lookup> = BTreeMap::new();
         for round in 0.. {
             let mut made = self.assemble(observation, &mut packages, &repairs, clock)?;
             if proofs.is_empty() {
@@ -102,10 +102,13 @@ impl Making<'_> {
             };
             if self.order.rules.force_drop {
                 // What was added and is missing all the same, the user wants gone; the answers decide.
-                tried.iter_mut().for_each(|(verdict, _)| verdict.missing.retain(|path| !repairs.contains(path)));
+                tried.iter_mut().for_each(|(verdict, _)| verdict.missing.retain(|path, _| !repairs.contains_key(path)));
             }
             let missing = tried.iter().flat_map(|(verdict, _)| &verdict.missing);
-            let added: BTreeSet<ImagePath> = missing.filter(|path| !repairs.contains(*path)).cloned().collect();
+            let mut added: BTreeMap<ImagePath, Lookup> = BTreeMap::new();
+            for (path, lookup) in missing.filter(|(path, _)| !repairs.contains_key(*path)) {
+                added.entry(path.clone()).or_insert_with(|| lookup.clone());
+            }
             let holds = tried.iter().all(|(verdict, _)| verdict.holds());
             if holds || added.is_empty() || round == MAX_REPAIRS {
                 for ((verdict, again), proof) in tried.iter_mut().zip(proofs) {
@@ -113,10 +116,12 @@ impl Making<'_> {
                         let unstable = clock.time("verify", || unstable(self.environment, self.base, *proof))?;
                         made.warnings.extend(verdict.forgive(&unstable).into_iter().map(|note| proof.named(note)));
                     }
+                    made.warnings.extend(notes(again).map(|note| proof.named(note)));
                     made.failures.extend(explain(verdict, again).into_iter().map(|failure| proof.named(failure)));
                 }
-                let repaired = repairs.iter().filter(|path| made.manifest.entries.contains(path)).count();
-                made.verification = verification_of(&made.failures, repaired);
+                repairs.retain(|path, _| made.manifest.entries.contains(path));
+                made.warnings.extend(repaired(&repairs));
+                made.verification = verification_of(&made.failures, repairs.len());
                 return Ok(made);
             }
             repairs.extend(added);
@@ -128,7 +133,7 @@ impl Making<'_> {
         &self,
         observation: &Observation,
         packages: &mut Packages,
-        repairs: &BTreeSet<ImagePath>,
+        repairs: &BTreeMap<ImagePath, Lookup>,
         clock: &mut Clock,
     ) -> Result<Made, PipelineError> {
         let Base { rootfs, config, .. } = self.base;
@@ -235,6 +240,28 @@ pub fn explain(verdict: &Verdict, again: &Run) -> Vec<String> {
         failures.extend(again.failures());
     }
     failures
+}
+
+/// How many added paths are told one by one.
+const TOLD: usize = 5;
+
+/// Which paths were added because the small image missed them, for people.
+fn repaired(repairs: &BTreeMap<ImagePath, Lookup>) -> Vec<String> {
+    let told = repairs.iter().take(TOLD);
+    let mut out: Vec<String> =
+        told.map(|(path, lookup)| format!("{path} was added, which the small image missed: {lookup}")).collect();
+    if repairs.len() > TOLD {
+        out.push(format!(
+            "{} more paths were added: the lock file has them with the reason repair",
+            repairs.len() - TOLD
+        ));
+    }
+    out
+}
+
+/// What the exercisers could not do in it.
+pub fn notes(again: &Run) -> impl Iterator<Item = String> {
+    again.exercised.iter().flat_map(|exercised| exercised.notes.iter().cloned())
 }
 
 /// What differs between the run of a proof and another run of the same base: nothing that the small image did.

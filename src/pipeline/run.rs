@@ -8,7 +8,7 @@ use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
 use crate::observation::{Observation, RunHeader};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
-use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, unstable};
+use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, notes, unstable};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError, Trials};
 use crate::report::{
@@ -168,9 +168,9 @@ fn hold_against(
     let lost = exercise::repeat(environment, &subject, &run, proof.traced, &mut again)?;
     let mut verdict = judge(proof.traced, base, &again, &slim.rootfs)?;
     verdict.differences.extend(lost);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = notes(&again).collect();
     if !verdict.differences.is_empty() {
-        warnings = verdict.forgive(&unstable(environment, base, proof)?);
+        warnings.extend(verdict.forgive(&unstable(environment, base, proof)?));
     }
     Ok((explain(&verdict, &again), warnings))
 }

@@ -30,6 +30,9 @@ const ENDINGS: [&str; 6] = ["logout", "logoff", "signout", "signoff", "shutdown"
 /// How many addresses a note names.
 const NAMED: usize = 5;
 
+/// How many addresses are remembered beyond those that are asked for: pages can name any number.
+const MOST_LEFT: usize = 1000;
+
 /// Where a crawl begins and how far it goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CrawlStep {
@@ -168,7 +171,13 @@ impl<'a> Crawl<'a> {
             return;
         }
         if ends_something(&path) || self.step.skip.iter().any(|skip| skip.matches(&path)) {
-            self.skipped.insert(path);
+            if self.skipped.len() < MOST_LEFT {
+                self.skipped.insert(path);
+            }
+            return;
+        }
+        // Those that are seen are asked for in their order, so what comes after this many never is.
+        if self.seen.len() >= self.step.pages as usize + MOST_LEFT {
             return;
         }
         self.seen.insert(path.clone());
@@ -202,7 +211,9 @@ impl<'a> Crawl<'a> {
         }
         if !self.todo.is_empty() {
             let left = self.todo.len();
-            out.push(about(format!("ended after {} requests, with {left} addresses left (--crawl-pages)", self.asked)));
+            let least = if left >= MOST_LEFT { "at least " } else { "" };
+            let asked = self.asked;
+            out.push(about(format!("ended after {asked} requests, with {least}{left} addresses left (--crawl-pages)")));
         }
         out
     }
@@ -302,6 +313,17 @@ mod tests {
         let (asked, notes) = crawl(from(9, 2), &site);
         assert_eq!(asked, ["/0", "/1"]);
         assert_eq!(notes, ["crawl of /0: ended after 2 requests, with 3 addresses left (--crawl-pages)"]);
+    }
+
+    #[test]
+    fn a_page_that_names_any_number_of_addresses_is_no_burden() {
+        let page: String = (0..5000).map(|n| format!("<a href=/{n}></a><a href=/logout/{n}></a>")).collect();
+        let step = CrawlStep { pages: 3, ..CrawlStep::new() };
+        let (asked, notes) = crawl(step, &[("/", "text/html", &page)]);
+        assert_eq!(asked, ["/", "/0", "/1"]);
+        assert!(notes.iter().any(|note| note.contains(" and 995 more")), "{notes:?}");
+        let expected = "crawl of /: ended after 3 requests, with at least 1000 addresses left (--crawl-pages)";
+        assert!(notes.contains(&expected.to_owned()), "{notes:?}");
     }
 
     #[test]

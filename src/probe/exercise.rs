@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-pub use report::{Findings, Report};
+pub use report::{Findings, Item, Report};
 
 use crate::base::ImagePath;
 use crate::observation::{Found, Observation, Operation, PathRecord};

@@ -86,7 +86,10 @@ impl Form {
     pub(super) fn end(&mut self, tag: &str) {
         match (&mut self.open, tag) {
             (Some(Open::Select { options, .. }), "option") => {
-                options.iter_mut().for_each(|option| option.closed = true);
+                // Text goes to the last one only.
+                if let Some(option) = options.last_mut() {
+                    option.closed = true;
+                }
             }
             (Some(Open::Select { .. }), "select") | (Some(Open::Textarea { .. }), "textarea") => self.close(),
             _ => {}

@@ -47,7 +47,7 @@ mod websocket;
 
 pub use crawl::{CrawlStep, DEFAULT_DEPTH, DEFAULT_PAGES};
 pub use error::ProbeError;
-pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Language, Report, Supply, assignments};
+pub use exercise::{Assignment, Exercisers, ExercisersError, Findings, Item, Language, Report, Supply, assignments};
 pub use expect::{BytesExpect, BytesRegex, ExecExpect, GrpcExpect, HttpExpect, Pattern, StatusSet};
 pub use grpc::{GrpcCall, GrpcStep};
 pub use neighbour::{Unready, wait_ready};

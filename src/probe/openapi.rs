@@ -23,6 +23,15 @@ const LARGEST: usize = 4 << 20;
 /// No more operations than this are asked for.
 const MOST: usize = 1000;
 
+/// No more of the parameters of an operation are looked at.
+const MOST_PARAMETERS: usize = 200;
+
+/// A path, or the value of a parameter, may have as many bytes: servers refuse what is longer.
+const LONGEST: usize = 8 << 10;
+
+/// All requests together may have as many bytes.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The methods of a path, in the order in which they are asked for: what changes nothing first, what deletes last.
 const METHODS: [&str; 7] = ["get", "head", "options", "post", "put", "patch", "delete"];
 
@@ -143,21 +152,32 @@ fn describe(document: &Document) -> Result<Vec<HttpStep>, String> {
     let Some(paths) = document.0.get("paths").and_then(Value::as_object) else {
         return Err("it describes no paths".into());
     };
-    let mut out: Vec<(usize, HttpStep)> = Vec::new();
+    let mut described: Vec<(usize, &str, &str, &Value, &Value)> = Vec::new();
     for (template, item) in paths {
         let item = document.resolve(item);
         for (order, method) in METHODS.iter().enumerate() {
             let Some(operation) = item.get(*method).filter(|operation| operation.is_object()) else { continue };
             // GET, HEAD and OPTIONS of all paths come in the order of the document.
-            out.push((order.saturating_sub(2), request(document, template, method, item, operation)?));
+            described.push((order.saturating_sub(2), template, method, item, operation));
         }
     }
-    if out.is_empty() {
+    if described.is_empty() {
         return Err("it describes no operations".into());
     }
-    out.sort_by_key(|(order, _)| *order);
-    out.truncate(MOST);
-    Ok(out.into_iter().map(|(_, step)| step).collect())
+    described.sort_by_key(|(order, ..)| *order);
+    described.truncate(MOST);
+    let mut bytes = 0;
+    let mut out = Vec::new();
+    for (_, template, method, item, operation) in described {
+        let step = request(document, template, method, item, operation)?;
+        bytes += step.body.as_ref().map_or(0, |body| body.0.len());
+        bytes += step.headers.iter().map(|(_, value)| value.0.len()).sum::<usize>();
+        if bytes > MOST_BYTES {
+            return Err(format!("its requests have more than {} MiB", MOST_BYTES >> 20));
+        }
+        out.push(step);
+    }
+    Ok(out)
 }
 
 fn request(
@@ -167,7 +187,7 @@ fn request(
     item: &Value,
     operation: &Value,
 ) -> Result<HttpStep, String> {
-    let mut path = template.to_owned();
+    let mut path = filled(template, "", "1")?;
     let mut query = Url::parse("http://x/").map_err(|e| e.to_string())?;
     let mut headers: Vec<(String, Secret)> = Vec::new();
     let mut cookies: Vec<String> = Vec::new();
@@ -180,9 +200,12 @@ fn request(
             continue;
         }
         let value = document.parameter_value(parameter);
+        if text_of(&value).len() > LONGEST {
+            return Err(format!("{template:?}: the value of {name:?} has more than {LONGEST} bytes"));
+        }
         let explode = parameter.get("explode").and_then(Value::as_bool);
         match place {
-            "path" => path = path.replace(&format!("{{{name}}}"), &segment(&value)),
+            "path" => path = filled(&path, name, &segment(&value))?,
             "query" if explode != Some(false) && value.is_array() => {
                 for item in value.as_array().into_iter().flatten() {
                     query.query_pairs_mut().append_pair(name, &text_of(item));
@@ -219,7 +242,7 @@ fn request(
     if let Some((kind, _)) = &body {
         headers.push(("Content-Type".into(), Secret(kind.clone().into_bytes())));
     }
-    let path = format!("{}{path}", prefix(document, item, operation));
+    let path = format!("{}{path}", prefix(document, item, operation)?);
     let url = Url::parse("http://x/").and_then(|url| url.join(&path)).map_err(|e| format!("{template}: {e}"))?;
     if url.host_str() != Some("x") || url.path().starts_with("//") {
         return Err(format!("{template:?} is no path of a request"));
@@ -241,7 +264,8 @@ fn request(
 
 /// The parameters of an operation: its own in the place of those of its path.
 fn parameters<'a>(document: &'a Document, item: &'a Value, operation: &'a Value) -> Vec<&'a Value> {
-    let list = |of: &'a Value| of.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    let list =
+        |of: &'a Value| of.get("parameters").and_then(Value::as_array).into_iter().flatten().take(MOST_PARAMETERS);
     let mut out: Vec<&Value> = Vec::new();
     for parameter in list(item).chain(list(operation)).map(|parameter| document.resolve(parameter)) {
         let same = |other: &&Value| ["name", "in"].iter().all(|key| other.get(*key) == parameter.get(*key));
@@ -270,16 +294,26 @@ fn segment(value: &Value) -> String {
     }
 }
 
+/// The template with `value` in the place of `{name}`.
+fn filled(template: &str, name: &str, value: &str) -> Result<String, String> {
+    let place = format!("{{{name}}}");
+    if template.len() + template.matches(&place).count() * value.len() > LONGEST {
+        let beginning: String = template.chars().take(40).collect();
+        return Err(format!("the path that begins with {beginning:?} has more than {LONGEST} bytes"));
+    }
+    Ok(template.replace(&place, value))
+}
+
 /// The path of the first server: of the operation, of the path, of the document.
-fn prefix(document: &Document, item: &Value, operation: &Value) -> String {
+fn prefix(document: &Document, item: &Value, operation: &Value) -> Result<String, String> {
     let servers = [operation, item, &document.0].into_iter().find_map(|of| of.get("servers")?.as_array()?.first());
-    let Some(server) = servers else { return String::new() };
+    let Some(server) = servers else { return Ok(String::new()) };
     let mut url = server.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
     for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
-        url = url.replace(&format!("{{{name}}}"), &variable.get("default").map(text_of).unwrap_or_default());
+        url = filled(&url, name, &variable.get("default").map(text_of).unwrap_or_default())?;
     }
     let path = Url::parse("http://x/").and_then(|base| base.join(&url)).map(|url| url.path().to_owned());
-    path.unwrap_or_default().trim_end_matches('/').to_owned()
+    Ok(path.unwrap_or_default().trim_end_matches('/').to_owned())
 }
 
 /// The type and the content of the body; `None` when the operation takes none.
@@ -322,133 +356,4 @@ fn body(document: &Document, operation: &Value) -> Option<(String, Vec<u8>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `METHOD PATH [Header: value] [body]` of each request that a document describes.
-    fn requests(document: &str) -> Vec<String> {
-        let openapi = OpenapiStep::new(OpenapiSource::Path("/openapi.json".into()));
-        let like = Step::new(Action::Openapi(openapi.clone()));
-        let steps = openapi.operations(document.as_bytes(), &like).unwrap();
-        assert!(steps.iter().all(|step| step.secrets().is_empty()), "what the document says is no secret");
-        let text = |bytes: &Secret| String::from_utf8(bytes.0.clone()).unwrap();
-        let line = |step: Step| {
-            let Action::Http(http) = step.action else { panic!() };
-            let headers: String = http.headers.iter().map(|(n, v)| format!(" [{n}: {}]", text(v))).collect();
-            let body = http.body.as_ref().map(|body| format!(" {}", text(body))).unwrap_or_default();
-            format!("{} {}{headers}{body}", http.method, http.path)
-        };
-        steps.into_iter().map(line).collect()
-    }
-
-    #[test]
-    fn what_changes_nothing_comes_first_and_what_deletes_last() {
-        let document = r#"
-            openapi: 3.1.0
-            servers: [{url: 'https://api.example/{v}/', variables: {v: {default: v2}}}, {url: /other}]
-            paths:
-              /b:
-                delete: {}
-                put: {}
-                post: {}
-                get: {}
-              /a:
-                patch: {}
-                head: {}
-                servers: [{url: '/'}]
-              /c:
-                get:
-                  servers: [{url: 'sub'}]
-        "#;
-        assert_eq!(
-            requests(document),
-            ["GET /v2/b", "HEAD /a", "GET /sub/c", "POST /v2/b", "PUT /v2/b", "PATCH /a", "DELETE /v2/b"]
-        );
-    }
-
-    #[test]
-    fn parameters_have_values_that_fit() {
-        let document = r##"
-            openapi: 3.0.3
-            paths:
-              /u/{id}/{name}/{un}:
-                parameters:
-                  - {name: id, in: path, required: true, schema: {type: integer, minimum: 7}}
-                  - {name: q, in: query, required: true, schema: {type: string}}
-                get:
-                  parameters:
-                    - {name: name, in: path, required: true, schema: {type: string}, example: 'a/b c'}
-                    - {name: q, in: query, required: true, schema: {type: array, items: {enum: [x, y]}}}
-                    - {name: n, in: query, schema: {type: string}}
-                    - {name: e, in: query, examples: {first: {value: 5}}}
-                    - {$ref: '#/components/parameters/H'}
-                    - {name: c, in: cookie, required: true, schema: {type: string, default: d e}}
-                    - {name: Authorization, in: header, required: true, schema: {type: string}}
-            components:
-              parameters:
-                H: {name: X-H, in: header, required: true, schema: {type: string, format: uuid}}
-        "##;
-        assert_eq!(
-            requests(document),
-            ["GET /u/7/a%2Fb%20c/1?q=x&e=5 [X-H: 00000000-0000-4000-8000-000000000001] [Cookie: c=d%20e]"]
-        );
-    }
-
-    #[test]
-    fn bodies_are_made_from_their_schema() {
-        let with = |content: &str| {
-            format!("{{openapi: 3.1.0, paths: {{/a: {{post: {{requestBody: {{content: {content}}}}}}}}}}}")
-        };
-        for (content, expected) in [
-            (
-                "{text/plain: {}, application/json: {schema: {type: object, required: [n], properties: {n: {type: integer}, o: {type: string}}}}}",
-                "POST /a [Content-Type: application/json] {\"n\":1}",
-            ),
-            (
-                "{application/json: {example: {a: [1]}, schema: {type: string}}}",
-                "POST /a [Content-Type: application/json] {\"a\":[1]}",
-            ),
-            (
-                "{application/x-www-form-urlencoded: {schema: {required: [a b], properties: {a b: {const: 'x&y'}}}}}",
-                "POST /a [Content-Type: application/x-www-form-urlencoded] a+b=x%26y",
-            ),
-            ("{text/csv: {example: '1,2'}}", "POST /a [Content-Type: text/csv] 1,2"),
-        ] {
-            assert_eq!(requests(&with(content)), [expected], "{content}");
-        }
-        let multipart = "{multipart/form-data: {schema: {required: [f, t], properties: {f: {type: string, format: binary}, t: {type: string}}}}}";
-        let made = requests(&with(multipart)).remove(0);
-        for part in ["name=\"f\"; filename=\"scrimp.txt\"\r\n", "name=\"t\"\r\n\r\nscrimp\r\n--scrimp-"] {
-            assert!(made.contains(part), "{made}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_document_is_said() {
-        let openapi = OpenapiStep::new(OpenapiSource::Path("/".into()));
-        let like = Step::new(Action::Openapi(openapi.clone()));
-        for (document, expected) in [
-            ("{\"openapi\":", "it is no JSON: EOF while parsing"),
-            ("a: [", "it is neither JSON nor YAML: "),
-            ("<html></html>", "it is no OpenAPI document: it has no \"openapi\""),
-            ("swagger: '2.0'", "it is of Swagger 2, and OpenAPI 3.0 and 3.1 are known"),
-            ("openapi: 4.0.0", "it is of OpenAPI 4.0.0, and 3.0 and 3.1 are known"),
-            ("openapi: 3.0.0", "it describes no paths"),
-            ("{openapi: 3.0.0, paths: {/: {summary: x}}}", "it describes no operations"),
-            ("{openapi: 3.0.0, paths: {'//host/x': {get: {}}}}", "\"//host/x\" is no path of a request"),
-        ] {
-            let error = openapi.operations(document.as_bytes(), &like).unwrap_err();
-            assert!(error.starts_with(expected), "{document}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_document_that_grows_without_end_is_refused() {
-        let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for (name, before) in ('b'..='j').zip('a'..) {
-            bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 10].join(","));
-        }
-        assert!(read(bomb.as_bytes()).is_err());
-        assert!(read("[".repeat(100_000).as_bytes()).is_err());
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 //!
 //! The same schema gives the same value each time. References that lead back to themselves end.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 /// How deep a value may be. What would lie deeper is left out.
@@ -14,8 +16,10 @@ const MOST_REFERENCES: usize = 32;
 /// How many elements, or characters, a lower bound may ask for.
 const LONGEST: u64 = 1000;
 
-/// How many schemas one value is made from, at most: a small document can describe a huge value.
-const MOST_SCHEMAS: u32 = 2000;
+/// How much one value may be made from, at most: a small document can describe a huge value. A schema counts as
+/// [`SCHEMA`], what is copied as its weight.
+const MOST: usize = 2000 * SCHEMA;
+const SCHEMA: usize = 100;
 
 /// A document whose references can be followed.
 pub(super) struct Document(pub(super) Value);
@@ -54,7 +58,7 @@ impl Document {
             return value.clone();
         }
         let schema = media.get("schema").unwrap_or(&Value::Null);
-        Sampling { document: self, left: MOST_SCHEMAS }.value(schema, 0).unwrap_or(Value::Null)
+        Sampling { document: self, left: MOST }.value(schema, 0).unwrap_or(Value::Null)
     }
 
     /// Whether a field of a form is a file.
@@ -98,19 +102,19 @@ pub(super) fn text_of(value: &Value) -> String {
 
 struct Sampling<'a> {
     document: &'a Document,
-    left: u32,
+    left: usize,
 }
 
 impl Sampling<'_> {
     /// A value for `schema`; `None` when it leads too deep or too far.
     fn value(&mut self, schema: &Value, depth: u32) -> Option<Value> {
-        self.left = self.left.checked_sub(1).filter(|_| depth < DEEPEST)?;
+        self.left = self.left.checked_sub(SCHEMA).filter(|_| depth < DEEPEST)?;
         let document = self.document;
         let schema = document.resolve(schema);
         let given = ["example", "default", "const"].iter().find_map(|key| schema.get(*key));
         let listed = ["examples", "enum"].iter().find_map(|key| schema.get(*key)?.as_array()?.first());
         if let Some(value) = given.or(listed) {
-            return Some(value.clone());
+            return self.copies(value, 1).map(|()| value.clone());
         }
         if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
             let own = if schema.get("properties").is_some() { self.object(schema, depth)? } else { Map::new() };
@@ -126,12 +130,11 @@ impl Sampling<'_> {
         match kind(schema) {
             "object" => self.object(schema, depth).map(Value::Object),
             "array" => {
-                let least =
-                    bound(schema, "minItems").unwrap_or(1).clamp(u64::from(at_most(schema, "maxItems") > 0), LONGEST);
+                let least = bound(schema, "minItems").unwrap_or(1).clamp(1, LONGEST).min(at_most(schema, "maxItems"));
                 let items = schema.get("items").unwrap_or(&Value::Null);
-                let item = self.value(items, depth + 1);
-                let items: Vec<Value> = item.map(|item| vec![item; least as usize]).unwrap_or_default();
-                Some(Value::Array(items))
+                let Some(item) = self.value(items, depth + 1) else { return Some(json!([])) };
+                self.copies(&item, least as usize)?;
+                Some(Value::Array(vec![item; least as usize]))
             }
             "integer" => Some(integer(schema)),
             "number" => Some(number(schema)),
@@ -145,13 +148,14 @@ impl Sampling<'_> {
     fn object(&mut self, schema: &Value, depth: u32) -> Option<Map<String, Value>> {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-        let required = schema.get("required").and_then(Value::as_array);
-        let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)));
+        let required: Vec<&str> = names(schema.get("required"));
+        let all: BTreeSet<&str> = required.iter().copied().collect();
+        let is_required = |name: &str| all.contains(name);
         let mut out = Map::new();
         for (name, property) in properties {
             let given = ["example", "default", "const"].iter().any(|key| property.get(*key).is_some());
             let read_only = self.document.resolve(property).get("readOnly") == Some(&json!(true));
-            if read_only || required.is_some_and(|names| !names.is_empty()) && !is_required(name) && !given {
+            if read_only || !all.is_empty() && !is_required(name) && !given {
                 continue;
             }
             match self.value(property, depth + 1) {
@@ -163,13 +167,18 @@ impl Sampling<'_> {
                 None => {}
             }
         }
-        for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            let described = properties.get(name);
-            if described.is_none() {
-                out.entry(name).or_insert_with(|| json!("scrimp"));
-            }
+        for name in required.into_iter().filter(|name| !properties.contains_key(*name)) {
+            out.entry(name).or_insert_with(|| json!("scrimp"));
         }
         Some(out)
+    }
+
+    /// Accounts for copies of `value`; `None` when they would be too much, and then nothing more is made.
+    fn copies(&mut self, value: &Value, count: usize) -> Option<()> {
+        let most = self.left / count.max(1);
+        let left = weight(value, most).and_then(|weight| self.left.checked_sub(weight * count));
+        self.left = left.unwrap_or(0);
+        left.map(|_| ())
     }
 
     fn all_of(&mut self, parts: &[Value], own: Map<String, Value>, depth: u32) -> Option<Value> {
@@ -186,6 +195,37 @@ impl Sampling<'_> {
 }
 
 /// The type of a schema; of several the first that is not null; without any, what its other words are about.
+/// How much memory `value` takes, by a rough count of bytes; `None` when that is more than `most`.
+fn weight(value: &Value, most: usize) -> Option<usize> {
+    const NODE: usize = 16;
+    let mut left = most.checked_sub(NODE)?;
+    let mut take = |bytes: usize| -> Option<()> {
+        left = left.checked_sub(bytes)?;
+        Some(())
+    };
+    match value {
+        Value::String(text) => take(text.len())?,
+        Value::Array(items) => {
+            for item in items {
+                take(weight(item, most)?)?;
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                take(name.len())?;
+                take(weight(member, most)?)?;
+            }
+        }
+        _ => {}
+    }
+    Some(most - left)
+}
+
+/// The texts in a list.
+fn names(list: Option<&Value>) -> Vec<&str> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
 fn kind(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(kind)) => kind,
@@ -328,6 +368,14 @@ mod tests {
         assert_eq!(of("Loop"), json!("scrimp"));
         assert_eq!(of("Must"), Value::Null);
         assert!(of("Wide").to_string().len() < 100_000);
+        // Elements of elements of elements, a thousand each time; and one text over and over.
+        let nested = (0..10).fold(json!({}), |items, _| json!({"type": "array", "minItems": 1000, "items": items}));
+        assert!(sample(nested, json!({})).to_string().len() < 300_000);
+        let many: Map<_, _> =
+            (0..1000).map(|n| (format!("p{n}"), json!({"$ref": "#/components/schemas/Long"}))).collect();
+        let long = json!({"Long": {"example": "x".repeat(10_000)}});
+        assert!(sample(json!({"properties": many}), long).to_string().len() < 300_000);
+        assert_eq!(sample(json!({"type": "array", "maxItems": 0}), json!({})), json!([]));
         assert_eq!(sample(json!({"$ref": "http://example.org/x"}), json!({})), json!("scrimp"));
     }
 }

@@ -20,15 +20,12 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         if let Some(data) = image.package_data.filter(|data| data.files > 0) {
             writeln!(out, "packages {} of it are package data and licences (--no-package-db)", size(data))?;
         }
-        if let Some(diff_id) = image.diff_id {
-            writeln!(out, "diff id  {diff_id}")?;
-        }
     }
     if let Some(own) = summary.application.as_ref().filter(|own| own.files > 0) {
         let (bytes, files, directories) = (human_bytes(own.bytes), own.files, own.directories.join(", "));
         writeln!(
             out,
-            "         of it {bytes} in {files} files are the application's own, not used, from {directories} (--level \
+            "own      {bytes} in {files} files of it are the application's own, not used, from {directories} (--level \
              closure leaves them out)"
         )?;
     }
@@ -39,6 +36,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             "listed   {entries} entries ({bytes}) of {directories} listed directories were not used and are left out \
              (--keep-listed DIR keeps them)"
         )?;
+    }
+    if let Some(diff_id) = summary.image.as_ref().and_then(|image| image.diff_id) {
+        writeln!(out, "diff id  {diff_id}")?;
     }
     let probes = summary.probes;
     writeln!(out, "probes   {} passed, {} failed", probes.passed, probes.failed)?;

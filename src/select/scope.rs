@@ -1,12 +1,12 @@
 //! How far a selection goes: what the closure of the run requires, what the user asked for by what it is, and what the
 //! levels `app` and `package` add.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{FileTree, ImagePath};
 use crate::closure::{self, Execution, Level, Reason, Requirements};
 use crate::image::{ImageConfig, Rootfs};
-use crate::observation::Observation;
+use crate::observation::{Lookup, Observation};
 use crate::select::asked::{self, Asked, Locale, Place, Wanted};
 use crate::select::{Package, Packages, SelectError, application};
 
@@ -27,17 +27,17 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// What the image must have. `repairs` are paths that a verification has missed.
+    /// What the image must have. `repairs` are paths that a verification has missed, with the look-ups that asked for them.
     ///
     /// # Errors
     /// When the base has not what the user asked for by name, and when what must be looked at cannot be read.
-    pub fn requirements(&self, repairs: &BTreeSet<ImagePath>) -> Result<Requirements, SelectError> {
+    pub fn requirements(&self, repairs: &BTreeMap<ImagePath, Lookup>) -> Result<Requirements, SelectError> {
         let Scope { rootfs, config, observation, packages, level, .. } = *self;
         let execution = Execution::new(config, observation);
         let place = Place { rootfs, execution: &execution, observation, packages };
         let mut wanted = asked::find(self.asked, &place)?;
-        for path in repairs {
-            wanted.add(path.clone(), Reason::Repair);
+        for (path, lookup) in repairs {
+            wanted.add(path.clone(), Reason::Repair(lookup.operation, lookup.executable.clone()));
         }
         if level >= Level::App {
             let owner = |path: &ImagePath| packages.owner(path).map(|package| package.manager);

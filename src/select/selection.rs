@@ -4,21 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::base::{FileTree, ImagePath};
 use crate::closure::{Reason, Requirements};
-use crate::image::{Entry, EntryKind, Rootfs};
+use crate::image::{self, Entry, EntryKind, Rootfs};
 use crate::observation::{Observation, Operation};
 use crate::select::rules::{Match, Matching, nothing_matches};
 use crate::select::walk::walk;
 use crate::select::{Header, Manifest, ManifestEntry, Packages, Rules, SelectError, content, package_data};
-
-/// Extended attributes that belong to the machine, not to the image: exact names, or prefixes that end in a dot.
-const FOREIGN_XATTRS: [&str; 6] = [
-    "security.selinux",
-    "system.nfs4_acl",
-    "system.nfs4_dacl",
-    "system.nfs4_sacl",
-    "trusted.overlay.",
-    "user.overlay.",
-];
 
 /// [`select_from`] with the packages of the base, which are read for it.
 pub fn select(
@@ -196,17 +186,13 @@ fn insert(entries: &mut FileTree<ManifestEntry>, path: ImagePath, mut entry: Ent
         present.reasons.extend(reasons.iter().cloned());
         return;
     }
-    entry.xattrs.retain(|name, _| !is_foreign(name));
+    entry.xattrs.retain(|name, _| image::belongs_to_file(name));
     entries.insert(path, ManifestEntry { entry, package: None, reasons: reasons.clone() });
 }
 
 /// A directory that has no entry of its own in any layer.
 fn implied_directory() -> Entry {
     Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
-}
-
-fn is_foreign(xattr: &str) -> bool {
-    FOREIGN_XATTRS.iter().any(|&foreign| xattr == foreign || (foreign.ends_with('.') && xattr.starts_with(foreign)))
 }
 
 fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Result<(), SelectError> {
@@ -234,13 +220,14 @@ fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Resul
     Ok(())
 }
 
-/// Whether the application needs the entry, in the base or in a small image that was tried. A directory that was only passed on the way to something is not needed
-/// for its own sake: without it that something is absent, and if it was there it is in the manifest by itself.
+/// Whether the application needs the entry, in the base or in a small image that was tried. A directory that was only
+/// passed on the way to something is not needed for its own sake: without it that something is absent, and if it was
+/// there it is in the manifest by itself.
 fn is_used(chosen: &ManifestEntry) -> bool {
     let passed = |reason: &Reason| chosen.entry.is_dir() && *reason == Reason::Access(Operation::Traverse);
     chosen.reasons.iter().any(|reason| is_use(reason) && !passed(reason))
 }
 
 fn is_use(reason: &Reason) -> bool {
-    matches!(reason, Reason::Access(_) | Reason::ProbeTool | Reason::Repair)
+    matches!(reason, Reason::Access(_) | Reason::ProbeTool | Reason::Repair(..))
 }

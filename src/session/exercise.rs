@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::base::{FileTree, ImagePath};
 use crate::observation::{Observation, Overrides, PathRecord};
-use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Report, Supply, Target};
+use crate::probe::{self, Assignment, Exercisers, Exit, Findings, Item, Report, Supply, Target};
 use crate::sandbox::{Network, ProcessSpec, Rung, Volume};
 use crate::session::application::Application;
 use crate::session::arrange::{self, Neighbourhood, Task};
@@ -76,14 +76,16 @@ pub fn exercise(
     act(place, subject, settings, assignment, findings)
 }
 
-/// Acts on the findings of another time, on `subject`.
+/// Acts on the findings of another time, on `subject`, but for what failed then: it would cost time and say nothing.
 pub fn exercise_again(
     place: Place<'_>,
     subject: &Subject<'_>,
     settings: &Settings,
     before: &Exercised,
 ) -> Result<Exercised, SessionError> {
-    let findings = Findings { items: before.findings.items.clone(), notes: Vec::new() };
+    let failed = |item: &Item| before.report.failed.contains_key(&item.to_string());
+    let items = before.findings.items.iter().filter(|item| !failed(item)).cloned().collect();
+    let findings = Findings { items, notes: Vec::new() };
     act(place, subject, settings, before.assignment.clone(), findings)
 }
 
@@ -109,7 +111,7 @@ fn act(
         limit: ACT_TIME,
     };
     let done = perform(place, subject, settings, job)?;
-    let report = Report::parse(&done.stdout.tail);
+    let report = Report { is_cut: done.exit.is_none(), ..Report::parse(&done.stdout.tail) };
     notes.extend(done.complaint("not everything was tried"));
     Ok(Exercised { assignment, findings, report, paths: done.paths, notes })
 }

@@ -6,13 +6,13 @@
 mod content;
 mod difference;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use difference::{Difference, transcripts};
 
 use crate::base::ImagePath;
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
-use crate::observation::{Found, Observation, covers};
+use crate::observation::{Found, Lookup, Observation, covers};
 
 /// How many differences in the answer to one probe are told.
 const MOST_SHOWN: usize = 10;
@@ -23,7 +23,8 @@ pub struct Verdict {
     /// Answers that are not the base's.
     pub differences: Vec<Difference>,
     /// Paths that the application looked for in the small image, that are not there, and that the base has.
-    pub missing: BTreeSet<ImagePath>,
+    /// Each with the look-up that asked for it.
+    pub missing: BTreeMap<ImagePath, Lookup>,
 }
 
 impl Verdict {
@@ -34,8 +35,8 @@ impl Verdict {
 
     /// What is wrong, a paragraph for each thing; empty when nothing is.
     pub fn explain(&self) -> Vec<String> {
-        let missing = self.missing.iter().map(|path| {
-            format!("{path}: the application looked for it in the small image, and only the source has it")
+        let missing = self.missing.iter().map(|(path, lookup)| {
+            format!("{path}: the application looked for it in the small image ({lookup}), and only the source has it")
         });
         let mut out = Vec::new();
         for of_probe in self.differences.chunk_by(|a, b| a.probe == b.probe) {
@@ -47,10 +48,10 @@ impl Verdict {
         out.into_iter().chain(missing).collect()
     }
 
-    /// Takes out the differences between two runs of the base itself, and what is part of them: what is not the same there either says nothing
-    /// against the small image. A probe that fails is not forgiven: that it failed by chance on the base, too, would
-    /// let an image pass that answers nothing. Returns what was not compared
-    /// therefore, a sentence for each aspect.
+    /// Takes out the differences between two runs of the base itself, and what is part of them: what is not the same
+    /// there either says nothing against the small image. A probe that fails is not forgiven: that it failed by chance
+    /// on the base, too, would let an image pass that answers nothing. Returns what was not compared therefore, a
+    /// sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
         let is_unstable = |d: &Difference| unstable.iter().any(|u| u.probe == d.probe && covers(&u.aspect, &d.aspect));
         let mut forgiven = BTreeMap::<String, Vec<String>>::new();
@@ -83,7 +84,7 @@ pub struct Side<'a> {
 /// # Errors
 /// When either cannot be read.
 pub fn compare(base: Side<'_>, slim: Side<'_>) -> Result<Verdict, RootfsError> {
-    let mut missing = BTreeSet::new();
+    let mut missing = BTreeMap::new();
     for (path, record) in slim.observation.paths.iter() {
         if record.found != Found::Absent {
             continue;
@@ -96,7 +97,7 @@ pub fn compare(base: Side<'_>, slim: Side<'_>) -> Result<Verdict, RootfsError> {
                 continue;
             }
             if entry(slim.rootfs, &wanted)?.is_none() && entry(base.rootfs, &wanted)?.is_some_and(|e| ships(&e)) {
-                missing.insert(wanted);
+                missing.entry(wanted).or_insert_with(|| record.lookup());
             }
         }
     }
@@ -116,6 +117,7 @@ fn ships(entry: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
@@ -170,7 +172,7 @@ mod tests {
         let base = Side { observation: &observation(&[]), rootfs: &open(dir) };
         let verdict = compare(base, Side { observation: slim, rootfs: &open(&empty) }).unwrap();
         assert_eq!(verdict.holds(), verdict.missing.is_empty());
-        verdict.missing.iter().map(ImagePath::to_string).collect()
+        verdict.missing.keys().map(ImagePath::to_string).collect()
     }
 
     #[test]
@@ -189,7 +191,7 @@ mod tests {
             slim: "connection refused".into(),
         };
         let mut verdict =
-            Verdict { differences: vec![difference("expectation"), difference("body")], missing: BTreeSet::new() };
+            Verdict { differences: vec![difference("expectation"), difference("body")], missing: BTreeMap::new() };
         let notes = verdict.forgive(&[difference("expectation"), difference("body")]);
         assert_eq!(verdict.differences, [difference("expectation")]);
         assert_eq!(notes, ["body of http GET /: two runs of the source differ in it, so it says nothing of the image"]);
@@ -204,7 +206,7 @@ mod tests {
             slim: "2".into(),
         };
         let found = ["json:$.items[4].time", "json:$.items[0].name", "header:content-length", "header:server"];
-        let mut verdict = Verdict { differences: found.map(difference).into(), missing: BTreeSet::new() };
+        let mut verdict = Verdict { differences: found.map(difference).into(), missing: BTreeMap::new() };
         verdict.forgive(&[difference("json:$.items[0].time")]);
         assert_eq!(verdict.differences, ["json:$.items[0].name", "header:server"].map(difference));
     }
@@ -218,5 +220,21 @@ mod tests {
         let made = ImagePath::parse("/var/lib/app/new").unwrap();
         slim.paths.get_mut(&made).unwrap().operations.insert(Operation::Mkdir);
         assert_eq!(missing(&dir, &slim), ["/var/lib/app"]);
+    }
+
+    #[test]
+    fn a_path_that_is_missing_says_which_lookup_asked_for_it() {
+        let mut slim = observation(&["/lib/x.so"]);
+        let path = ImagePath::parse("/lib/x.so").unwrap();
+        let record = slim.paths.get_mut(&path).unwrap();
+        record.operations.extend([Operation::Stat, Operation::Open]);
+        record.executables.insert(ImagePath::parse("/bin/app").unwrap());
+        record.first_probe = Some("http GET /x".into());
+        let verdict = Verdict { differences: Vec::new(), missing: [(path, record.lookup())].into() };
+        assert_eq!(
+            verdict.explain(),
+            ["/lib/x.so: the application looked for it in the small image (open by /bin/app during http GET /x), and \
+              only the source has it"]
+        );
     }
 }

@@ -53,6 +53,20 @@ fn a_listing_with_fewer_names_is_another_answer() {
 }
 
 #[test]
+fn a_path_that_is_added_says_which_lookup_asked_for_it() {
+    let env = Env::new();
+    // The base has four names there and the small image none, so only there somebody asks for the link.
+    let script = "set -- /shown/*; [ $# = 4 ] || [ -L /shown/link ]; echo the same";
+    let (run, small) = slim(&env, "added", &["/bin/sh", "-c", script]);
+    let run = run.succeeds();
+    let said = "warning: /shown/link was added, which the small image missed: stat by /bin/busybox";
+    assert!(run.stderr.contains(said) && run.stdout.contains("after 1 missing paths were added"), "{run}");
+    let image = Image::read(Path::new(&small));
+    let kept: Vec<&String> = image.tree.keys().filter(|path| path.starts_with("/shown/")).collect();
+    assert_eq!(kept, ["/shown/link"]);
+}
+
+#[test]
 fn what_could_not_be_compared_is_said() {
     let env = Env::new();
     // The number is another one in each run, and so is the whole output: the names that are lost do not count any more.

@@ -129,15 +129,15 @@ fn a_required_path_that_the_base_lacks_is_an_error() {
 fn repair_adds_the_whole_way() {
     let rootfs = base().rootfs();
     let mut manifest = select(&rootfs, &opened(&["/etc"]), &Rules::default(), &quiet()).unwrap();
-    assert!(manifest.add(&rootfs, &path("/etc/ssl/two.pem"), Reason::Repair).unwrap());
-    assert!(!manifest.add(&rootfs, &path("/etc/none"), Reason::Repair).unwrap());
+    assert!(manifest.add(&rootfs, &path("/etc/ssl/two.pem"), Reason::Repair(Operation::Open, None)).unwrap());
+    assert!(!manifest.add(&rootfs, &path("/etc/none"), Reason::Repair(Operation::Open, None)).unwrap());
     assert_eq!(
         as_text(&manifest),
         [
             "/ parent",
             "/etc open",
             "/etc/ssl parent",
-            "/etc/ssl/two.pem repair",
+            "/etc/ssl/two.pem repair:open",
             "/usr parent",
             "/usr/share parent",
             "/usr/share/two.pem link:/etc/ssl/two.pem"

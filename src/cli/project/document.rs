@@ -95,7 +95,15 @@ impl Document {
         let reader = Reader { text, file: &file, directory: &directory, keys };
         let table = DeTable::parse(text).map_err(|error| {
             let place = error.span().unwrap_or_default();
-            reader.error(&place, error.message().replace('\n', " "))
+            let message = error.message().replace('\n', " ");
+            let key = text.get(place.clone()).filter(|_| message == "duplicate key").unwrap_or_default();
+            let hint = match key.trim_matches(['[', ']', ' ']) {
+                "run" => {
+                    "\nhint: there is one [run], or several [[run]]; what all of several have stands in [all-runs]"
+                }
+                _ => "",
+            };
+            reader.error(&place, format!("{message}{hint}"))
         })?;
         let (mut settings, mut runs, mut services) = (Vec::new(), Vec::new(), Vec::new());
         for (name, value) in table.into_inner() {

@@ -59,6 +59,18 @@ fn every_flag_has_a_key_and_a_variable_where_it_takes_one_value() {
 }
 
 #[test]
+fn one_run_and_several_do_not_go_together() {
+    let text = "[run]\ntimeout = '3s'\n[[run]]\nname = 'a'\n";
+    let error = Document::parse(text, Path::new("s.toml"), &keys()).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "s.toml:3: duplicate key\nhint: there is one [run], or several [[run]]; what all of several have stands in [all-runs]"
+    );
+    let error = Document::parse("[image]\n[image]\n", Path::new("s.toml"), &keys()).err().unwrap().to_string();
+    assert_eq!(error, "s.toml:2: duplicate key");
+}
+
+#[test]
 fn every_key_is_in_the_documentation() {
     let text = include_str!("../../../docs/settings.md");
     let documented: BTreeSet<&str> = text.split('`').skip(1).step_by(2).collect();

@@ -36,6 +36,10 @@ pub struct Report {
     pub done: BTreeSet<String>,
     /// Those that did not, with why.
     pub failed: BTreeMap<String, String>,
+    /// Those of them for which there was no time, or not enough.
+    pub late: BTreeSet<String>,
+    /// Whether it was ended before it was through.
+    pub is_cut: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +55,8 @@ struct Result {
     item: String,
     ok: bool,
     error: Option<String>,
+    #[serde(default)]
+    late: bool,
 }
 
 impl fmt::Display for Item {
@@ -100,21 +106,36 @@ impl Report {
     /// Parses the output of an acting script; lines that are something else are left out.
     pub fn parse(output: &[u8]) -> Self {
         let mut report = Report::default();
-        for Result { item, ok, error } in lines::<Result>(output).take(MAX_ITEMS) {
+        for Result { item, ok, error, late } in lines::<Result>(output).take(MAX_ITEMS) {
             if ok {
                 report.done.insert(item);
             } else {
+                if late {
+                    report.late.insert(item.clone());
+                }
                 report.failed.insert(item, shown(&error.unwrap_or_default()));
             }
         }
         report
     }
 
-    /// What went well here and not in `other`, with why not.
+    /// What went well here and not in `other`, with why not. What `other` had no time for is not lost: the machine may have
+    /// been busier.
     pub fn lost_in(&self, other: &Report) -> Vec<(String, String)> {
-        let lost = self.done.difference(&other.done);
+        let lost = self.done.difference(&other.done).filter(|item| !other.lacked_time(item));
         let why = |item: &String| other.failed.get(item).cloned().unwrap_or("nothing came of it".into());
         lost.map(|item| (item.clone(), why(item))).collect()
+    }
+}
+
+impl Report {
+    /// How many of those that went well here `other` had no time for.
+    pub fn untried_in(&self, other: &Report) -> usize {
+        self.done.difference(&other.done).filter(|item| other.lacked_time(item)).count()
+    }
+
+    fn lacked_time(&self, item: &str) -> bool {
+        self.late.contains(item) || self.is_cut && !self.failed.contains_key(item)
     }
 }
 
@@ -162,5 +183,22 @@ mod tests {
         let expected = [("module b", "gone"), ("module d", "nothing came of it")];
         assert_eq!(lost, expected.map(|(item, why)| (item.to_owned(), why.to_owned())));
         assert!(base.lost_in(&base).is_empty());
+        assert_eq!(base.untried_in(&slim), 0);
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_not_lost() {
+        let base = Report::parse(
+            b"{\"item\": \"module a\", \"ok\": true}\n{\"item\": \"module b\", \"ok\": true}\n{\"item\": \"module c\", \
+              \"ok\": true}",
+        );
+        let mut slim = Report::parse(
+            b"{\"item\": \"module a\", \"ok\": false, \"late\": true, \"error\": \"no time\"}\n\
+              {\"item\": \"module b\", \"ok\": false, \"error\": \"gone\"}\n",
+        );
+        let named = |lost: Vec<(String, String)>| lost.into_iter().map(|(item, _)| item).collect::<Vec<_>>();
+        assert_eq!(named(base.lost_in(&slim)), ["module b", "module c"]);
+        slim.is_cut = true;
+        assert_eq!((named(base.lost_in(&slim)), base.untried_in(&slim)), (vec!["module b".into()], 2));
     }
 }

@@ -55,15 +55,19 @@ pub(super) fn generate(data: &mut Data<'_>, kept: &[(&Installed, &BTreeSet<Image
     if packages.is_empty() || data.has(&constant(DPKG_STATUS))? {
         return Ok(());
     }
+    let mut architectures: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, _) in packages.keys() {
+        *architectures.entry(name).or_default() += 1;
+    }
     for (package, dpkg, files) in packages.values() {
-        let is_alone = packages.keys().filter(|(name, _)| *name == package.name).count() == 1;
+        let is_alone = architectures.get(package.name.as_str()) == Some(&1);
         let name = match is_alone {
             true => package.name.clone(),
             false => format!("{}:{}", package.name, package.architecture),
         };
         let file = |extension: &str| constant(&format!("{DPKG_DIRECTORY}/status.d/{name}{extension}"));
         let mut is_kept = |path: &ImagePath| -> Result<bool, SelectError> {
-            let path = data.reader.place(dpkg.diverted.get(path).unwrap_or(path))?;
+            let path = data.reader.place(dpkg.diversions.place(path, &package.name))?;
             Ok(files.contains(&path))
         };
         let stanza = cut(&dpkg.stanza, &mut is_kept)?;
@@ -73,7 +77,7 @@ pub(super) fn generate(data: &mut Data<'_>, kept: &[(&Installed, &BTreeSet<Image
         };
         let mut lines = Vec::new();
         for (line, path) in checksums(&sums) {
-            if files.contains(&data.reader.place(dpkg.diverted.get(&path).unwrap_or(&path))?) {
+            if files.contains(&data.reader.place(dpkg.diversions.place(&path, &package.name))?) {
                 lines.extend_from_slice(line);
                 lines.push(b'\n');
             }

@@ -2,6 +2,7 @@
 //! (dpkg-query(1), dpkg-divert(1); the layout of `status.d` is that of the distroless images).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::base::ImagePath;
 use crate::select::SelectError;
@@ -24,8 +25,25 @@ pub(in crate::select) struct Dpkg {
     pub stanza: Vec<u8>,
     /// Where its checksums are, when there are any.
     pub md5sums: Option<ImagePath>,
-    /// Where its files are that another package has diverted: the path in its lists, and the other.
-    pub diverted: BTreeMap<ImagePath, ImagePath>,
+    /// Those of all packages.
+    pub diversions: Arc<Diversions>,
+}
+
+/// Which files lie elsewhere because another package has diverted them, by the path in lists.
+#[derive(Debug, Default)]
+pub(in crate::select) struct Diversions(BTreeMap<ImagePath, Diversion>);
+
+#[derive(Debug)]
+struct Diversion {
+    to: ImagePath,
+    by: String,
+}
+
+impl Diversions {
+    /// Where a file of `package` lies that its list has at `path`.
+    pub fn place<'a>(&'a self, path: &'a ImagePath, package: &str) -> &'a ImagePath {
+        self.0.get(path).filter(|diversion| diversion.by != package).map_or(path, |diversion| &diversion.to)
+    }
 }
 
 /// All packages that are installed.
@@ -36,8 +54,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<Found>, SelectError> {
         let lists: BTreeSet<Vec<u8>> = reader.names(&info)?.into_iter().collect();
         let diversions = match reader.file(&constant("/var/lib/dpkg/diversions"), MAX_TEXT)? {
             Some((_, text)) => diversions(&text),
-            None => Vec::new(),
+            None => Diversions::default(),
         };
+        let diversions = Arc::new(diversions);
         for stanza in paragraphs(&status) {
             let Some(package) = package(stanza) else { continue };
             let of = |extension: &str| {
@@ -51,15 +70,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<Found>, SelectError> {
                 Some(list) => reader.file(&list, MAX_TEXT)?.map(|(_, text)| text),
                 None => None,
             };
-            let diverted = diversions.iter().filter(|d| d.by != package.name);
-            let diverted: BTreeMap<_, _> = diverted.map(|d| (d.from.clone(), d.to.clone())).collect();
             let lines = list.as_deref().unwrap_or_default().split(|&b| b == b'\n').filter(|line| !line.is_empty());
             let listed: Vec<ImagePath> = lines.filter_map(|line| ImagePath::from_relative(line).ok()).collect();
             let mut files = Vec::new();
             for path in without_directories(&listed) {
-                files.push(reader.place(diverted.get(path).unwrap_or(path))?);
+                files.push(reader.place(diversions.place(path, &package.name))?);
             }
-            let record = Record::Dpkg(Dpkg { stanza: stanza.to_vec(), md5sums, diverted });
+            let record = Record::Dpkg(Dpkg { stanza: stanza.to_vec(), md5sums, diversions: diversions.clone() });
             found.push(Found { package, record, files });
         }
     }
@@ -87,7 +104,7 @@ fn read_directory(reader: &mut Reader<'_>, found: &mut Vec<Found>) -> Result<(),
             files.push(reader.place(&path)?);
         }
         let md5sums = sums.is_some().then_some(md5sums).flatten();
-        let record = Record::Dpkg(Dpkg { stanza: stanza.to_vec(), md5sums, diverted: BTreeMap::new() });
+        let record = Record::Dpkg(Dpkg { stanza: stanza.to_vec(), md5sums, diversions: Arc::default() });
         found.push(Found { package, record, files });
     }
     Ok(())
@@ -113,20 +130,14 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
 }
 
-struct Diversion {
-    from: ImagePath,
-    to: ImagePath,
-    by: String,
-}
-
 /// Three lines each: the path, where it is instead, and the package for which it is not (`:` for none).
-fn diversions(text: &[u8]) -> Vec<Diversion> {
+fn diversions(text: &[u8]) -> Diversions {
     let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
     let read = |three: &[&[u8]]| {
         let by = String::from_utf8_lossy(three[2]).into_owned();
-        Some(Diversion { from: ImagePath::parse(three[0]).ok()?, to: ImagePath::parse(three[1]).ok()?, by })
+        Some((ImagePath::parse(three[0]).ok()?, Diversion { to: ImagePath::parse(three[1]).ok()?, by }))
     };
-    lines.chunks_exact(3).filter_map(read).collect()
+    Diversions(lines.chunks_exact(3).filter_map(read).collect())
 }
 
 /// The lines of a list of checksums, each with its path.

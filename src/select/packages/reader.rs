@@ -6,12 +6,17 @@ use std::io::{self, Read};
 
 use crate::base::ImagePath;
 use crate::image::{Entry, Rootfs, RootfsError};
-use crate::select::SelectError;
+use crate::select::{SelectError, walk};
 
 /// The longest text that is read of a package: its list of files, its metadata.
 pub(in crate::select) const MAX_TEXT: u64 = 32 << 20;
 /// The largest database that is read.
 pub(in crate::select) const MAX_DATABASE: u64 = 512 << 20;
+
+/// How much all databases may have together, in bytes, and how many files may be looked up as theirs: links let many
+/// packages have one long list, or one large directory.
+const MAX_TOTAL: u64 = 2 << 30;
+const MAX_FILES: usize = 20_000_000;
 
 /// A base that is being read.
 pub(in crate::select) struct Reader<'a> {
@@ -22,11 +27,21 @@ pub(in crate::select) struct Reader<'a> {
     /// What could not be read.
     pub warnings: Vec<String>,
     directories: HashMap<ImagePath, ImagePath>,
+    bytes_left: u64,
+    files_left: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(in crate::select) fn new(rootfs: &'a Rootfs) -> Self {
-        Reader { rootfs, links: HashMap::new(), warnings: Vec::new(), directories: HashMap::new() }
+        let (bytes_left, files_left) = (MAX_TOTAL, MAX_FILES);
+        Reader {
+            rootfs,
+            links: HashMap::new(),
+            warnings: Vec::new(),
+            directories: HashMap::new(),
+            bytes_left,
+            files_left,
+        }
     }
 
     /// The content of the file that `path` leads to, and where that is. `None` when there is no regular file, or with
@@ -41,8 +56,12 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let cause = match self.rootfs.open(&way.end) {
-            Ok(file) => match read(file, limit) {
-                Ok(Some(content)) => return Ok(Some((way.end, content))),
+            Ok(file) => match read(file, limit.min(self.bytes_left)) {
+                Ok(Some(content)) => {
+                    self.bytes_left -= content.len() as u64;
+                    return Ok(Some((way.end, content)));
+                }
+                Ok(None) if self.bytes_left < limit => "there is too much about packages in the base".into(),
                 Ok(None) => format!("it has more than {} MB", limit >> 20),
                 Err(cause) => cause.to_string(),
             },
@@ -51,6 +70,25 @@ impl<'a> Reader<'a> {
         };
         self.warn(path, &cause);
         Ok(None)
+    }
+
+    /// The files below `dir`; none, with a warning, when too many were looked up already.
+    pub(in crate::select) fn files_below(&mut self, dir: &ImagePath) -> Result<Vec<ImagePath>, SelectError> {
+        let mut files = Vec::new();
+        if self.files_left > 0 {
+            walk(self.rootfs, dir, &mut |path, entry| {
+                if !entry.is_dir() {
+                    files.push(path.clone());
+                }
+                Ok(())
+            })?;
+        }
+        let was_enough = self.files_left > 0;
+        self.files_left = self.files_left.saturating_sub(files.len().max(1));
+        if was_enough && self.files_left == 0 {
+            self.warn(dir, "too many packages have too many files");
+        }
+        Ok(files)
     }
 
     /// Remembers that the packages in `path` are not known, and why.
@@ -122,4 +160,36 @@ fn read(file: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
 /// The path that a constant of this program is.
 pub(in crate::select) fn constant(path: &str) -> ImagePath {
     ImagePath::parse(path).unwrap_or_else(|_| ImagePath::root())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::image::OwnersAsSeen;
+
+    #[test]
+    fn what_many_packages_share_is_not_read_without_end() {
+        let dir = tempfile::TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join("d").join(name), "text").unwrap();
+        }
+        let rootfs = Rootfs::lazy(dir.path(), Arc::new(OwnersAsSeen)).unwrap();
+        let mut reader = Reader { files_left: 4, bytes_left: 6, ..Reader::new(&rootfs) };
+        let (directory, file) = (constant("/d"), constant("/d/a"));
+        let below = [(); 3].map(|()| reader.files_below(&directory).unwrap().len());
+        assert_eq!(below, [3, 3, 0]);
+        let read = [(); 2].map(|()| reader.file(&file, 100).unwrap().is_some());
+        assert_eq!(read, [true, false]);
+        assert_eq!(
+            reader.warnings,
+            [
+                "the packages in /d are not known: too many packages have too many files",
+                "the packages in /d/a are not known: there is too much about packages in the base"
+            ]
+        );
+    }
 }

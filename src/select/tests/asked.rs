@@ -14,7 +14,7 @@ impl Case {
             level: Level::Closure,
             asked,
         };
-        let required = scope.requirements(&BTreeSet::new())?;
+        let required = scope.requirements(&BTreeMap::new())?;
         let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (path, reasons) in required.paths.iter() {
             let shown =

@@ -105,7 +105,7 @@ impl Case {
             level,
             asked: &rules.asked,
         };
-        let required = scope.requirements(&BTreeSet::new()).unwrap();
+        let required = scope.requirements(&BTreeMap::new()).unwrap();
         let manifest = select::select(&rootfs, &required, rules, &self.observation).unwrap();
         let account = select::account(&scope, &manifest).unwrap();
         (manifest, account)

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::base::ImagePath;
 use crate::select::SelectError;
-use crate::select::packages::language::{files_below, is_directly_in, is_license, join};
+use crate::select::packages::language::{is_directly_in, is_license, join};
 use crate::select::packages::reader::{MAX_TEXT, Reader};
 use crate::select::packages::{Found, Manager, Package, Record};
 
@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>, installed: &ImagePath) -> Result<Vec
         let dir = reader.directory(&dir)?;
         // A package of the application itself can be linked in, from anywhere.
         let Some(vendor) = composer.parent().filter(|vendor| dir.is_within(vendor) && dir != *vendor) else { continue };
-        let files = files_below(reader, &dir)?;
+        let files = reader.files_below(&dir)?;
         let is_metadata = |path: &&ImagePath| {
             is_directly_in(path, &dir) && (path.file_name() == Some(b"composer.json") || is_license(path))
         };

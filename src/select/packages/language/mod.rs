@@ -15,7 +15,6 @@ use crate::image::Entry;
 use crate::select::SelectError;
 use crate::select::packages::Found;
 use crate::select::packages::reader::Reader;
-use crate::select::walk;
 
 pub(in crate::select) use composer::cut as cut_composer;
 
@@ -113,18 +112,6 @@ pub(super) fn signs_in(reader: &mut Reader<'_>, dir: &ImagePath) -> Result<BTree
         }
     }
     Ok(signs)
-}
-
-/// All files below `dir`, directories left out.
-fn files_below(reader: &Reader<'_>, dir: &ImagePath) -> Result<Vec<ImagePath>, SelectError> {
-    let mut files = Vec::new();
-    walk(reader.rootfs, dir, &mut |path, entry| {
-        if !entry.is_dir() {
-            files.push(path.clone());
-        }
-        Ok(())
-    })?;
-    Ok(files)
 }
 
 /// `path` as a description has it, relative to `dir`, which has no links on its way; `..` goes up.

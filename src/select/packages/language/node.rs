@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::base::ImagePath;
 use crate::select::SelectError;
-use crate::select::packages::language::{files_below, is_directly_in, is_license};
+use crate::select::packages::language::{is_directly_in, is_license};
 use crate::select::packages::reader::{MAX_TEXT, Reader};
 use crate::select::packages::{Found, Manager, Package, Record};
 
@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader<'_>, dir: &ImagePath) -> Result<Vec<Found
     };
     let own_depth = dir.components().count();
     let is_own = |path: &ImagePath| !path.components().skip(own_depth).any(|c| c == b"node_modules");
-    let mut files: Vec<ImagePath> = files_below(reader, dir)?.into_iter().filter(is_own).collect();
+    let mut files: Vec<ImagePath> = reader.files_below(dir)?.into_iter().filter(is_own).collect();
     let is_metadata = |path: &&ImagePath| is_directly_in(path, dir) && (**path == description || is_license(path));
     let metadata = files.iter().filter(is_metadata).cloned().collect();
     for command in commands(&document, name) {

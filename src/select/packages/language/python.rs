@@ -1,16 +1,18 @@
 //! Distributions of Python: `*.dist-info` with METADATA and RECORD (PyPA specifications, "Recording installed
 //! projects"), and the older `*.egg-info`, a directory or a file.
 
+use std::collections::BTreeSet;
+
 use crate::base::ImagePath;
 use crate::select::SelectError;
 use crate::select::packages::deb822::{field, paragraphs};
-use crate::select::packages::language::{files_below, join};
+use crate::select::packages::language::join;
 use crate::select::packages::reader::{MAX_TEXT, Reader};
 use crate::select::packages::{Found, Manager, Package, Record};
 
 pub(super) fn read(reader: &mut Reader<'_>, info: &ImagePath) -> Result<Vec<Found>, SelectError> {
     let Some(site) = info.parent() else { return Ok(Vec::new()) };
-    let own = files_below(reader, info)?;
+    let own = reader.files_below(info)?;
     let named =
         |name: &[u8]| own.iter().find(|path| path.parent().as_ref() == Some(info) && path.file_name() == Some(name));
     let described = named(b"METADATA").or(named(b"PKG-INFO")).or(own.first().filter(|path| *path == info));
@@ -35,12 +37,12 @@ pub(super) fn read(reader: &mut Reader<'_>, info: &ImagePath) -> Result<Vec<Foun
     } else if let Some(installed) = installed {
         listed.extend(lines(&installed).filter_map(|line| join(info, line)));
     } else if let Some(modules) = modules {
-        for module in lines(&modules) {
+        for module in lines(&modules).collect::<BTreeSet<_>>() {
             let as_file = join(&site, &[module, b".py"].concat());
             let as_directory = join(&site, module).filter(|dir| *dir != site && dir.is_within(&site));
             listed.extend(as_file);
             if let Some(dir) = as_directory {
-                listed.extend(files_below(reader, &dir)?);
+                listed.extend(reader.files_below(&dir)?);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::base::ImagePath;
 use crate::select::SelectError;
-use crate::select::packages::language::{files_below, is_directly_in, is_license};
+use crate::select::packages::language::{is_directly_in, is_license};
 use crate::select::packages::reader::{MAX_TEXT, Reader};
 use crate::select::packages::{Found, Manager, Package, Record};
 
@@ -22,7 +22,7 @@ pub(super) fn read(reader: &mut Reader<'_>, specification: &ImagePath) -> Result
     let mut files = vec![specification.clone()];
     let mut metadata = files.clone();
     if let Ok(dir) = home.child(b"gems").and_then(|gems| gems.child(&full_name)) {
-        files.extend(files_below(reader, &dir)?);
+        files.extend(reader.files_below(&dir)?);
         metadata.extend(files.iter().filter(|path| is_directly_in(path, &dir) && is_license(path)).cloned());
     }
     if let Ok(extensions) = home.child(b"extensions") {
@@ -30,7 +30,7 @@ pub(super) fn read(reader: &mut Reader<'_>, specification: &ImagePath) -> Result
             let Ok(platform) = extensions.child(&platform) else { continue };
             for version in reader.names(&platform)? {
                 if let Ok(dir) = platform.child(&version).and_then(|version| version.child(&full_name)) {
-                    files.extend(files_below(reader, &dir)?);
+                    files.extend(reader.files_below(&dir)?);
                 }
             }
         }
