@@ -32,6 +32,7 @@ mod matrix;
 mod nested;
 mod no_room;
 mod no_terminal;
+mod observers;
 mod outside;
 mod own_files;
 mod packages;
