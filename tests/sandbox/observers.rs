@@ -137,6 +137,9 @@ pub fn what_an_observer_is_shown_does_not_lead_outside() {
     let whole = whole(place);
     std::fs::write(place.scratch.path().join("secret"), "of the host\n").unwrap();
     let host = format!("/proc/{}/root{}", std::process::id(), place.scratch.path().display());
+    // The base is not trusted either: where something is put, nothing leads out yet.
+    std::fs::remove_dir_all(whole.join("tmp")).unwrap();
+    std::os::unix::fs::symlink(format!("{host}/made"), whole.join("tmp")).unwrap();
     for rung in RUNGS {
         let sandbox = start_on(place, rung, ObserverTree::of_tree(&whole));
         let script =
@@ -145,6 +148,16 @@ pub fn what_an_observer_is_shown_does_not_lead_outside() {
         std::io::Read::read_exact(&mut output, &mut [0; 6]).unwrap();
         let (text, _) = run(&sandbox, &observer("cat /tmp/secret /run/secret; cat /opt/answer"));
         assert!(!text.contains("of the host") && text.ends_with("from the base\n"), "{rung}: {text}");
+        // Nor into the place of the application's own directory.
+        let sandbox = {
+            drop(sandbox);
+            std::fs::remove_dir_all(place.scratch.path().join(rung.to_string())).unwrap();
+            start_on(place, rung, ObserverTree::of_tree(&whole))
+        };
+        application(&sandbox);
+        let (text, _) = run(&sandbox, &observer("cat /opt/answer"));
+        assert_eq!(text, "from the base\n", "{rung}");
+        assert!(!place.scratch.path().join("made").exists(), "{rung}");
     }
 }
 

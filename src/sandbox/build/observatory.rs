@@ -93,6 +93,7 @@ impl Observatory {
     }
 
     /// Takes marks from the directories that were made for the sandbox's mounts, or they would hide what the base has there.
+    /// Newer kernels set none unless an overlay keeps an index.
     pub(super) fn uncover(&self) -> Result<(), Failure> {
         match &self.written {
             Some(written) => uncover(written, Path::new(".")),
@@ -295,6 +296,21 @@ mod tests {
             of a path with\n";
         let found: Vec<String> = sockets(list.as_bytes()).iter().map(ImagePath::to_string).collect();
         assert_eq!(found, ["/run/app.sock", "/srv/with a space"]);
+    }
+
+    #[test]
+    fn directories_that_were_made_for_mounts_hide_nothing() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let marked = dir.path().join("etc/ssl");
+        std::fs::create_dir_all(&marked).unwrap();
+        std::fs::write(dir.path().join("etc/hosts"), "").unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("etc/link")).unwrap();
+        for path in [dir.path().join("etc"), marked.clone()] {
+            xattr::set(path, OPAQUE, b"y").unwrap();
+        }
+        uncover(&directory(dir.path()).unwrap(), Path::new(".")).unwrap();
+        assert_eq!(xattr::get(dir.path().join("etc"), OPAQUE).unwrap(), None);
+        assert_eq!(xattr::get(marked, OPAQUE).unwrap(), None);
     }
 
     #[test]
