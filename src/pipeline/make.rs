@@ -185,7 +185,8 @@ impl Making<'_> {
     fn try_out(&self, made: &Made, proofs: &[Proof<'_>]) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
         let store = self.environment.store();
         let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
-        let subject = Subject { rootfs: &rootfs, config: &made.config, ..Subject::of(self.base) };
+        let observed_from = Some(&self.base.rootfs);
+        let subject = Subject { rootfs: &rootfs, config: &made.config, observed_from, ..Subject::of(self.base) };
         let mut tried = Vec::new();
         for proof in proofs {
             let (settings, replay) = (proof.settings_for_result(), proof.traced.replay());

@@ -161,6 +161,7 @@ fn hold_against(
         Some(_) => Subject::of(slim),
         None => Subject { rootfs: &slim.rootfs, ..Subject::of(base) },
     };
+    let subject = Subject { observed_from: Some(&base.rootfs), ..subject };
     let mut again = match session::run(environment.place(), &subject, &run, proof.traced.replay()) {
         Err(cause) if cause.is_of_subject() => return Ok((vec![not_started(&cause)], Vec::new())),
         tried => tried?,

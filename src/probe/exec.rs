@@ -23,11 +23,7 @@ pub(super) fn probe(
             let judged = Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor));
             Ok(judged.showing("stdout", outcome.stdout).showing("stderr", outcome.stderr))
         }
-        Err(ExecFailure::NotStarted(message)) => {
-            let hint = "\nhint: with keep = false nothing keeps the command in the image: it has to be there for another reason";
-            let hint = if step.keep { "" } else { hint };
-            Ok(Outcome::failed(format!("cannot run {}: {message}{hint}", step.argv[0])))
-        }
+        Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
         Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
         Err(ExecFailure::Broken(cause)) => {
             Err(ProbeError::Broken { operation: format!("run {} in the sandbox", command_text(&step.argv)), cause })

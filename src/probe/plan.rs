@@ -92,6 +92,12 @@ impl Plan {
         self.steps.iter().any(|step| step.action == *action)
     }
 
+    /// Whether one of the steps is a command whose files are not the application's.
+    pub fn has_observers(&self) -> bool {
+        let ready = self.ready.iter().filter_map(|ready| ready.step.as_ref());
+        self.steps.iter().chain(ready).any(|step| matches!(&step.action, Action::Exec(exec) if !exec.keep))
+    }
+
     /// Whether the steps are commands in the application's container, and nothing else.
     pub(super) fn is_commands_only(&self) -> bool {
         let command = |step: &Step| matches!(step.action, Action::Exec(_));

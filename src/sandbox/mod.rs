@@ -37,6 +37,7 @@ pub use handle::{Sandbox, SandboxError, Stdio};
 pub use identity::idmap::{Extent, IdMap};
 pub use ladder::{Footing, LadderError, climb, settle};
 pub use plan::lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
+pub use plan::observers::ObserverTree;
 pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, UnknownRung, Upper, Volume, What};
 pub use process::activity::Activity;
 pub use process::signals::handles_signal;

@@ -29,6 +29,8 @@ pub struct Application<'a> {
     /// What the application was started as: probes are started likewise.
     process: ProcessSpec,
     rootfs: &'a Rootfs,
+    /// What observers are to see, where it is not the same.
+    observed_from: Option<&'a Rootfs>,
     pid: i32,
     state: Mutex<State>,
     changed: Condvar,
@@ -68,11 +70,17 @@ impl<'a> Application<'a> {
             tracer,
             process,
             rootfs,
+            observed_from: None,
             pid,
             state: Mutex::default(),
             changed: Condvar::new(),
             asleep: Mutex::default(),
         }
+    }
+
+    /// Observers are to see `rootfs`, where there is one: the application's own does not have what they use.
+    pub fn observed_from(self, rootfs: Option<&'a Rootfs>) -> Self {
+        Application { observed_from: rootfs, ..self }
     }
 
     /// Takes in the tracer's events until it has no more to tell.
@@ -208,8 +216,11 @@ impl<'a> Application<'a> {
     fn start_command(&self, request: &ExecRequest) -> Result<(i32, CapturedOutput), ExecFailure> {
         let mut process = self.process.clone();
         process.argv = request.argv.iter().map(|a| a.clone().into_bytes()).collect();
+        let observed_from = self.observed_from.filter(|_| !request.keep);
+        process.observer = observed_from.is_some() && self.sandbox.plan().observers.is_some();
+        let rootfs = observed_from.filter(|_| process.observer).unwrap_or(self.rootfs);
         if let Some(user) = &request.user {
-            let user = image::user(self.rootfs, user).map_err(|e| ExecFailure::NotStarted(e.to_string()))?;
+            let user = image::user(rootfs, user).map_err(|e| ExecFailure::NotStarted(e.to_string()))?;
             (process.uid, process.gid, process.groups) = (user.uid, user.gid, user.groups);
         }
         let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
@@ -218,12 +229,31 @@ impl<'a> Application<'a> {
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),
+            Err(SandboxError::Spawn(cause @ SpawnError::NotFound { .. }))
+                if observed_from.is_some() && !process.observer =>
+            {
+                Err(ExecFailure::NotStarted(self.blind_observer(&cause)))
+            }
             // An application may end at any moment, also between the look at it and this.
             Err(SandboxError::Spawn(
                 cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
             )) => Err(ExecFailure::NotStarted(cause.to_string())),
             Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
         }
+    }
+}
+
+impl Application<'_> {
+    /// Why an observer is not there that is not in the image itself.
+    fn blind_observer(&self, cause: &SpawnError) -> String {
+        let cause = cause.to_string();
+        let cause = cause.lines().next().unwrap_or_default();
+        let rung = self.sandbox.plan().rung;
+        format!(
+            "{cause}; in sandbox {rung} nothing can be mounted, so what is not kept (keep = false) cannot be run from the \
+             original either\nhint: use sandbox a, b or c (`scrimp doctor` says what they need), let the command be kept, \
+             or do without verification (--no-verify)"
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::ImagePath;
 use crate::image::{self, Credentials, Rootfs, RootfsError, ScratchDir, Store};
 use crate::observation::Overrides;
 use crate::sandbox::{
-    self, Bounds, Choices, FilterInstruction, Network, ProcessSpec, Rung, Sandbox, SandboxPlan, Upper,
+    self, Bounds, Choices, FilterInstruction, Network, ObserverTree, ProcessSpec, Rung, Sandbox, SandboxPlan, Upper,
 };
 use crate::session::launch::Launch;
 use crate::session::unseen::Unseen;
@@ -85,6 +85,8 @@ pub struct Neighbourhood<'a> {
     pub names: &'a [&'a str],
     /// The network that is there already.
     pub network: Option<&'a OwnedFd>,
+    /// What observers see, where it is not what the application runs in.
+    pub observed_from: Option<&'a Rootfs>,
 }
 
 /// How often a sandbox of the machine's own files is made anew because its mounts have changed meanwhile.
@@ -167,10 +169,18 @@ fn plan(
         (_, Some(_)) => SandboxPlan::for_tree(location, &choices),
         (_, None) => SandboxPlan::for_lazy(location, &mount_table()?, &|dir| unseen.list(dir), &choices),
     };
+    plan.observers = around.observed_from.map(observer_tree).transpose()?;
     if settings.network == Network::Private && network == Network::Host {
         plan.warnings.push(format!("the application shares the network of this machine (sandbox {rung})"));
     }
     Ok((plan, scratch))
+}
+
+fn observer_tree(rootfs: &Rootfs) -> Result<ObserverTree, SessionError> {
+    Ok(match rootfs.entries() {
+        Some(_) => ObserverTree::of_tree(rootfs.location()),
+        None => ObserverTree::of_directory(rootfs.location(), &mount_table()?),
+    })
 }
 
 fn mount_table() -> Result<Vec<u8>, SessionError> {

@@ -162,7 +162,7 @@ fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Jo
     let rung = place.rung(subject.rootfs)?;
     let task = Task::new(subject, &settings, rung, arrange::HOSTNAME)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
-    let alone = Neighbourhood { hostname: arrange::HOSTNAME, names: &[], network: None };
+    let alone = Neighbourhood { hostname: arrange::HOSTNAME, names: &[], network: None, observed_from: None };
     let (sandbox, scratch) = arrange::sandbox(place, rung, subject, &settings, &hold.bounds(), &unseen, &alone)?;
     let (watch, events) = Watch::start(place, subject, &settings, &sandbox)?;
     let process = ProcessSpec {

@@ -8,7 +8,7 @@ use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
 use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
-use crate::session::arrange::{self, Task};
+use crate::session::arrange::{self, Neighbourhood, Task};
 use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
 use crate::session::services::Services;
@@ -29,6 +29,8 @@ pub struct Subject<'a> {
     pub config: &'a ImageConfig,
     /// What it runs in.
     pub rootfs: &'a Rootfs,
+    /// What observers see, where it is not the same: that from which a small image was made.
+    pub observed_from: Option<&'a Rootfs>,
 }
 
 /// How the application is exercised.
@@ -38,6 +40,13 @@ pub enum Exercise<'a> {
     Choose(&'a Choice),
     /// Exactly as in another run.
     Replay(&'a Script),
+}
+
+impl Exercise<'_> {
+    /// Whether it is known to have probes whose files are not the application's.
+    fn has_observers(self) -> bool {
+        matches!(self, Exercise::Replay(Script::Probes(plan)) if plan.has_observers())
+    }
 }
 
 /// How an application was exercised, to do the same again.
@@ -170,7 +179,13 @@ impl Run {
 impl<'a> Subject<'a> {
     /// An opened source as it is.
     pub fn of(base: &'a Base) -> Self {
-        Subject { source: &base.reference, digest: base.digest, config: &base.config, rootfs: &base.rootfs }
+        Subject {
+            source: &base.reference,
+            digest: base.digest,
+            config: &base.config,
+            rootfs: &base.rootfs,
+            observed_from: None,
+        }
     }
 }
 
@@ -212,7 +227,8 @@ pub fn run(
     let task = Task::new(subject, settings, rung, arrange::HOSTNAME)?;
     let (hold, unseen) = (Hold::new(&settings.limits), Unseen::default());
     let services = Services::start(place, rung, settings)?;
-    let around = services.neighbourhood(arrange::HOSTNAME);
+    let observed_from = subject.observed_from.filter(|_| rung.has_namespaces() && exercise.has_observers());
+    let around = Neighbourhood { observed_from, ..services.neighbourhood(arrange::HOSTNAME) };
     let (sandbox, scratch) = arrange::sandbox(place, rung, subject, settings, &hold.bounds(), &unseen, &around)?;
     let (watch, events) = Watch::start(place, subject, settings, &sandbox)?;
 

@@ -49,7 +49,7 @@ impl<'a> Services<'a> {
 
     /// What the sandbox of the application has to know of them.
     pub fn neighbourhood(&self, hostname: &'a str) -> Neighbourhood<'_> {
-        Neighbourhood { hostname, names: &self.names, network: self.network.as_ref() }
+        Neighbourhood { hostname, names: &self.names, network: self.network.as_ref(), observed_from: None }
     }
 
     fn start_one(

@@ -77,7 +77,8 @@ impl Stage<'_> {
         self.tracer.next_credentials(owners::credentials(&process));
         let spawned = self.sandbox.spawn(&process, stdio)?;
         let command = process.argv.first().cloned();
-        let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid);
+        let application = Application::new(self.sandbox, self.tracer, process, self.subject.rootfs, spawned.pid)
+            .observed_from(self.subject.observed_from);
         thread::scope(|scope| {
             // The scope waits for the thread, and the thread for the end of the sandbox, whatever happens here.
             let _finish = Finish(self.sandbox);

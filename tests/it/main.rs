@@ -33,6 +33,7 @@ mod nested;
 mod no_room;
 mod no_terminal;
 mod numbers;
+mod observers;
 mod outside;
 mod own_files;
 mod packages;

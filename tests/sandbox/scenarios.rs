@@ -15,12 +15,13 @@ use scrimp::sandbox::{
 };
 
 use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
+use crate::observers;
 use crate::rungs;
 use crate::tracing;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 29] = [
+pub const ALL: [(&str, Scenario); 34] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("before_linux_5_12_read_only_is_read_only_too", before_linux_5_12_read_only_is_read_only_too),
@@ -56,6 +57,17 @@ pub const ALL: [(&str, Scenario); 29] = [
         "the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for",
         rungs::the_ladder_finds_the_best_rung_and_the_one_that_is_asked_for,
     ),
+    (
+        "an_observer_has_the_tools_of_its_tree_and_what_is_live_of_the_application",
+        observers::an_observer_has_the_tools_of_its_tree_and_what_is_live_of_the_application,
+    ),
+    (
+        "an_observer_has_no_more_rights_than_the_application",
+        observers::an_observer_has_no_more_rights_than_the_application,
+    ),
+    ("what_an_observer_is_shown_does_not_lead_outside", observers::what_an_observer_is_shown_does_not_lead_outside),
+    ("the_host_itself_can_be_what_observers_see", observers::the_host_itself_can_be_what_observers_see),
+    ("without_mounts_there_is_no_other_tree", observers::without_mounts_there_is_no_other_tree),
 ];
 
 fn the_application_sees_what_a_container_sees() {

@@ -8,6 +8,7 @@ mod chroot;
 mod copy;
 pub(super) mod mount_api;
 pub(super) mod network;
+pub(super) mod observatory;
 pub(super) mod place;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use crate::sandbox::build::mount_api::{NODEV, NOEXEC, NOSUID, RDONLY, Refused};
+use crate::sandbox::build::observatory::Observatory;
 use crate::sandbox::failure::{self, During, Failure};
 use crate::sandbox::plan::lazy;
 use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, Upper, What};
@@ -49,30 +51,44 @@ struct Source {
 /// How many files a tmpfs can hold, however small it is.
 const MIN_FILES: u64 = 4096;
 
-/// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach.
-/// Returns what could not be done and is not required, each a sentence. `network` is the namespace that is shared, where
+/// What came of making a sandbox.
+pub struct Built {
+    /// What could not be done and is not required, each a sentence.
+    pub warnings: Vec<String>,
+    /// What makes the trees of observers, where the plan has them.
+    pub observatory: Option<Observatory>,
+}
+
+impl Built {
+    /// A sandbox without observers.
+    fn plain(warnings: Vec<String>) -> Self {
+        Built { warnings, observatory: None }
+    }
+}
+
+/// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach. `network` is the namespace that is shared, where
 /// the plan has one.
-pub fn build(plan: &SandboxPlan, network: Option<&OwnedFd>) -> Result<Vec<String>, Failure> {
+pub fn build(plan: &SandboxPlan, network: Option<&OwnedFd>) -> Result<Built, Failure> {
     if plan.network == Network::Shared {
         network::join(network)?;
     }
     match &plan.root {
-        RootPlan::InPlace => Ok(plan.warnings.clone()),
-        RootPlan::Copy { from, to, without } => chroot::build(plan, from, to, without),
+        RootPlan::InPlace => Ok(Built::plain(plan.warnings.clone())),
+        RootPlan::Copy { from, to, without } => chroot::build(plan, from, to, without).map(Built::plain),
         RootPlan::Overlay { lower, upper } => build_mounts(plan, |stage| stage.overlay(lower, upper)),
-        RootPlan::Tmpfs => build_mounts(plan, |stage| match plan.bounds.disk() {
-            // What is written at the top counts, too.
-            Some(_) => stage.directory(),
-            None => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e)),
+        RootPlan::Tmpfs => build_mounts(plan, |stage| {
+            let mount = match plan.bounds.disk() {
+                // What is written at the top counts, too.
+                Some(_) => stage.directory()?,
+                None => tmpfs(0o755, None, 0).map_err(|e| refused("mount a tmpfs on", "/", e))?,
+            };
+            Ok(Tree { mount, upper: None })
         }),
     }
 }
 
 /// Makes the namespaces and in them the mounts on top of what `make_root` returns.
-fn build_mounts(
-    plan: &SandboxPlan,
-    make_root: impl FnOnce(&Stage) -> Result<OwnedFd, Failure>,
-) -> Result<Vec<String>, Failure> {
+fn build_mounts(plan: &SandboxPlan, make_root: impl FnOnce(&Stage) -> Result<Tree, Failure>) -> Result<Built, Failure> {
     let mut warnings = plan.warnings.clone();
     unshare(flags(plan)).during("make the namespaces of the sandbox", "")?;
     if plan.namespaces.contains(&Namespace::Uts) {
@@ -97,8 +113,8 @@ fn build_mounts(
             bound.insert(number, bind(source, *read_only));
         }
     }
-    let stage = Stage::new(plan.bounds.disk())?;
-    let root = make_root(&stage)?;
+    let mut stage = Stage::new(plan.bounds.disk())?;
+    let Tree { mount: root, upper } = make_root(&stage)?;
     let (mut prepared, mut refused) = (Vec::new(), Vec::new());
     for (number, mount) in plan.outside_mounts().enumerate() {
         match bound.remove(&number).unwrap_or_else(|| stage.prepare(mount)) {
@@ -115,6 +131,10 @@ fn build_mounts(
         Some(_) => Some(mount_api::clone_tree(Path::new("/proc")).during("clone", "/proc")?),
         None => None,
     };
+    let observatory = match &plan.observers {
+        Some(tree) => Some(Observatory::leave_behind(tree, plan, &mut stage, upper)?),
+        None => None,
+    };
     stage.pivot(&root)?;
     if let Some(proc) = host_proc {
         place::mount_point(Path::new("/proc"), true).during("make the directory", "/proc")?;
@@ -126,15 +146,18 @@ fn build_mounts(
             other => other?,
         }
     }
+    if let Some(observatory) = &observatory {
+        observatory.uncover()?;
+    }
     warnings.extend(failure::sentences(refused));
-    Ok(warnings)
+    Ok(Built { warnings, observatory })
 }
 
 /// Tries an overlay whose throw-away layer is `upper`, in a mount namespace of its own; for a process that ends after.
 pub fn try_overlay(lower: &Path, upper: &Upper) -> Result<(), Failure> {
     unshare(CloneFlags::CLONE_NEWNS).during("make a mount namespace", "")?;
     let stage = Stage::new(None)?;
-    let overlay = stage.overlay(lower, upper)?;
+    let overlay = stage.overlay(lower, upper)?.mount;
     let written = through(&overlay).join("scrimp-writes");
     std::fs::write(&written, b"x").during("write to an overlay of", lower.as_os_str().as_bytes())
 }
@@ -189,6 +212,12 @@ struct Stage {
     next: std::cell::Cell<u32>,
 }
 
+/// A mount for a root, and the throw-away layer of it where that is known.
+struct Tree {
+    mount: OwnedFd,
+    upper: Option<OwnedFd>,
+}
+
 impl Stage {
     /// All that is written to it together has `size` bytes at most; half of the memory when absent.
     fn new(size: Option<u64>) -> Result<Self, Failure> {
@@ -224,7 +253,7 @@ impl Stage {
         };
         let source = match &mount.what {
             What::Overlay { lower, upper } => match self.overlay(lower, upper) {
-                Ok(overlay) => overlay,
+                Ok(overlay) => overlay.mount,
                 Err(failure) => {
                     let warning = format!("{failure}; it is read-only in the sandbox");
                     return Ok(Source { warning: Some(warning), ..clone_read_only(lower)? });
@@ -262,9 +291,14 @@ impl Stage {
         Ok(Source { mount: Some(source), is_dir: true, ..Source::default() })
     }
 
-    /// An overlay of `lower` and a new throw-away layer. The top of that layer is the top of the overlay, so it takes
-    /// over the mode and, as far as that exists here, the owner of `lower`.
-    fn overlay(&self, lower: &Path, upper: &Upper) -> Result<OwnedFd, Failure> {
+    /// An overlay of `lower` and a new throw-away layer.
+    fn overlay(&self, lower: &Path, upper: &Upper) -> Result<Tree, Failure> {
+        self.overlay_with(None, lower, upper)
+    }
+
+    /// The same with another layer between the two. The top of the throw-away layer is the top of the overlay, so it
+    /// takes over the mode and, as far as that exists here, the owner of `lower`.
+    fn overlay_with(&self, between: Option<&OwnedFd>, lower: &Path, upper: &Upper) -> Result<Tree, Failure> {
         let name = lower.as_os_str().as_bytes();
         let base = match upper {
             Upper::Dir(dir) => dir.clone(),
@@ -284,7 +318,10 @@ impl Stage {
         std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(meta.mode() & 0o7777))
             .during("set the mode of", upper.as_os_str().as_bytes())?;
         // Through descriptors, because options are short and a path may hold commas and colons.
-        let [lower, upper, work] = [&lower_fd, &upper_fd, &work_fd].map(|fd| through(fd).display().to_string());
+        let [mut lower, upper, work] = [&lower_fd, &upper_fd, &work_fd].map(|fd| through(fd).display().to_string());
+        if let Some(between) = between {
+            lower = format!("{}:{lower}", through(between).display());
+        }
         let options = [
             ("lowerdir", Some(lower.as_str())),
             ("upperdir", Some(upper.as_str())),
@@ -292,27 +329,36 @@ impl Stage {
             ("userxattr", None),
             ("volatile", None),
         ];
-        mount_api::new_mount(c"overlay", &options, 0).map_err(|e| refused("mount an overlay of", name, e))
+        let mount =
+            mount_api::new_mount(c"overlay", &options, 0).map_err(|e| refused("mount an overlay of", name, e))?;
+        Ok(Tree { mount, upper: Some(upper_fd) })
     }
 
     /// Makes `root` the root of this process and lets go of the host.
     fn pivot(self, root: &OwnedFd) -> Result<(), Failure> {
         mount_api::attach(root.as_fd(), &self.path("root")).during("mount", "the root of the sandbox")?;
-        nix::unistd::fchdir(root).during("enter", "the root of the sandbox")?;
-        // With both arguments `.` the old root lies on top of the new one (pivot_root(2)), and on the old root lies the
-        // stage: each `umount2` takes away what is uppermost.
-        nix::unistd::pivot_root(".", ".").during("pivot to", "the root of the sandbox")?;
-        for covering in ["the stage", "the root of the host"] {
-            umount2(".", MntFlags::MNT_DETACH).during("unmount", covering)?;
-        }
-        nix::unistd::chdir("/").during("enter", "/")?;
-        // `..` crosses to whatever covers the root, so this would find a host that is still there.
-        let above = nix::sys::stat::stat("/..").during("look at", "/..")?;
-        let here = nix::sys::stat::fstat(root).during("look at", "/")?;
-        match (above.st_dev, above.st_ino) == (here.st_dev, here.st_ino) {
-            true => Ok(()),
-            false => Err(Failure::new("leave", "the root of the host", Errno::EBUSY)),
-        }
+        // On the old root lies the stage.
+        pivot(root, &["the stage", "the root of the host"])
+    }
+}
+
+/// Makes `root`, which is mounted somewhere, the root of this process, and lets go of all that was there: `covering` are
+/// the mounts at the top of it, the uppermost first.
+fn pivot(root: &OwnedFd, covering: &[&str]) -> Result<(), Failure> {
+    nix::unistd::fchdir(root).during("enter", "the root of the sandbox")?;
+    // With both arguments `.` the old root lies on top of the new one (pivot_root(2)): each `umount2` takes away what is
+    // uppermost.
+    nix::unistd::pivot_root(".", ".").during("pivot to", "the root of the sandbox")?;
+    for covering in covering {
+        umount2(".", MntFlags::MNT_DETACH).during("unmount", covering)?;
+    }
+    nix::unistd::chdir("/").during("enter", "/")?;
+    // `..` crosses to whatever covers the root, so this would find a host that is still there.
+    let above = nix::sys::stat::stat("/..").during("look at", "/..")?;
+    let here = nix::sys::stat::fstat(root).during("look at", "/")?;
+    match (above.st_dev, above.st_ino) == (here.st_dev, here.st_ino) {
+        true => Ok(()),
+        false => Err(Failure::new("leave", "the old root", Errno::EBUSY)),
     }
 }
 

@@ -95,6 +95,16 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd, Errno> {
     descriptor(opened)
 }
 
+/// The same of an open file or directory.
+pub fn clone_opened(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OPEN_TREE_CLONE
+        | libc::O_CLOEXEC as libc::c_uint
+        | libc::AT_RECURSIVE as libc::c_uint
+        | libc::AT_EMPTY_PATH as libc::c_uint;
+    // SAFETY: the path is a NUL-terminated string that outlives the call.
+    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
 /// Puts a mount into the tree at `target`, links followed.
 pub fn attach(mount: BorrowedFd<'_>, target: &Path) -> Result<(), Errno> {
     let target = nix::fcntl::open(target, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;

@@ -5,6 +5,7 @@
 
 mod container;
 pub(super) mod lazy;
+pub(super) mod observers;
 mod rung;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ pub use rung::{Rung, UnknownRung};
 
 use crate::base::ImagePath;
 use crate::sandbox::confine::limits::Bounds;
+use crate::sandbox::plan::observers::ObserverTree;
 
 /// A namespace that the sandbox does not share with scrimp (`namespaces(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,6 +182,8 @@ pub struct SandboxPlan {
     pub hostname: String,
     /// What may be used at most.
     pub bounds: Bounds,
+    /// The tree that observers see, where that is not the application's. Only where there is a mount namespace.
+    pub observers: Option<ObserverTree>,
     /// What the plan leaves out, each a sentence.
     pub warnings: Vec<String>,
 }
@@ -272,6 +276,7 @@ impl SandboxPlan {
             network: choices.network,
             hostname: choices.hostname.clone(),
             bounds: choices.bounds.clone(),
+            observers: None,
             warnings,
         }
     }
@@ -294,6 +299,7 @@ impl SandboxPlan {
             network: Network::Host,
             hostname: String::new(),
             bounds,
+            observers: None,
             warnings: Vec::new(),
         }
     }

@@ -84,6 +84,8 @@ pub struct ProcessSpec {
     pub filter: Option<Vec<FilterInstruction>>,
     /// Whether the system calls that a container is refused are refused (`refusals`).
     pub refusals: bool,
+    /// Whether it sees the tree of observers instead of the application's (`SandboxPlan::observers`).
+    pub observer: bool,
 }
 
 impl ProcessSpec {
@@ -102,6 +104,7 @@ impl ProcessSpec {
             umask: 0o022,
             filter: None,
             refusals: true,
+            observer: false,
         }
     }
 

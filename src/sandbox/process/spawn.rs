@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::build;
+use crate::sandbox::build::observatory::{Observatory, View};
 use crate::sandbox::build::place;
 use crate::sandbox::confine::cgroup::Seat;
 use crate::sandbox::confine::refusals;
@@ -36,16 +37,18 @@ pub enum Report {
 }
 
 /// Becomes the application. `seat` is in the control group, where there is one. `inside` is the plan when
-/// this process is to be process 1 of the sandbox. Never returns.
+/// this process is to be process 1 of the sandbox; `seen` is another tree than the application's, when it is to see one.
+/// Never returns.
 pub fn run(
     spec: &ProcessSpec,
     stdio: &[OwnedFd],
     seat: Option<&Seat>,
     inside: Option<&SandboxPlan>,
+    seen: Option<(&Observatory, View)>,
     report: File,
 ) -> ! {
     let mut reporter = Reporter(report);
-    let error = match become_application(spec, stdio, seat, inside, &mut reporter) {
+    let error = match become_application(spec, stdio, seat, inside, seen, &mut reporter) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -73,6 +76,7 @@ fn become_application(
     stdio: &[OwnedFd],
     seat: Option<&Seat>,
     inside: Option<&SandboxPlan>,
+    seen: Option<(&Observatory, View)>,
     reporter: &mut Reporter,
 ) -> Result<std::convert::Infallible, SpawnError> {
     let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, SpawnError> {
@@ -91,6 +95,9 @@ fn become_application(
     nix::unistd::setsid().during("start a session", "").map_err(SpawnError::Step)?;
     if let Some(plan) = inside {
         build::build_inside(plan).map_err(SpawnError::Step)?;
+    }
+    if let Some((observatory, view)) = seen {
+        observatory.enter(view).map_err(SpawnError::Step)?;
     }
     for (number, file) in (0..).zip(stdio) {
         // SAFETY: the supervisor keeps its own descriptors above 2 and holds no object for 0 to 2 in this process.

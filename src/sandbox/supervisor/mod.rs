@@ -21,7 +21,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::sandbox::build;
+use crate::sandbox::build::observatory::Observatory;
+use crate::sandbox::build::{self, Built};
 use crate::sandbox::confine::cgroup::Seat;
 use crate::sandbox::confine::scope;
 use crate::sandbox::failure::{During, Failure};
@@ -61,8 +62,8 @@ pub fn main() -> io::Result<()> {
         Ok(seat) => seat,
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
     };
-    match build::build(&plan, network.first()) {
-        Ok(mut warnings) => {
+    let observatory = match build::build(&plan, network.first()) {
+        Ok(Built { mut warnings, observatory }) => {
             if !plan.namespaces.contains(&Namespace::Pid)
                 && plan.rung != Rung::E
                 && let Err(errno) = scope::keep_signals_inside()
@@ -72,15 +73,24 @@ pub fn main() -> io::Result<()> {
                 ));
             }
             channel::send(&control, &Message::Ready(warnings), &[])?;
+            observatory
         }
         Err(failure) => return channel::send(&control, &Message::Failed(failure), &[]),
-    }
+    };
     drop(network);
     if let Some(seat) = &seat {
         seat.leave();
     }
-    let mut supervisor =
-        Supervisor { control, plan, seat, orphans, first: None, running: BTreeSet::new(), failed: BTreeSet::new() };
+    let mut supervisor = Supervisor {
+        control,
+        plan,
+        observatory,
+        seat,
+        orphans,
+        first: None,
+        running: BTreeSet::new(),
+        failed: BTreeSet::new(),
+    };
     let result = supervisor.serve(&ended);
     supervisor.kill_all();
     result
@@ -125,6 +135,8 @@ fn raise_open_files() -> nix::Result<()> {
 struct Supervisor {
     control: UnixStream,
     plan: SandboxPlan,
+    /// What makes the trees of observers, where the plan has them.
+    observatory: Option<Observatory>,
     /// The way to descendants whose parents ended, where no process 1 takes them.
     orphans: Option<Orphans>,
     /// The first child: process 1, where there is a PID namespace.
@@ -174,6 +186,11 @@ impl Supervisor {
         if self.orphans.is_some() && self.first.is_some_and(|first| !self.running.contains(&first)) {
             return Err(SpawnError::ApplicationEnded);
         }
+        let seen = match (spec.observer, &self.observatory) {
+            (false, _) => None,
+            (true, None) => return Err(failed("show an observer another tree than the application's", Errno::ENOTSUP)),
+            (true, Some(observatory)) => Some((observatory, observatory.view().map_err(SpawnError::Step)?)),
+        };
         let (read, write) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", errno))?;
         // SAFETY: this process has one thread, so the child may do whatever any process may; it never returns.
@@ -181,7 +198,8 @@ impl Supervisor {
             Ok(0) => {
                 drop(read);
                 let is_init = self.first.is_none() && self.plan.namespaces.contains(&Namespace::Pid);
-                spawn::run(spec, stdio, self.seat.as_ref(), is_init.then_some(&self.plan), File::from(write))
+                let inside = is_init.then_some(&self.plan);
+                spawn::run(spec, stdio, self.seat.as_ref(), inside, seen, File::from(write))
             }
             Ok(pid) => pid,
             // The kernel's answer to a fork into a PID namespace whose process 1 is gone.
