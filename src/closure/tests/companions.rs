@@ -162,6 +162,12 @@ fn modules_that_convert_text_come_when_something_asks_for_them_itself() {
         .used("/usr/lib/libxml.so", &[Operation::Open]);
     let has_modules = |case: &Case| case.require(Level::Closure).paths.contains(&path("/usr/lib/gconv/KOI8-R.so"));
     assert!(!has_modules(&case), "a library could ask, and the list was read");
+    let private = case.shared_library("/usr/lib/server/libserver.so", &["libc.so.6"], &asks);
+    let case = private.used("/usr/lib/server/libserver.so", &[Operation::Open]);
+    assert!(has_modules(&case), "a library of one program");
+    let mut case = case;
+    case.observation.paths.remove(&path("/usr/lib/server/libserver.so"));
+    assert!(!has_modules(&case));
     assert!(has_modules(&case.used("/usr/lib/modules/iconv.so", &[Operation::Open])));
 }
 
