@@ -5,7 +5,8 @@
 //!
 //! 1. The run has opened one of them. That it has read the list of them is none: every start in a locale does that.
 //! 2. The run has loaded a module that asks by itself, as PHP's `iconv` does: a shared object that is called
-//!    `iconv.so` and not `lib` with a name for others to need it by. It is there in order to convert.
+//!    `iconv.so` and not `lib` with a name for others to need it by. It is there in order to convert. Or a
+//!    library in a directory of one program, as a mail server has.
 //! 3. The run has started a program that asks by itself, a mail server or the `php` of an image that has everything in
 //!    one file; but not a shell, which asks for what its own escapes need.
 
@@ -57,11 +58,18 @@ fn converts(observation: &Observation, kept: &Kept<'_>, contents: &mut Contents<
         let is_shell = path.file_name().is_some_and(script::is_shell_name);
         // A library has a name for others to need it by; that of a module is just that of its file, if it has any.
         let is_module = elf.soname.as_ref().is_none_or(|name| !name.starts_with(b"lib"));
-        if if elf.interpreter.is_some() { !is_shell } else { is_module } {
+        if if elf.interpreter.is_some() { !is_shell } else { is_module || !is_shared(path) } {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a library lies where all programs look for libraries, and not in a directory of one program.
+fn is_shared(path: &ImagePath) -> bool {
+    let directory = path.parent();
+    let name = directory.as_ref().and_then(|directory| directory.file_name()).unwrap_or_default();
+    matches!(name, b"lib" | b"lib32" | b"lib64") || name.windows(7).any(|part| part == b"-linux-")
 }
 
 fn is_module(path: &ImagePath) -> bool {

@@ -451,8 +451,13 @@ fn mapped(executable: &Path, env: &[&str]) -> BTreeSet<PathBuf> {
     case = case.used(text, &[Operation::Exec]).found_in_base(text, Found::File { fingerprint: None });
     let rootfs = Rootfs::lazy(Path::new("/"), Arc::new(OwnersAsSeen)).unwrap();
     let required = requirements(&rootfs, &case.config, &case.observation, Level::Closure, &FileTree::new()).unwrap();
+    // What modules for conversions need is loaded with them, and not with the executable.
+    let is_module = |path: &ImagePath| path.components().any(|part| part == b"gconv");
     let is_mapped = |reasons: &BTreeSet<Reason>| {
-        reasons.iter().any(|reason| matches!(reason, Reason::Needed(_) | Reason::Interpreter(_)))
+        reasons.iter().any(|reason| match reason {
+            Reason::Needed(by) => !is_module(by),
+            reason => matches!(reason, Reason::Interpreter(_)),
+        })
     };
     let paths = required.paths.iter().filter(|(_, reasons)| is_mapped(reasons));
     paths.map(|(path, _)| fs::canonicalize(path.on_host(Path::new("/"))).unwrap()).collect()

@@ -149,7 +149,7 @@ fn damaged_elf_files_are_warnings() {
 
 #[test]
 fn modules_that_convert_text_come_when_something_asks_for_them_itself() {
-    let asks = ["-Wl,-u,iconv_open", "-Wl,--unresolved-symbols=ignore-all"];
+    let asks = ["-Wl,--defsym=iconv_open=f"];
     let case = Case::new()
         .executable("/bin/server", &["libc.so.6"], &[])
         .shared_library("/usr/lib/libc.so.6", &[], &[])
@@ -162,6 +162,12 @@ fn modules_that_convert_text_come_when_something_asks_for_them_itself() {
         .used("/usr/lib/libxml.so", &[Operation::Open]);
     let has_modules = |case: &Case| case.require(Level::Closure).paths.contains(&path("/usr/lib/gconv/KOI8-R.so"));
     assert!(!has_modules(&case), "a library could ask, and the list was read");
+    let private = case.shared_library("/usr/lib/server/libserver.so", &["libc.so.6"], &asks);
+    let case = private.used("/usr/lib/server/libserver.so", &[Operation::Open]);
+    assert!(has_modules(&case), "a library of one program");
+    let mut case = case;
+    case.observation.paths.remove(&path("/usr/lib/server/libserver.so"));
+    assert!(!has_modules(&case));
     assert!(has_modules(&case.used("/usr/lib/modules/iconv.so", &[Operation::Open])));
 }
 
@@ -183,6 +189,7 @@ fn perl_sources_bring_modules_with_their_machine_code() {
              /app/run exec
              /usr/bin/perl interpreter:/app/run
              /usr/lib/x86_64-linux-gnu/perl/5.36.0/auto/Fast/Fast.so script:/app/run
+             /usr/share/perl/5.36.0 parent link:/usr/share/perl/5.36
              /usr/share/perl/5.36.0/Fast.pm script:/app/run
              /usr/share/perl/5.36.0/Slow.pm script:/usr/share/perl/5.36.0/Fast.pm",
         );
