@@ -6,13 +6,16 @@
 //! again: never answered from memory meanwhile, and forgotten at both ends. Nothing is remembered of file systems
 //! that change by themselves, `/proc` above all.
 
+mod ahead;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{hint, thread};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
@@ -20,10 +23,11 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Map;
 use super::fold::{Fold, PathId};
-use super::scout::{Request, Scout};
+use super::scout::Scout;
 pub use super::sight::{Kind, Seen, open_root};
 use super::sight::{absent_unless_broken, kind, kind_of, look, stat};
 use crate::base::ImagePath;
+use crate::tracer::names::ahead::FIRST_CREDIT;
 
 /// A name that may have been forgotten since, and its number used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,14 +89,6 @@ pub struct Stamp {
 }
 
 const ROOT: u32 = 0;
-
-/// How long to wait for what is being looked at elsewhere: for longer than a look takes, and shorter than to sleep.
-const SOON: Duration = Duration::from_micros(30);
-
-/// So many names are looked at before it has to show that they are asked for ...
-const FIRST_CREDIT: i64 = 256;
-/// ... and so many ahead of what was asked for, later.
-const MOST_CREDIT: i64 = 32_768;
 
 impl Names {
     /// The tree below the directory `root`.
@@ -301,107 +297,6 @@ impl Names {
         Some(seen)
     }
 
-    /// What turns out to be at `name` when others look, now or very soon.
-    fn awaited(&mut self, name: Name) -> Option<Seen> {
-        let parent = self.node(name)?.parent as usize;
-        let mut since = None;
-        loop {
-            if self.hear()
-                && let Some(seen) = self.remembered(name)
-            {
-                return Some(seen);
-            }
-            if !self.nodes[parent].scouted {
-                return None;
-            }
-            if since.get_or_insert_with(Instant::now).elapsed() > SOON {
-                // Its CPU has other work.
-                self.nodes[parent].scouted = false;
-                return None;
-            }
-            hint::spin_loop();
-        }
-    }
-
-    /// The application has opened the directory at `name`: it may ask for all that is in it.
-    pub fn opened(&mut self, name: Name) {
-        if let Some(node) = self.node_mut(name) {
-            node.opened = true;
-        }
-    }
-
-    /// The application has asked for the first name in the directory `id` that it has opened, and so has read its list,
-    /// which would be in the way: now it can be looked at.
-    fn explore(&mut self, id: u32) {
-        let node = &self.nodes[id as usize];
-        let (directory, parent, component) = (self.name(id), node.parent, Arc::clone(&node.name));
-        let above = &self.nodes[parent as usize];
-        if self.credit <= 0 || self.changing > 0 || id == ROOT || above.kind != Kind::Ordinary {
-            return;
-        }
-        let Some(descriptor) = above.descriptor.clone() else { return };
-        if self.scout.is_none() {
-            self.scout = Scout::new().ok();
-        }
-        let Some(scout) = &self.scout else {
-            // No thread is to be had. It works without.
-            self.credit = i64::MIN;
-            return;
-        };
-        let most = self.credit.min(MOST_CREDIT) as usize;
-        scout.send(Request { directory, parent: descriptor, component, state: self.state, most });
-        let node = &mut self.nodes[id as usize];
-        (node.opened, node.scouted) = (false, true);
-    }
-
-    /// Takes over what was looked at meanwhile. Whether that is anything.
-    fn hear(&mut self) -> bool {
-        let mut any = false;
-        while let Some(told) = self.scout.as_ref().and_then(Scout::hear) {
-            let directory = told.directory;
-            self.credit = self.credit.saturating_sub(told.len() as i64);
-            let Some(node) = self.node_mut(directory) else { continue };
-            node.scouted &= !told.is_all;
-            if told.state != self.state {
-                continue;
-            }
-            let node = &mut self.nodes[directory.id as usize];
-            if let Some(descriptor) = &told.descriptor
-                && node.descriptor.is_none()
-            {
-                (node.descriptor, node.kind) = (Some(Arc::clone(descriptor)), Kind::Ordinary);
-                self.open += 1;
-            }
-            for (component, seen, device) in told.entries() {
-                let name = self.child(directory, &component);
-                let node = &mut self.nodes[name.id as usize];
-                if node.seen.is_none() {
-                    (node.seen, node.device, node.told) = (Some(seen), device, true);
-                    any = true;
-                }
-            }
-        }
-        any
-    }
-
-    /// Looking ahead has been worth it, or would have been.
-    fn earn(&mut self, names: i64) {
-        self.credit = self.credit.saturating_add(names).min(MOST_CREDIT);
-    }
-
-    /// Another number after each change that begins or ends.
-    pub fn state(&self) -> u64 {
-        self.state
-    }
-
-    /// Something changes, from here on or until here.
-    fn alter(&mut self) {
-        self.state += 1;
-        if let Some(scout) = &self.scout {
-            scout.changed(self.state);
-        }
-    }
-
     /// Opens the regular file at `name` for reading; `None` when there is none.
     pub fn open(&mut self, name: Name) -> io::Result<Option<fs::File>> {
         let Some(node) = self.node(name) else { return Ok(None) };
@@ -584,98 +479,4 @@ impl Names {
 /// Whether there is nothing, rather than something that cannot be looked at.
 fn is_absence(error: Errno) -> bool {
     matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A tree with a directory `d` of `files` files, a directory and a link, and its names.
-    fn tree(files: u32) -> (tempfile::TempDir, Names, Name) {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("d");
-        fs::create_dir_all(dir.join("sub")).unwrap();
-        std::os::unix::fs::symlink("sub", dir.join("link")).unwrap();
-        (0..files).for_each(|n| fs::write(dir.join(format!("f{n}")), "").unwrap());
-        let mut names = Names::new(fs::File::open(root.path()).unwrap().into()).unwrap();
-        // With one CPU nothing is looked at ahead.
-        names.credit = FIRST_CREDIT;
-        let directory = names.child(names.root(), b"d");
-        assert_eq!(names.look(directory).unwrap(), (Seen::Dir, true));
-        (root, names, directory)
-    }
-
-    /// The application opens the directory and asks for the first name.
-    fn begin(names: &mut Names, directory: Name) {
-        names.opened(directory);
-        let first = names.child(directory, b"f0");
-        names.look(first).unwrap();
-    }
-
-    /// Waits until everything that is under way has been told.
-    fn hear_all(names: &mut Names) {
-        names.scout.as_ref().unwrap().rest();
-        names.hear();
-    }
-
-    #[test]
-    fn what_is_in_an_opened_directory_is_known_before_it_is_asked_for() {
-        let (root, mut names, directory) = tree(40);
-        begin(&mut names, directory);
-        hear_all(&mut names);
-        // So it cannot be looked at any more.
-        fs::remove_dir_all(root.path().join("d")).unwrap();
-        for (name, seen) in
-            [("f0", Seen::Other), ("f39", Seen::Other), ("sub", Seen::Dir), ("link", Seen::Link(b"sub"[..].into()))]
-        {
-            let name = names.child(directory, name.as_bytes());
-            assert_eq!(names.look(name).unwrap(), (seen, true));
-        }
-        let other = names.child(directory, b"f40");
-        assert_eq!(names.look(other).unwrap(), (Seen::Absent, true));
-    }
-
-    #[test]
-    fn what_was_looked_at_before_a_change_is_not_believed() {
-        for change in ["a name", "mounts"] {
-            let (root, mut names, directory) = tree(3);
-            let name = names.child(directory, b"f1");
-            begin(&mut names, directory);
-            names.scout.as_ref().unwrap().rest();
-            match change {
-                "mounts" => names.disturb(),
-                _ => drop(names.unsettle(name)),
-            }
-            fs::remove_file(root.path().join("d/f1")).unwrap();
-            names.hear();
-            match change {
-                "mounts" => names.calm(),
-                _ => names.settle(name),
-            }
-            assert_eq!(names.look(name).unwrap(), (Seen::Absent, true), "{change}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_looked_at_ahead_while_something_changes() {
-        let (_root, mut names, directory) = tree(3);
-        let name = names.child(directory, b"f1");
-        names.unsettle(name);
-        begin(&mut names, directory);
-        assert!(names.scout.is_none());
-        names.settle(name);
-    }
-
-    #[test]
-    fn looking_ahead_ends_when_nobody_asks_and_begins_again_when_somebody_does() {
-        let (_root, mut names, directory) = tree(FIRST_CREDIT as u32 + 40);
-        begin(&mut names, directory);
-        hear_all(&mut names);
-        assert_eq!(names.credit, 0);
-        let all: Vec<Name> = (0..300).map(|n| names.child(directory, format!("f{n}").as_bytes())).collect();
-        for name in all {
-            names.look(name).unwrap();
-        }
-        assert!(names.credit > FIRST_CREDIT);
-    }
 }
