@@ -154,6 +154,8 @@ fn perform(place: Place<'_>, subject: &Subject<'_>, settings: &Settings, job: Jo
     let system = |operation| move |cause| SessionError::System { operation, cause };
     let overrides = Overrides { entrypoint: Some(job.argv), cmd: None, ..settings.overrides.clone() };
     let mut settings = Settings { overrides, network: Network::Private, ..settings.clone() };
+    // What an import does to the caller's files, nobody has asked for.
+    settings.volumes.iter_mut().for_each(|volume| volume.read_only = true);
     let supplies = place.store.scratch_dir()?;
     if let Some(supply) = &job.supply {
         let made = lay_out(supplies.path(), supply).map_err(system("write what an exerciser needs"))?;
