@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Kind, Name, Names, ROOT, Seen};
 use crate::tracer::scout::{Request, Scout};
+use nix::sched::sched_getcpu;
 
 /// How long to wait for what is being looked at elsewhere: for longer than a look takes, and shorter than to sleep.
 const SOON: Duration = Duration::from_micros(30);
@@ -64,7 +65,14 @@ impl Names {
             return;
         };
         let most = self.credit.min(MOST_CREDIT) as usize;
-        scout.send(Request { directory, parent: descriptor, component, state: self.state, most });
+        scout.send(Request {
+            directory,
+            parent: descriptor,
+            component,
+            state: self.state,
+            most,
+            busy: sched_getcpu().ok(),
+        });
         let node = &mut self.nodes[id as usize];
         (node.opened, node.scouted) = (false, true);
     }
