@@ -408,6 +408,9 @@ fn site(pages: &'static [(&'static str, &'static str, &'static str)]) -> SocketA
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
+        // What is not read resets the connection, and the answer with it.
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        stream.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
         let path = head.split(' ').nth(1).unwrap();
         let found = pages.iter().find(|(known, ..)| *known == path);
         let (status, kind, body) = match found {
