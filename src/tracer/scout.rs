@@ -180,7 +180,9 @@ impl Shared {
             idle = None;
             if request.busy.is_some() && request.busy != avoided {
                 avoided = request.busy;
-                all.as_ref().zip(avoided).map(|(all, busy)| keep_away(all, busy));
+                if let Some((all, busy)) = all.as_ref().zip(avoided) {
+                    keep_away(all, busy);
+                }
             }
             // What cannot be looked at here, the tracer will look at itself.
             self.explore(&request, teller);

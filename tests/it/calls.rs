@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use scrimp::tracer::{Options, Tree};
 
-use crate::tracer::{compile, lines_without, root, trace_with};
+use crate::tracer::{compile, lines_without, link_program, root, trace_with};
 
 static CALL: LazyLock<PathBuf> = LazyLock::new(|| compile("call", &["-static"]));
 
@@ -184,7 +184,7 @@ fn check(column: usize, architecture: &str) {
         let is_wide = arguments.split_whitespace().count() == 5;
         let Some(row) = row.filter(|_| !two || is_wide == (architecture == "native")) else { continue };
         let root = root();
-        fs::hard_link(&*CALL, root.path().join("bin/call")).unwrap();
+        link_program(&CALL, &root.path().join("bin/call"));
         let mut argv = vec!["/bin/call", architecture, &row[column]];
         argv.extend(arguments.split_whitespace());
         let options = Options { exact: true, ..Options::default() };

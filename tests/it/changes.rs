@@ -14,7 +14,7 @@ use scrimp::tracer::{self, Change, Options, Recording, TracerError, Tree, Witnes
 use tempfile::TempDir;
 
 use crate::in_place::{SCRIPT, make};
-use crate::tracer::{compile, root, supervise};
+use crate::tracer::{compile, link_program, root, supervise};
 
 static CHANGES: LazyLock<std::path::PathBuf> = LazyLock::new(|| compile("changes", &["-static"]));
 
@@ -39,7 +39,7 @@ impl Witness for Notebook {
 
 fn place() -> TempDir {
     let place = root();
-    fs::hard_link(&*CHANGES, place.path().join("bin/changes")).unwrap();
+    link_program(&CHANGES, &place.path().join("bin/changes"));
     place
 }
 

@@ -9,13 +9,13 @@ use scrimp::tracer::{Options, Tree};
 use tempfile::TempDir;
 
 use crate::support::{Env, User};
-use crate::tracer::{Run, compile, lines_without, root, trace_with, write_script};
+use crate::tracer::{Run, compile, lines_without, link_program, root, trace_with, write_script};
 
 static CORNERS: LazyLock<PathBuf> = LazyLock::new(|| compile("corners", &["-static"]));
 
 fn place() -> TempDir {
     let root = root();
-    fs::hard_link(&*CORNERS, root.path().join("bin/corners")).unwrap();
+    link_program(&CORNERS, &root.path().join("bin/corners"));
     // One after the other, as many as the kernel follows, and one more.
     for (script, interpreter) in [
         ("s0", "/bin/s1"),

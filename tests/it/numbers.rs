@@ -10,14 +10,14 @@ use scrimp::observation::Operation;
 use scrimp::tracer::{Options, Tree};
 use tempfile::TempDir;
 
-use crate::tracer::{Run, compile, root, trace_with};
+use crate::tracer::{Run, compile, link_program, root, trace_with};
 
 static NUMBERS: LazyLock<PathBuf> = LazyLock::new(|| compile("numbers", &["-static"]));
 
 fn place() -> TempDir {
     let root = root();
     let at = |path: &str| root.path().join(path);
-    fs::hard_link(&*NUMBERS, at("bin/numbers")).unwrap();
+    link_program(&NUMBERS, &at("bin/numbers"));
     for dir in ["a", "b", "c", "churn/x", "r/d0", "r/d1"] {
         fs::create_dir_all(at(dir)).unwrap();
     }
