@@ -4,9 +4,10 @@ use std::hint;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sched::sched_getcpu;
+
 use super::{Kind, Name, Names, ROOT, Seen};
 use crate::tracer::scout::{Request, Scout};
-use nix::sched::sched_getcpu;
 
 /// How long to wait for what is being looked at elsewhere: for longer than a look takes, and shorter than to sleep.
 const SOON: Duration = Duration::from_micros(30);
