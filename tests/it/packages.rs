@@ -47,7 +47,7 @@ fn debian() -> Base {
         ("libc6:i386", "/.\n/lib\n/lib/i386\n/lib/i386/libc.so.6\n"),
         ("libc-bin", "/sbin\n/sbin/ldconfig\n"),
         ("dash", "/bin\n/bin/dash\n/bin/sh\n"),
-        ("mawk", "/usr/bin/mawk\n/usr/share/man/mawk.1\n"),
+        ("mawk", "/lib\n/usr/bin/mawk\n/usr/share/man/mawk.1\n"),
         ("ca-certificates", "/usr/sbin/update-ca-certificates\n/usr/share/ca-certificates/mozilla/A.crt\n"),
         ("python3-app", "/usr/lib/python3/app.py\n"),
         ("gone", "/etc/gone.conf\n"),

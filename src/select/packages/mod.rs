@@ -257,6 +257,11 @@ impl Packages {
                 Some(entries) => files.retain(|path| entries.get(path).is_some_and(|entry| !entry.is_dir())),
                 None => files.retain(|path| !path.is_root() && !parents.contains(path)),
             }
+            // An empty `/lib` in a list is the directory that it once was; the link in its place is nobody's.
+            let is_merged = |path: &ImagePath| {
+                reader.links.contains_key(path) && path.parent().is_some_and(|parent| parent.is_root())
+            };
+            files.retain(|path| !is_merged(path));
             files.sort();
             files.dedup();
             let at = self.installed.len();
