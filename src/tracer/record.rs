@@ -1,13 +1,14 @@
 //! From one use of a path to the records of all names it passes.
 
+mod program;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::{Rc, Weak};
 
 use super::Map;
-use super::fold::{ExecutableId, Fold, PathId, User};
-use super::interpreter::{Interpreter, interpreter};
+use super::fold::{Fold, PathId, User};
 use super::names::{Kind, Name, Names, Seen, Stamp};
 use super::open_files::OpenFiles;
 use super::resolve::{Asker, Chain, End, Resolver};
@@ -17,8 +18,6 @@ use super::witness::{self, Witness};
 use crate::base::ImagePath;
 use crate::observation::Operation;
 
-/// Interpreters of interpreters that the kernel follows.
-const MAX_INTERPRETERS: usize = 5;
 /// How many answers are kept; more than this and all are forgotten.
 const MAX_ANSWERS: usize = 1 << 20;
 
@@ -247,93 +246,6 @@ impl Recorder {
     /// The name of what `/proc/ID/LINK` leads to.
     pub fn descriptor(&mut self, id: i32, link: &str) -> io::Result<Option<Name>> {
         self.resolver(id)?.descriptor(id, link)
-    }
-
-    /// Records the program that `task` is about to execute, and keeps where it is.
-    pub fn exec(&mut self, id: i32, task: &mut Task, ask: &Ask, path: &[u8]) -> io::Result<()> {
-        task.executing = None;
-        let Some(asker) = self.asker(id, task, ask, path)? else { return Ok(()) };
-        let chain = self.resolver(id)?.walk(&asker, path, ask.follow)?;
-        let mut user = self.user(task);
-        if task.executable == ExecutableId::UNKNOWN
-            && let Some(end) = chain.end.as_ref().filter(|end| end.resolved())
-        {
-            // The first program of a process tree is there because of itself.
-            let program = self.image_path(id, end)?;
-            user.executable = self.fold.executable(&program);
-        }
-        for hit in self.hits(&chain, ask.operation) {
-            self.fold.add(hit.path, hit.operation, hit.resolved, &user);
-        }
-        task.executing = chain.end.filter(End::resolved);
-        Ok(())
-    }
-
-    /// Records what the kernel opened for the program that `task` has just begun to execute. Returns its executable.
-    pub fn executed(&mut self, id: i32, task: &mut Task) -> io::Result<Option<ImagePath>> {
-        let mut next = task.executing.take();
-        let asked = next.clone();
-        let Some(resolver) = &mut self.resolver else { return Ok(None) };
-        let exe = match resolver.descriptor(id, "exe") {
-            // A program that its user may execute and not read is closed to a tracer without rights over it.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
-                self.gap("closed_process");
-                return Ok(None);
-            }
-            other => other?,
-        };
-        let exe = exe.map(|name| End { name, below: Vec::new(), seen: Seen::Other });
-        let executable = match &exe {
-            Some(end) => Some(self.image_path(id, end)?),
-            None => None,
-        };
-        if let Some(executable) = &executable {
-            task.executable = self.fold.executable(executable);
-        }
-        let user = self.user(task);
-        let mut last = None;
-        for _ in 0..MAX_INTERPRETERS {
-            let Some(end) = next.take() else { break };
-            last = Some(end.clone());
-            next = self.load(id, task, &end, &user)?;
-        }
-        // Neither the file asked for nor one it names: a handler of binfmt_misc.
-        if let Some(exe) = exe
-            && asked.as_ref() != Some(&exe)
-            && !self.is_loaded(&exe, last.as_ref())
-        {
-            let chain = Chain { end: Some(exe.clone()), ..Chain::default() };
-            for hit in self.hits(&chain, Operation::Load) {
-                self.fold.add(hit.path, hit.operation, hit.resolved, &user);
-            }
-            self.load(id, task, &exe, &user)?;
-        }
-        Ok(executable)
-    }
-
-    fn is_loaded(&self, exe: &End, last: Option<&End>) -> bool {
-        last.is_some_and(|last| last.name == exe.name)
-    }
-
-    /// Records the interpreter of the file at `end`. Returns where it is, when it may have one of its own.
-    fn load(&mut self, id: i32, task: &mut Task, end: &End, user: &User) -> io::Result<Option<End>> {
-        let Some(file) = self.resolver(id)?.names.open(end.name)? else { return Ok(None) };
-        let Some(found) = interpreter(&file).unwrap_or(None) else { return Ok(None) };
-        let (Interpreter::Script(path) | Interpreter::Elf(path)) = &found;
-        let ask = Ask {
-            operation: Operation::Load,
-            from: From::Current,
-            follow: true,
-            empty: false,
-            rooted: false,
-            effect: Effect::None,
-        };
-        let Some(asker) = self.asker(id, task, &ask, path)? else { return Ok(None) };
-        let chain = self.resolver(id)?.walk(&asker, path, true)?;
-        for hit in self.hits(&chain, Operation::Load) {
-            self.fold.add(hit.path, hit.operation, hit.resolved, user);
-        }
-        Ok(chain.end.filter(|end| end.resolved() && matches!(found, Interpreter::Script(_))))
     }
 
     /// Forgets what the call changed from which `task` has returned.

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::stat::Mode;
@@ -151,18 +152,17 @@ impl Drop for Scout {
     }
 }
 
-/// Lets this thread run on all CPUs of `all` but `busy`, where it would only take time from those it is to help. It is
-/// for speed alone: where that cannot be, it runs anywhere.
-fn keep_away(all: &CpuSet, busy: usize) {
+/// Lets this thread run on all CPUs of `all` but `busy`, where it would only take time from those it is to help.
+fn keep_away(all: &CpuSet, busy: usize) -> Result<(), Errno> {
     let mut mask = *all;
-    if mask.unset(busy).is_ok() {
-        sched_setaffinity(Pid::from_raw(0), &mask).ok();
-    }
+    mask.unset(busy)?;
+    sched_setaffinity(Pid::from_raw(0), &mask)
 }
 
 impl Shared {
     fn serve(&self, wanted: &Receiver<Request>, teller: &Sender<Told>) {
-        let all = sched_getaffinity(Pid::from_raw(0)).ok();
+        // It runs anywhere where there are more CPUs than a mask can have.
+        let mut all = sched_getaffinity(Pid::from_raw(0)).ok();
         let (mut idle, mut avoided) = (None, None);
         loop {
             let request = match wanted.try_recv() {
@@ -180,9 +180,9 @@ impl Shared {
             idle = None;
             if request.busy.is_some() && request.busy != avoided {
                 avoided = request.busy;
-                if let Some((all, busy)) = all.as_ref().zip(avoided) {
-                    keep_away(all, busy);
-                }
+                let refused = all.as_ref().zip(avoided).is_some_and(|(all, busy)| keep_away(all, busy).is_err());
+                // For speed alone: whoever forbids it is not asked again.
+                all = all.filter(|_| !refused);
             }
             // What cannot be looked at here, the tracer will look at itself.
             self.explore(&request, teller);

@@ -122,6 +122,7 @@ impl Observatory {
     fn make(&self) -> Result<View, Failure> {
         let root = match &self.tree.root {
             RootPlan::Overlay { lower, upper } => {
+                // Why not is no matter: see below.
                 let with_written = |written| self.stage.overlay_with(Some(written), lower, upper).ok();
                 match self.written.as_ref().and_then(with_written) {
                     Some(overlay) => overlay.mount,

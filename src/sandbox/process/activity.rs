@@ -89,6 +89,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     // The name of the program, in parentheses, may hold anything.
     let after = text.iter().rposition(|&byte| byte == b')')?;
     let fields: Vec<&str> = std::str::from_utf8(&text[after + 1..]).ok()?.split_ascii_whitespace().collect();
+    // A line of another form says nothing.
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let ticks = Duration::from_millis((number(11)? + number(12)?) * 1000 / USER_HZ);
     Some(Stat { state: *fields.first()?.as_bytes().first()?, parent: fields.get(1)?.parse().ok()?, ticks })

@@ -94,6 +94,7 @@ fn read_directory(reader: &mut Reader<'_>, found: &mut Vec<Found>) -> Result<(),
         let Some((stanza, package)) = paragraphs(&text).find_map(|stanza| Some((stanza, package(stanza)?))) else {
             continue;
         };
+        // A name too long for this has no such list.
         let md5sums = directory.child(&[name, &b".md5sums"[..]].concat()).ok();
         let sums = match &md5sums {
             Some(path) => reader.file(path, MAX_TEXT)?.map(|(_, text)| text),

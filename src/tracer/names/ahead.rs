@@ -57,13 +57,13 @@ impl Names {
             return;
         }
         let Some(descriptor) = above.descriptor.clone() else { return };
-        if self.scout.is_none() {
-            self.scout = Scout::new().ok();
-        }
-        let Some(scout) = &self.scout else {
-            // No thread is to be had. It works without.
-            self.credit = i64::MIN;
-            return;
+        let scout = match self.scout.take().map_or_else(Scout::new, Ok) {
+            Ok(scout) => self.scout.insert(scout),
+            Err(_) => {
+                // No thread is to be had. It works without.
+                self.credit = i64::MIN;
+                return;
+            }
         };
         let most = self.credit.min(MOST_CREDIT) as usize;
         scout.send(Request {
