@@ -119,6 +119,9 @@ impl Recorder {
     /// Records one use of `path` by the stopped task `id`.
     pub fn access(&mut self, id: i32, task: &mut Task, ask: &Ask, path: &[u8]) -> io::Result<()> {
         let opens = may_open(ask.operation);
+        if ask.operation == Operation::Watch {
+            self.resolver(id)?.names.keep_still();
+        }
         if path.is_empty() && !ask.empty {
             return Ok(()); // ENOENT, whatever there is.
         }

@@ -2,13 +2,14 @@
 //!
 //! Who opens a directory often goes on to ask for every name in it, as `find`, `tar` and servers that index a tree do. The
 //! first look-up of a name is by far the dearest part of a stop, above all on a fresh overlay; so a second thread makes
-//! them, on a CPU that is free while tracer and tracee share one, and the tracer finds the answers waiting.
+//! them, on a CPU that is free while tracer and tracee share one, and the tracer finds the answers waiting ([`walk`]).
 //!
 //! Nothing is taken from here that may have changed since it was asked for: see [`Names`](super::names::Names).
 
+mod walk;
+
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -16,17 +17,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use rustix::fs::RawDir;
 
 use super::names::Name;
-use super::sight::{Kind, Seen, kind, look};
+use super::sight::Seen;
+use walk::Walk;
 
-/// How many names are told at a time in the end: the first ones are wanted at once.
-const BATCH: usize = 16;
 /// How long the thread stays awake for the next directory. To be woken costs the tracer about as much as a stop.
 const AWAKE: Duration = Duration::from_micros(300);
 
@@ -42,15 +39,26 @@ pub struct Request {
     pub state: u64,
     /// How many names to look at.
     pub most: usize,
+    /// Whether to go on with the directories below.
+    pub deep: bool,
     /// The CPU of the tracer and, as far as it is leashed, the application.
     pub busy: Option<usize>,
+}
+
+/// A directory that is looked into.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The one that was asked for ...
+    pub start: Name,
+    /// ... and the path from there; empty for itself.
+    pub below: Arc<[u8]>,
 }
 
 /// What is in a directory, or a part of it.
 #[derive(Debug)]
 pub struct Told {
     /// The directory.
-    pub directory: Name,
+    pub place: Place,
     /// The state of the tree when it was asked for.
     pub state: u64,
     /// Nothing more comes.
@@ -62,9 +70,14 @@ pub struct Told {
 }
 
 impl Told {
-    fn new(request: &Request) -> Self {
-        let Request { directory, state, .. } = *request;
-        Told { directory, state, is_all: false, descriptor: None, names: Vec::new(), found: Vec::new() }
+    fn new(place: &Place, state: u64) -> Self {
+        let place = place.clone();
+        Told { place, state, is_all: false, descriptor: None, names: Vec::new(), found: Vec::new() }
+    }
+
+    fn push(&mut self, name: &[u8], seen: Seen, device: u64) {
+        self.names.extend_from_slice(name);
+        self.found.push((self.names.len(), seen, device));
     }
 
     /// How many names there are.
@@ -73,12 +86,12 @@ impl Told {
     }
 
     /// Each name with what is there and on which device.
-    pub fn entries(self) -> impl Iterator<Item = (Box<[u8]>, Seen, u64)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &Seen, u64)> {
         let mut start = 0;
-        self.found.into_iter().map(move |(end, seen, device)| {
-            let name = self.names[start..end].into();
-            start = end;
-            (name, seen, device)
+        self.found.iter().map(move |(end, seen, device)| {
+            let name = &self.names[start..*end];
+            start = *end;
+            (name, seen, *device)
         })
     }
 }
@@ -95,7 +108,7 @@ pub struct Scout {
 struct Shared {
     /// The state of the tree: what was asked for in another is not looked at any more.
     state: AtomicU64,
-    /// How many requests there are that hold directories open.
+    /// How many requests there are for which directories may be held open.
     pending: AtomicUsize,
 }
 
@@ -105,8 +118,8 @@ impl Scout {
         let (requests, wanted) = mpsc::channel();
         let (teller, told) = mpsc::channel();
         let shared = Arc::new(Shared { state: AtomicU64::new(0), pending: AtomicUsize::new(0) });
-        let state = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("scout".into()).spawn(move || state.serve(&wanted, &teller))?;
+        let mut walk = Walk::new(Arc::clone(&shared), teller);
+        let thread = thread::Builder::new().name("scout".into()).spawn(move || serve(&mut walk, &wanted))?;
         Ok(Scout { requests: Some(requests), told, shared, thread: Some(thread) })
     }
 
@@ -159,72 +172,32 @@ fn keep_away(all: &CpuSet, busy: usize) -> Result<(), Errno> {
     sched_setaffinity(Pid::from_raw(0), &mask)
 }
 
-impl Shared {
-    fn serve(&self, wanted: &Receiver<Request>, teller: &Sender<Told>) {
-        // It runs anywhere where there are more CPUs than a mask can have.
-        let mut all = sched_getaffinity(Pid::from_raw(0)).ok();
-        let (mut idle, mut avoided) = (None, None);
-        loop {
-            let request = match wanted.try_recv() {
-                Ok(request) => request,
-                Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) if idle.get_or_insert_with(Instant::now).elapsed() < AWAKE => {
-                    thread::yield_now();
-                    continue;
-                }
-                Err(TryRecvError::Empty) => match wanted.recv() {
-                    Ok(request) => request,
-                    Err(_) => return,
-                },
-            };
-            idle = None;
-            if request.busy.is_some() && request.busy != avoided {
-                avoided = request.busy;
-                let refused = all.as_ref().zip(avoided).is_some_and(|(all, busy)| keep_away(all, busy).is_err());
-                // For speed alone: whoever forbids it is not asked again.
-                all = all.filter(|_| !refused);
-            }
-            // What cannot be looked at here, the tracer will look at itself.
-            self.explore(&request, teller);
-            // Nobody listens any more only when all is over.
-            drop(teller.send(Told { is_all: true, ..Told::new(&request) }));
-            drop(request);
-            self.pending.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    /// `None` when something failed, or it is not wanted any more.
-    fn explore(&self, request: &Request, teller: &Sender<Told>) -> Option<()> {
-        let is_wanted = || (self.state.load(Ordering::Relaxed) == request.state).then_some(());
-        is_wanted()?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let directory = openat(request.parent.as_fd(), &*request.component, flags, Mode::empty()).ok()?;
-        if kind(directory.as_fd()).ok()? != Kind::Ordinary {
-            return None;
-        }
-        let directory = Arc::new(directory);
-        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-        let mut list = RawDir::new(&directory, &mut buffer);
-        let mut told = Told { descriptor: Some(Arc::clone(&directory)), ..Told::new(request) };
-        let (mut left, mut batch) = (request.most, 1);
-        while let Some(entry) = list.next()
-            && left > 0
-        {
-            is_wanted()?;
-            let entry = entry.ok()?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
+/// Does what is `wanted` until nobody can want anything any more.
+fn serve(walk: &mut Walk, wanted: &Receiver<Request>) {
+    // It runs anywhere where there are more CPUs than a mask can have.
+    let mut all = sched_getaffinity(Pid::from_raw(0)).ok();
+    let (mut idle, mut avoided) = (None, None);
+    loop {
+        let request = match wanted.try_recv() {
+            Ok(request) => request,
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) if walk.go_on() => continue,
+            Err(TryRecvError::Empty) if idle.get_or_insert_with(Instant::now).elapsed() < AWAKE => {
+                thread::yield_now();
                 continue;
             }
-            let (seen, device) = look(directory.as_fd(), name).ok()?;
-            told.names.extend_from_slice(name);
-            told.found.push((told.names.len(), seen, device));
-            left -= 1;
-            if told.found.len() == batch {
-                batch = (2 * batch).min(BATCH);
-                teller.send(std::mem::replace(&mut told, Told::new(request))).ok()?;
-            }
+            Err(TryRecvError::Empty) => match wanted.recv() {
+                Ok(request) => request,
+                Err(_) => return,
+            },
+        };
+        idle = None;
+        if request.busy.is_some() && request.busy != avoided {
+            avoided = request.busy;
+            let refused = all.as_ref().zip(avoided).is_some_and(|(all, busy)| keep_away(all, busy).is_err());
+            // For speed alone: whoever forbids it is not asked again.
+            all = all.filter(|_| !refused);
         }
-        teller.send(told).ok()
+        walk.begin(&request);
     }
 }

@@ -50,5 +50,6 @@ mod support;
 mod support_works;
 mod tracer;
 mod trees;
+mod watched;
 mod web_probes;
 mod without_mounts;

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_micros(30);
 /// So many names are looked at before it has to show that they are asked for ...
 pub(super) const FIRST_CREDIT: i64 = 256;
 /// ... and so many ahead of what was asked for, later.
-const MOST_CREDIT: i64 = 32_768;
+pub(super) const MOST_CREDIT: i64 = 32_768;
 
 impl Names {
     /// What turns out to be at `name` when others look, now or very soon.
@@ -72,6 +72,8 @@ impl Names {
             component,
             state: self.state,
             most,
+            // It was worth it so far.
+            deep: self.credit >= 2 * FIRST_CREDIT,
             busy: sched_getcpu().ok(),
         });
         let node = &mut self.nodes[id as usize];
@@ -82,14 +84,19 @@ impl Names {
     pub(super) fn hear(&mut self) -> bool {
         let mut any = false;
         while let Some(told) = self.scout.as_ref().and_then(Scout::hear) {
-            let directory = told.directory;
             self.credit = self.credit.saturating_sub(told.len() as i64);
-            let Some(node) = self.node_mut(directory) else { continue };
-            node.scouted &= !told.is_all;
             if told.state != self.state {
+                if let Some(node) = self.node_mut(told.place.start) {
+                    node.scouted &= !told.is_all;
+                }
                 continue;
             }
+            let start = self.node(told.place.start).map(|_| told.place.start);
+            let Some(start) = start else { continue };
+            let below = told.place.below.split(|&b| b == b'/').filter(|component| !component.is_empty());
+            let directory = below.fold(start, |directory, component| self.child(directory, component));
             let node = &mut self.nodes[directory.id as usize];
+            node.scouted = !told.is_all;
             if let Some(descriptor) = &told.descriptor
                 && node.descriptor.is_none()
             {
@@ -97,15 +104,24 @@ impl Names {
                 self.open += 1;
             }
             for (component, seen, device) in told.entries() {
-                let name = self.child(directory, &component);
+                let name = self.child(directory, component);
                 let node = &mut self.nodes[name.id as usize];
                 if node.seen.is_none() {
-                    (node.seen, node.device, node.told) = (Some(seen), device, true);
+                    (node.seen, node.device, node.told) = (Some(seen.clone()), device, true);
                     any = true;
                 }
             }
         }
         any
+    }
+
+    /// From here on nothing is looked at ahead: the application watches directories, and would notice who lists them.
+    pub fn keep_still(&mut self) {
+        self.credit = i64::MIN;
+        self.alter();
+        if let Some(scout) = self.scout.take() {
+            scout.rest();
+        }
     }
 
     /// Looking ahead has been worth it, or would have been.

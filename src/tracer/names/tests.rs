@@ -1,6 +1,7 @@
 //! What is known of names before they are asked for, and when it is not believed.
 
 use super::*;
+use crate::tracer::names::ahead::MOST_CREDIT;
 
 /// A tree with a directory `d` of `files` files, a directory and a link, and its names.
 fn tree(files: u32) -> (tempfile::TempDir, Names, Name) {
@@ -89,4 +90,78 @@ fn looking_ahead_ends_when_nobody_asks_and_begins_again_when_somebody_does() {
         names.look(name).unwrap();
     }
     assert!(names.credit > FIRST_CREDIT);
+}
+
+/// Has all names below `d` looked at ahead, as far as it goes.
+fn walk(names: &mut Names, directory: Name) {
+    names.credit = MOST_CREDIT;
+    begin(names, directory);
+    hear_all(names);
+}
+
+#[test]
+fn who_walks_a_tree_finds_the_directories_below_looked_into() {
+    let (root, mut names, directory) = tree(3);
+    fs::create_dir_all(root.path().join("d/sub/deeper/still")).unwrap();
+    fs::write(root.path().join("d/sub/deeper/file"), "").unwrap();
+    walk(&mut names, directory);
+    fs::remove_dir_all(root.path().join("d")).unwrap();
+    for (path, seen) in [
+        (&b"/d/sub/deeper"[..], Seen::Dir),
+        (b"/d/sub/deeper/file", Seen::Other),
+        (b"/d/sub/deeper/still", Seen::Dir),
+        (b"/d/sub/deeper/absent", Seen::Absent),
+    ] {
+        let name = names.at(path);
+        assert_eq!(names.look(name).unwrap(), (seen, true), "{}", String::from_utf8_lossy(path));
+    }
+}
+
+#[test]
+fn a_tree_is_not_walked_before_somebody_does() {
+    let (root, mut names, directory) = tree(3);
+    fs::write(root.path().join("d/sub/file"), "").unwrap();
+    begin(&mut names, directory);
+    hear_all(&mut names);
+    fs::remove_file(root.path().join("d/sub/file")).unwrap();
+    let name = names.at(b"/d/sub/file");
+    assert_eq!(names.look(name).unwrap().0, Seen::Absent);
+}
+
+#[test]
+fn what_was_found_on_a_walk_is_not_believed_after_a_change() {
+    let (root, mut names, directory) = tree(3);
+    fs::write(root.path().join("d/sub/file"), "").unwrap();
+    walk(&mut names, directory);
+    let sub = names.at(b"/d/sub");
+    names.unsettle(sub);
+    fs::remove_file(root.path().join("d/sub/file")).unwrap();
+    names.settle(sub);
+    let name = names.at(b"/d/sub/file");
+    assert_eq!(names.look(name).unwrap(), (Seen::Absent, true));
+}
+
+#[test]
+fn a_walk_stays_in_its_file_system() {
+    // The devices below `/dev` are file systems of their own.
+    let mut names = Names::new(fs::File::open("/").unwrap().into()).unwrap();
+    names.credit = FIRST_CREDIT;
+    let directory = names.at(b"/dev");
+    assert_eq!(names.look(directory).unwrap(), (Seen::Dir, true));
+    names.credit = MOST_CREDIT;
+    names.opened(directory);
+    let null = names.child(directory, b"null");
+    names.look(null).unwrap();
+    hear_all(&mut names);
+    let pts = names.at(b"/dev/pts");
+    assert!(names.node(pts).unwrap().descriptor.is_none());
+    assert_eq!(names.node(pts).unwrap().children.len(), 0);
+}
+
+#[test]
+fn who_watches_directories_is_alone_there() {
+    let (_root, mut names, directory) = tree(3);
+    names.keep_still();
+    begin(&mut names, directory);
+    assert!(names.scout.is_none());
 }
