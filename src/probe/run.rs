@@ -174,7 +174,8 @@ impl Probing<'_> {
     fn unready(&self, plan: &Plan, unready: Unready, mut notes: Vec<String>) -> Run {
         let (ended, message) = match &unready {
             Unready::Ended(exit) => (Some(*exit), format!("the application ended with {exit} before it was ready")),
-            Unready::Silent(message) | Unready::Failing(message) => (None, message.clone()),
+            Unready::Silent(silence) => (None, format!("{}\n{}", silence.of("the application"), silence.hint())),
+            Unready::Failing(message) => (None, message.clone()),
         };
         let mut transcript = Transcript::default();
         if plan.discover && !matches!(unready, Unready::Failing(_)) {
