@@ -5,6 +5,8 @@
 
 mod access;
 mod evidence;
+#[cfg(test)]
+mod made;
 mod merge;
 mod redact;
 mod runs;
