@@ -7,7 +7,7 @@ use crate::observation::Redactor;
 use crate::probe::ProbeError;
 use crate::probe::plan::{Circumstances, Plan};
 use crate::probe::ready::{self, Enough, needs, wait_healthy, wait_listening};
-use crate::probe::run::Probing;
+use crate::probe::run::{Probing, in_network};
 use crate::probe::shipped::shipped_for;
 use crate::probe::spec::Ready;
 use crate::probe::target::{Exit, Target};
@@ -31,20 +31,11 @@ pub fn wait_ready(
     target: &dyn Target,
     redactor: &Redactor,
 ) -> Result<Result<(), Unready>, ProbeError> {
-    let broken = |operation: &str, cause| ProbeError::Broken { operation: operation.into(), cause };
     let mut plan = Plan { patience, ..Plan::new(Vec::new(), circumstances.clone()) };
     plan.discover = false;
     plan.ready.extend(given.cloned());
-    std::thread::scope(|scope| {
-        let work = || {
-            target.enter_network().map_err(|cause| broken("enter the network of the sandbox", cause))?;
-            let redactor = redactor.with(plan.secrets());
-            wait(plan, &Probing::new(target, redactor))
-        };
-        let thread = std::thread::Builder::new().name("service".into()).spawn_scoped(scope, work);
-        let thread = thread.map_err(|cause| broken("start a thread for a service", cause))?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    let redactor = redactor.with(plan.secrets());
+    in_network(target, || wait(plan, &Probing::new(target, redactor)))
 }
 
 fn wait(mut plan: Plan, probing: &Probing) -> Result<Result<(), Unready>, ProbeError> {
