@@ -107,7 +107,8 @@ impl Observation {
 }
 
 impl PathRecord {
-    fn absorb(&mut self, other: PathRecord) {
+    /// Adds what `other` tells of the same path, but for the probe that asked first.
+    pub(super) fn absorb(&mut self, other: PathRecord) {
         self.operations.extend(other.operations);
         self.executables.extend(other.executables);
         self.probe_tool &= other.probe_tool;
