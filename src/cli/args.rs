@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::project::Project;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::project::Project;
 use crate::probe::{DEFAULT_DEPTH, DEFAULT_PAGES};
 
 /// Makes minimal container images by watching the application run.

@@ -25,7 +25,7 @@ pub fn services(args: &RunArgs) -> Result<Vec<Beside>> {
             None => wanted.push(ServiceChoice {
                 name: name.into(),
                 source: Some(source.into()),
-                run: RunArgs { with: Vec::new(), runs: Vec::new(), ..plain(args) },
+                run: plain(args),
                 command: Vec::new(),
                 until: Until::Ready(None),
             }),
@@ -42,7 +42,7 @@ fn beside(service: &ServiceChoice, args: &RunArgs) -> Result<Beside> {
     };
     let opened = || -> Result<Beside> {
         let input = input(source, run.platform.as_deref())?;
-        let settings = settings::run(run, &no_probes(), &input.source, command.clone())?;
+        let settings = settings::run(run, &untyped::<ProbeArgs>(), &input.source, command.clone())?;
         let network = settings::network(args.net);
         let settings = Settings { network, ..settings };
         Ok(Beside { name: name.clone(), input, settings, until: until.clone() })
@@ -52,22 +52,16 @@ fn beside(service: &ServiceChoice, args: &RunArgs) -> Result<Beside> {
 
 /// What a service is run with that only `--with` names: nothing but how long the user has patience, and for which platform.
 fn plain(args: &RunArgs) -> RunArgs {
-    RunArgs { timeout: args.timeout, stop_timeout: args.stop_timeout, platform: args.platform.clone(), ..default() }
+    RunArgs { timeout: args.timeout, stop_timeout: args.stop_timeout, platform: args.platform.clone(), ..untyped() }
 }
 
-fn default() -> RunArgs {
-    use clap::{Args as _, FromArgMatches as _};
-    let command = RunArgs::augment_args(clap::Command::new("service").no_binary_name(true))
+/// The arguments as they are when nobody typed any.
+fn untyped<A: clap::Args>() -> A {
+    // Flags conflict with the command that the subcommands have beside these arguments.
+    let command = A::augment_args(clap::Command::new("service").no_binary_name(true))
         .arg(clap::Arg::new("command").last(true).num_args(0..));
     let matches = command.get_matches_from([""; 0]);
-    RunArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-}
-
-fn no_probes() -> ProbeArgs {
-    use clap::{Args as _, FromArgMatches as _};
-    let command = ProbeArgs::augment_args(clap::Command::new("service").no_binary_name(true));
-    let matches = command.get_matches_from([""; 0]);
-    ProbeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// A host name (RFC 1123; underscores as engines allow them) that means nothing else.
@@ -93,7 +87,7 @@ mod tests {
 
     fn named(with: &[&str]) -> Result<Vec<String>> {
         let with = with.iter().map(|text| text.to_string()).collect();
-        let services = services(&RunArgs { with, ..default() })?;
+        let services = services(&RunArgs { with, ..untyped() })?;
         Ok(services.into_iter().map(|service| service.name).collect())
     }
 

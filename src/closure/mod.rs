@@ -50,7 +50,8 @@ pub enum Level {
     /// Also what the files that are kept need: libraries, interpreters, name service modules, sources, HEALTHCHECK;
     /// and the application's state as the base has it: VOLUME directories, and those that the run wrote in.
     Closure,
-    /// Also the application's own files that the run did not use.
+    /// Also the application's own files that the run did not use, and the directories that were prepared for it to
+    /// write in.
     App,
     /// Also every file of each package of which a file is kept.
     Package,
@@ -111,8 +112,9 @@ pub enum ClosureError {
     },
 }
 
-/// What an image must have so that the observed run can happen in it, up to [`Level::Closure`]: what the levels beyond
-/// add is for the caller to find and part of `wanted`. `config` is the base's own; what the command line replaced in it
+/// What an image must have so that the observed run can happen in it. Of what the levels beyond [`Level::Closure`] add,
+/// prepared directories and scripts that somebody starts are found here; the application's own files and those of
+/// packages are for the caller to find, as part of `wanted`. `config` is the base's own; what the command line replaced in it
 /// stands in the observation. `wanted` are further paths with the reasons for them, as far as the base has them; what
 /// they need is required like what others need, except that nobody is known to run the scripts among those that are
 /// there for their directory or their package alone.

@@ -73,7 +73,7 @@ impl<'a> Rules<'a> {
         self.settle()?;
         if self.level >= Level::App {
             // Who works on a machine has prepared them for other programs as well.
-            if self.rootfs.entries().is_some() || self.rootfs.location() != std::path::Path::new("/") {
+            if !self.rootfs.is_host() {
                 prepared::require(&mut self.kept, self.rootfs)?;
             }
             for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {

@@ -159,6 +159,11 @@ impl Rootfs {
         &self.location
     }
 
+    /// Whether it is the filesystem that scrimp runs on.
+    pub fn is_host(&self) -> bool {
+        self.entries().is_none() && self.location() == Path::new("/")
+    }
+
     /// All entries of a full rootfs; `None` for a lazy one.
     pub fn entries(&self) -> Option<&FileTree<Entry>> {
         match &self.content {

@@ -107,7 +107,8 @@ impl Observation {
 }
 
 impl PathRecord {
-    fn absorb(&mut self, other: PathRecord) {
+    /// Adds what `other` tells of the same path, but for the probe that asked first.
+    pub(super) fn absorb(&mut self, other: PathRecord) {
         self.operations.extend(other.operations);
         self.executables.extend(other.executables);
         self.probe_tool &= other.probe_tool;
@@ -143,36 +144,18 @@ fn describe(found: &Found) -> String {
 mod tests {
     use super::*;
     use crate::base::{Digest, ImagePath};
-    use crate::observation::{Header, Operation, Overrides, SCHEMA_VERSION, Transcript};
+    use crate::observation::Operation;
 
     fn observation(digest: &[u8], paths: &[(&str, Operation, bool)]) -> Observation {
-        let record = |operation, probe_tool| PathRecord {
-            found: Found::File { fingerprint: None },
-            operations: BTreeSet::from([operation]),
-            executables: BTreeSet::new(),
-            first_probe: None,
-            probe_tool,
-            resolved: true,
-            count: 1,
-            listed: BTreeSet::new(),
-        };
-        Observation {
-            header: Header {
-                schema_version: SCHEMA_VERSION,
-                tool: "scrimp".into(),
-                source: "oci:x".into(),
-                source_digest: Some(Digest::of(digest)),
-                command: vec![],
-                overrides: Overrides::default(),
-                env_names: vec![],
-                runs: vec![],
-                rung: "a".into(),
-                gaps: vec!["at_empty_path".into()],
-                warnings: vec![],
-                transcript: Transcript::default(),
-            },
-            paths: paths.iter().map(|&(p, o, t)| (ImagePath::parse(p).unwrap(), record(o, t))).collect(),
+        let mut out = Observation::blank();
+        out.header.source = "oci:x".into();
+        out.header.source_digest = Some(Digest::of(digest));
+        out.header.gaps = vec!["at_empty_path".into()];
+        for &(path, operation, probe_tool) in paths {
+            let record = PathRecord { probe_tool, ..PathRecord::of(Found::File { fingerprint: None }, &[operation]) };
+            out.paths.insert(ImagePath::parse(path).unwrap(), record);
         }
+        out
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod access;
 mod evidence;
+#[cfg(test)]
+mod made;
 mod merge;
 mod redact;
 mod runs;
@@ -85,4 +87,16 @@ pub struct Overrides {
     /// Variables added to Env, each `NAME=VALUE` (`--set-env`: they are meant to be in the image).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub set_env: Vec<String>,
+}
+
+impl Overrides {
+    /// Entrypoint and Cmd of an image that has `entrypoint` and `cmd` of its own. An image's Cmd is the arguments of
+    /// its own Entrypoint, not of another one.
+    pub fn words(&self, entrypoint: Vec<String>, cmd: Vec<String>) -> (Vec<String>, Vec<String>) {
+        match (&self.entrypoint, &self.cmd) {
+            (Some(entrypoint), cmd) => (entrypoint.clone(), cmd.clone().unwrap_or_default()),
+            (None, Some(cmd)) => (entrypoint, cmd.clone()),
+            (None, None) => (entrypoint, cmd),
+        }
+    }
 }

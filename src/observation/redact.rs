@@ -37,6 +37,11 @@ impl Redactor {
         Self::default().with(values)
     }
 
+    /// A redactor for the values of `variables`, each `NAME=VALUE`.
+    pub fn of_variables<'a>(variables: impl IntoIterator<Item = &'a String>) -> Self {
+        Self::new(variables.into_iter().filter_map(|v| v.split_once('=').map(|(_, value)| value)))
+    }
+
     /// A redactor for the values of this one and for `values`.
     pub fn with<V: AsRef<[u8]>>(&self, values: impl IntoIterator<Item = V>) -> Self {
         let mut forms = self.forms.clone();
@@ -111,14 +116,18 @@ impl Redactor {
     pub fn observation(&self, observation: &mut Observation) {
         self.transcript(&mut observation.header.transcript);
         observation.header.warnings.iter_mut().for_each(|warning| self.in_place(warning));
-        let mut paths = FileTree::new();
+        let mut paths: FileTree<PathRecord> = FileTree::new();
         for (path, mut record) in std::mem::take(&mut observation.paths) {
             if let Some(probe) = &mut record.first_probe {
                 self.in_place(probe);
             }
             let path = if record.found == Found::Absent { self.path(&path) } else { path };
             match paths.get_mut(&path) {
-                Some(earlier) => fold(earlier, record),
+                Some(earlier) => {
+                    let first = earlier.first_probe.take().or_else(|| record.first_probe.take());
+                    earlier.absorb(record);
+                    earlier.first_probe = first;
+                }
                 None => {
                     paths.insert(path, record);
                 }
@@ -146,17 +155,6 @@ impl Redactor {
             }
         }
         out
-    }
-}
-
-fn fold(into: &mut PathRecord, other: PathRecord) {
-    into.operations.extend(other.operations);
-    into.executables.extend(other.executables);
-    into.probe_tool &= other.probe_tool;
-    into.resolved |= other.resolved;
-    into.count += other.count;
-    if into.first_probe.is_none() {
-        into.first_probe = other.first_probe;
     }
 }
 

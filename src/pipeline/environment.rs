@@ -73,13 +73,11 @@ impl Environment {
     /// Fails where `source` could not be run.
     pub fn check_source(&self, source: &Source) -> Result<(), PipelineError> {
         let in_place = self.footing.host == Rung::E;
-        match source {
-            // The one that was asked for, or the only one: a better rung for images would have been taken for all.
-            source if in_place && *source != Source::Host => {
-                Err(PipelineError::InPlace { source_name: source.to_string(), causes: self.footing.why_not() })
-            }
-            _ => Ok(()),
+        // The one that was asked for, or the only one: a better rung for images would have been taken for all.
+        if in_place && *source != Source::Host {
+            return Err(PipelineError::InPlace { source_name: source.to_string(), causes: self.footing.why_not() });
         }
+        Ok(())
     }
 
     /// Fails where no small image could be tried.

@@ -112,5 +112,5 @@ fn failed(exercised: &Exercised) -> Option<String> {
 
 /// Takes the values of `-e` out of what the application's own modules may have said.
 fn redactor(settings: &Settings) -> Redactor {
-    Redactor::new(settings.env.iter().filter_map(|v| v.split_once('=').map(|(_, value)| value)))
+    Redactor::of_variables(&settings.env)
 }

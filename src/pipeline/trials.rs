@@ -138,13 +138,9 @@ impl Tried<'_> {
 fn explicit(settings: &Settings, base: &Base) -> Settings {
     let given = &settings.overrides;
     let config = &base.config;
-    let cmd = match (&given.cmd, &given.entrypoint) {
-        (Some(cmd), _) => cmd.clone(),
-        (None, Some(_)) => Vec::new(),
-        (None, None) => config.cmd(),
-    };
+    let (entrypoint, cmd) = given.words(config.entrypoint(), config.cmd());
     let overrides = Overrides {
-        entrypoint: Some(given.entrypoint.clone().unwrap_or_else(|| config.entrypoint())),
+        entrypoint: Some(entrypoint),
         cmd: Some(cmd),
         user: Some(given.user.as_deref().or(config.user()).unwrap_or_default().to_owned()),
         working_dir: Some(given.working_dir.as_deref().or(config.working_dir()).unwrap_or("/").to_owned()),
@@ -155,12 +151,7 @@ fn explicit(settings: &Settings, base: &Base) -> Settings {
 
 /// What the image starts by itself, with these parts of its config replaced.
 fn own_command(base: &Base, image: &Overrides) -> Vec<String> {
-    let entrypoint = image.entrypoint.clone().unwrap_or_else(|| base.config.entrypoint());
-    let cmd = match (&image.cmd, &image.entrypoint) {
-        (Some(cmd), _) => cmd.clone(),
-        (None, Some(_)) => Vec::new(),
-        (None, None) => base.config.cmd(),
-    };
+    let (entrypoint, cmd) = image.words(base.config.entrypoint(), base.config.cmd());
     let words = entrypoint.into_iter().chain(cmd);
     words.map(|word| crate::base::escape_bytes(word.as_bytes()).into_owned()).collect()
 }

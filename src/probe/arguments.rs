@@ -25,7 +25,7 @@ impl Spec {
         };
         let method = parse_method(method).map_err(|message| bad(message, hint))?;
         let path = parse_path(path).map_err(|message| bad(message, hint))?;
-        Ok(one_step("--http", Action::Http(HttpStep::new(&method, &path))))
+        Ok(alone("--http", Step::new(Action::Http(HttpStep::new(&method, &path)))))
     }
 
     /// `--exec CMD`: split into words as a shell does it, run without one. Exit code 0 passes.
@@ -39,12 +39,12 @@ impl Spec {
             return Err(bad("it holds a NUL byte"));
         }
         let step = ExecStep { argv, user: None, keep: true, expect: ExecExpect::default() };
-        Ok(one_step("--exec", Action::Exec(step)))
+        Ok(alone("--exec", Step::new(Action::Exec(step))))
     }
 
     /// `--crawl`, with `--crawl-depth` and `--crawl-pages`: from `/` on.
     pub fn from_crawl_arguments(depth: u32, pages: u32) -> Spec {
-        one_step("--crawl", Action::Crawl(CrawlStep { depth, pages, ..CrawlStep::new() }))
+        alone("--crawl", Step::new(Action::Crawl(CrawlStep { depth, pages, ..CrawlStep::new() })))
     }
 
     /// `--openapi FILE|PATH`: what begins with a slash and is no file of the host is where the application has it.
@@ -61,7 +61,7 @@ impl Spec {
         } else {
             OpenapiStep::from_file(file, text)?
         };
-        Ok(one_step("--openapi", Action::Openapi(step)))
+        Ok(alone("--openapi", Step::new(Action::Openapi(step))))
     }
 
     /// `--probe NAME|FILE`: what has a slash in it or ends in `.toml` is a file of the host, all else the name of a
@@ -71,14 +71,9 @@ impl Spec {
     }
 }
 
-fn one_step(name: &str, action: Action) -> Spec {
-    Spec {
-        name: name.into(),
-        description: String::new(),
-        matches: Vec::new(),
-        ready: None,
-        steps: vec![Step::new(action)],
-    }
+/// The spec that an option makes of one step; `option` is its name.
+pub(super) fn alone(option: &str, step: Step) -> Spec {
+    Spec { name: option.into(), description: String::new(), matches: Vec::new(), ready: None, steps: vec![step] }
 }
 
 impl HttpStep {

@@ -1,4 +1,4 @@
-//! Bytes as probe specs write them: text with a few escapes, or hexadecimal digits.
+//! Bytes as probe specs write them, as text with a few escapes or in hexadecimal digits, and text as URIs do.
 
 /// Parses text with escapes: `\r`, `\n`, `\t`, `\0`, `\\`, and `\xHH` for any byte. Everything else stands for
 /// itself. The error says what is wrong, and where in characters counted from 1.
@@ -47,6 +47,26 @@ pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
         }
     }
     Ok(out)
+}
+
+/// Decodes `%HH` as URIs have it; what is no such escape stands for itself.
+pub(super) fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|&b| char::from(b).to_digit(16));
+        match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                rest = &after[2..];
+            }
+            _ => {
+                out.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Writes bytes so that [`parse_text`] reads them back.

@@ -23,10 +23,22 @@ pub(super) fn probe(
             let judged = Outcome::new(answer(&outcome), judge(&step.expect, &outcome, redactor));
             Ok(judged.showing("stdout", outcome.stdout).showing("stderr", outcome.stderr))
         }
-        Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
-        Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
-        Err(ExecFailure::Broken(cause)) => {
-            Err(ProbeError::Broken { operation: format!("run {} in the sandbox", command_text(&step.argv)), cause })
+        Err(failure) => without_end(failure, &step.argv, timeout, "in the sandbox"),
+    }
+}
+
+/// What it is for a probe that the command `argv`, run `place`, came to no end of its own.
+pub(super) fn without_end(
+    failure: ExecFailure,
+    argv: &[String],
+    timeout: Duration,
+    place: &str,
+) -> Result<Outcome, ProbeError> {
+    match failure {
+        ExecFailure::NotStarted(message) => Ok(Outcome::failed(format!("cannot run {}: {message}", argv[0]))),
+        ExecFailure::TimedOut => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
+        ExecFailure::Broken(cause) => {
+            Err(ProbeError::Broken { operation: format!("run {} {place}", command_text(argv)), cause })
         }
     }
 }

@@ -42,7 +42,7 @@ impl Form {
         match tag {
             "input" | "button" => {
                 let kind = attribute("type").map(|kind| kind.to_ascii_lowercase());
-                let submits = if tag == "button" { kind.is_none() } else { false } || kind.as_deref() == Some("submit");
+                let submits = kind.as_deref() == Some("submit") || (tag == "button" && kind.is_none());
                 let sent = match kind.as_deref() {
                     _ if submits => !std::mem::replace(&mut self.pressed, true),
                     Some("checkbox" | "radio") => attribute("checked").is_some(),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Digest;
 use crate::observation::{Answer, Redactor};
+use crate::probe::escapes::percent_decoded;
 use crate::probe::expect::GrpcExpect;
 use crate::probe::run::{Outcome, excerpt};
 use crate::probe::step::Secret;
@@ -319,22 +320,7 @@ fn request(step: &GrpcStep, authority: &str, path: &str) -> Result<Request<()>, 
 fn status(headers: &HeaderMap) -> Option<(u32, String)> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let code = text("grpc-status")?.parse().ok()?;
-    let mut message = Vec::new();
-    let mut rest = text("grpc-message").unwrap_or_default().as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).and_then(|&b| char::from(b).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                message.push((high * 16 + low) as u8);
-                rest = &after[2..];
-            }
-            _ => {
-                message.push(byte);
-                rest = after;
-            }
-        }
-    }
-    Some((code, String::from_utf8_lossy(&message).into_owned()))
+    Some((code, percent_decoded(text("grpc-message").unwrap_or_default())))
 }
 
 /// Takes a body apart: each message after a byte that says whether it is compressed, and its length.

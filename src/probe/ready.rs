@@ -41,9 +41,35 @@ pub(super) enum Unready {
     /// It ended.
     Ended(Exit),
     /// It does not listen.
-    Silent(String),
+    Silent(Silence),
     /// It listens, but does not pass what it is asked.
     Failing(String),
+}
+
+/// That something which must listen does not.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Silence {
+    missing: Need,
+    /// What listens instead, sorted.
+    others: Vec<Listener>,
+    waited: Duration,
+}
+
+impl Silence {
+    /// A sentence about `who`, which was waited for.
+    pub(super) fn of(&self, who: &str) -> String {
+        let others: Vec<String> = self.others.iter().map(Listener::to_string).collect();
+        let others = if others.is_empty() { String::new() } else { format!("; it listens on {}", others.join(", ")) };
+        format!("{who} does not listen {} after {} s{others}", self.missing.text(), self.waited.as_secs_f64())
+    }
+
+    /// What the user can do about it when it is the application.
+    pub(super) fn hint(&self) -> &'static str {
+        match self.others.is_empty() {
+            true => "hint: give it longer (--timeout), or do without a port (--exec, --no-probe)",
+            false => "hint: name that port with --port, or in the probe",
+        }
+    }
 }
 
 /// What must listen before the steps of `plan` can run.
@@ -139,7 +165,7 @@ impl Need {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         match self {
             Need::Port(port) => format!("on {} port {}", port.protocol, port.number),
             Need::Counterpart(port, _) => format!("on a {} port of the kernel's choice", port.protocol),
@@ -166,7 +192,9 @@ pub(super) fn wait_listening(
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Unready::Silent(silence(missing, listeners, timeout)));
+            let mut others = listeners;
+            others.sort();
+            return Err(Unready::Silent(Silence { missing: missing.clone(), others, waited: timeout }));
         }
         if enough.reached(target, &listeners, &client_ports) {
             return Ok(());
@@ -175,16 +203,6 @@ pub(super) fn wait_listening(
         let look = if enough == Enough::Never { left } else { left.min(LOOK) };
         target.wait(&listeners, look);
     }
-}
-
-fn silence(missing: &Need, mut listeners: Vec<Listener>, timeout: Duration) -> String {
-    listeners.sort();
-    let others: Vec<String> = listeners.iter().map(Listener::to_string).collect();
-    let others = match others.is_empty() {
-        true => "\nhint: give it longer (--timeout), or do without a port (--exec, --no-probe)".into(),
-        false => format!("; it listens on {}\nhint: name that port with --port, or in the probe", others.join(", ")),
-    };
-    format!("the application does not listen {} after {} s{others}", missing.text(), timeout.as_secs_f64())
 }
 
 /// How long the application may take to become ready. For the default probes the spec that fits the command counts
@@ -293,5 +311,21 @@ fn until_it_passes(step: &Step, probing: &Probing, deadline: Instant) -> Result<
             return Ok(Some(failure));
         }
         backoff.wait(probing.target, deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let silence = |missing, others| Silence { missing, others, waited: Duration::from_secs(1) };
+        let listener = Listener { protocol: Protocol::Tcp, address: [0, 0, 0, 0].into(), port: 81 };
+        assert_eq!(silence(Need::Service, vec![]).of("it"), "it does not listen at all after 1 s");
+        assert_eq!(
+            silence(Need::Port(Port::tcp(80)), vec![listener]).of("it"),
+            "it does not listen on tcp port 80 after 1 s; it listens on tcp 0.0.0.0:81"
+        );
     }
 }

@@ -43,11 +43,19 @@ pub struct Run {
 /// `redactor` knows, is in nothing that is returned but the plan.
 pub fn run(plan: &Plan, target: &dyn Target, redactor: &Redactor) -> Result<Run, ProbeError> {
     let redactor = redactor.with(plan.secrets());
+    in_network(target, || Probing::new(target, redactor).run(plan))
+}
+
+/// Does `work` on a fresh thread that has entered the target's network: no thread gets out of one again.
+pub(super) fn in_network<T: Send>(
+    target: &dyn Target,
+    work: impl FnOnce() -> Result<T, ProbeError> + Send,
+) -> Result<T, ProbeError> {
     let broken = |operation: &str, cause| ProbeError::Broken { operation: operation.into(), cause };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("probes".into()).spawn_scoped(scope, || {
             target.enter_network().map_err(|cause| broken("enter the network of the sandbox", cause))?;
-            Probing::new(target, redactor).run(plan)
+            work()
         });
         let thread = thread.map_err(|cause| broken("start a thread for the probes", cause))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -174,7 +182,8 @@ impl Probing<'_> {
     fn unready(&self, plan: &Plan, unready: Unready, mut notes: Vec<String>) -> Run {
         let (ended, message) = match &unready {
             Unready::Ended(exit) => (Some(*exit), format!("the application ended with {exit} before it was ready")),
-            Unready::Silent(message) | Unready::Failing(message) => (None, message.clone()),
+            Unready::Silent(silence) => (None, format!("{}\n{}", silence.of("the application"), silence.hint())),
+            Unready::Failing(message) => (None, message.clone()),
         };
         let mut transcript = Transcript::default();
         if plan.discover && !matches!(unready, Unready::Failing(_)) {

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::probe::escapes::percent_decoded;
+
 /// How deep a value may be. What would lie deeper is left out.
 const DEEPEST: u32 = 12;
 
@@ -31,7 +33,9 @@ impl Document {
         let mut value = value;
         for _ in 0..MOST_REFERENCES {
             let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return value };
-            let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.0.pointer(&decoded(pointer))) else {
+            let Some(target) =
+                reference.strip_prefix('#').and_then(|pointer| self.0.pointer(&percent_decoded(pointer)))
+            else {
                 return value;
             };
             value = target;
@@ -68,26 +72,6 @@ impl Document {
         let field = self.resolve(field.unwrap_or(&Value::Null));
         field.get("format") == Some(&json!("binary")) || field.get("contentMediaType").is_some()
     }
-}
-
-/// A pointer as it stands in a URI: percent-encoded.
-fn decoded(pointer: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = pointer.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).and_then(|&b| char::from(b).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A text for a path, a query or a form.
@@ -194,7 +178,6 @@ impl Sampling<'_> {
     }
 }
 
-/// The type of a schema; of several the first that is not null; without any, what its other words are about.
 /// How much memory `value` takes, by a rough count of bytes; `None` when that is more than `most`.
 fn weight(value: &Value, most: usize) -> Option<usize> {
     const NODE: usize = 16;
@@ -226,6 +209,7 @@ fn names(list: Option<&Value>) -> Vec<&str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
+/// The type of a schema; of several the first that is not null; without any, what its other words are about.
 fn kind(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(kind)) => kind,

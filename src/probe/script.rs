@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::env_vars;
 use crate::observation::Redactor;
+use crate::probe::arguments::alone;
 use crate::probe::expect::ExecExpect;
 use crate::probe::plan::Plan;
 use crate::probe::run::{Outcome, Probing};
 use crate::probe::step::{Action, Step, command_text};
-use crate::probe::target::{ExecFailure, Port, Protocol, ScriptRequest, Target};
+use crate::probe::target::{Port, Protocol, ScriptRequest, Target};
 use crate::probe::{ProbeError, Spec, exec};
 
 /// How long a script may take when nothing else is said.
@@ -55,11 +56,7 @@ pub(super) fn probe(
             let judged = Outcome::new(exec::answer(&outcome), exec::judge(&step.expect, &outcome, redactor));
             Ok(judged.showing("stdout", outcome.stdout))
         }
-        Err(ExecFailure::NotStarted(message)) => Ok(Outcome::failed(format!("cannot run {}: {message}", step.argv[0]))),
-        Err(ExecFailure::TimedOut) => Ok(Outcome::failed(format!("timed out after {} s", timeout.as_secs_f64()))),
-        Err(ExecFailure::Broken(cause)) => {
-            Err(ProbeError::Broken { operation: format!("run {} on this machine", command_text(&step.argv)), cause })
-        }
+        Err(failure) => exec::without_end(failure, &step.argv, timeout, "on this machine"),
     }
 }
 
@@ -131,10 +128,6 @@ impl Spec {
 /// The words that run a line in the host's shell.
 pub(super) fn shell(line: &str) -> Vec<String> {
     ["/bin/sh", "-c", line].map(String::from).to_vec()
-}
-
-fn alone(name: &str, step: Step) -> Spec {
-    Spec { name: name.into(), description: String::new(), matches: Vec::new(), ready: None, steps: vec![step] }
 }
 
 /// The absolute path of a program of the host's that can be run: a mistake in it is to be found before anything is run.

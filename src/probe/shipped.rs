@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::base::ImagePath;
 use crate::probe::{ProbeError, Spec};
 
-/// File names and contents, in the order in which an executable is matched against them.
+/// File names and contents, sorted: of several specs that fit one executable the first counts.
 const SHIPPED: [(&str, &str); 10] = [
+    ("dns.toml", include_str!("../../probes/dns.toml")),
     ("http.toml", include_str!("../../probes/http.toml")),
     ("httpd.toml", include_str!("../../probes/httpd.toml")),
     ("memcached.toml", include_str!("../../probes/memcached.toml")),
@@ -16,14 +17,11 @@ const SHIPPED: [(&str, &str); 10] = [
     ("postgres.toml", include_str!("../../probes/postgres.toml")),
     ("redis.toml", include_str!("../../probes/redis.toml")),
     ("ssh.toml", include_str!("../../probes/ssh.toml")),
-    ("dns.toml", include_str!("../../probes/dns.toml")),
 ];
 
 /// The names that `--probe` knows, sorted.
 pub fn shipped_names() -> Vec<String> {
-    let mut names: Vec<String> = SHIPPED.iter().map(|(file, _)| file.trim_end_matches(".toml").into()).collect();
-    names.sort();
-    names
+    SHIPPED.iter().map(|(file, _)| file.trim_end_matches(".toml").into()).collect()
 }
 
 /// The shipped spec named `name`.
@@ -31,12 +29,16 @@ pub fn shipped(name: &str) -> Result<Spec, ProbeError> {
     let unknown = || ProbeError::UnknownProbe { name: name.into(), known: shipped_names() };
     let found = SHIPPED.iter().find(|(file, _)| file.strip_suffix(".toml") == Some(name));
     let (file, text) = found.ok_or_else(unknown)?;
+    parsed(file, text)
+}
+
+fn parsed(file: &str, text: &str) -> Result<Spec, ProbeError> {
     Spec::parse(text, &format!("probes/{file}"), Path::new(""))
 }
 
 /// The first shipped spec that is made for one of `executables`, which stand in the order of their weight.
 pub fn shipped_for<'a>(executables: impl IntoIterator<Item = &'a ImagePath>) -> Result<Option<Spec>, ProbeError> {
-    let specs: Vec<Spec> = shipped_names().iter().map(|name| shipped(name)).collect::<Result<_, _>>()?;
+    let specs = SHIPPED.iter().map(|(file, text)| parsed(file, text)).collect::<Result<Vec<Spec>, _>>()?;
     Ok(executables.into_iter().find_map(|executable| specs.iter().find(|spec| spec.fits(executable)).cloned()))
 }
 

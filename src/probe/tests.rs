@@ -1,5 +1,7 @@
 //! Whole plans, run against real servers on the loopback of this machine.
 
+mod readiness;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use crate::base::ImagePath;
 use crate::observation::{ProbeResult, Redactor};
 use crate::probe::fake::{self, FakeTarget, output};
-use crate::probe::{Circumstances, Exit, HealthcheckCommand, Plan, Port, Run, Spec, run};
+use crate::probe::{Circumstances, HealthcheckCommand, Plan, Port, Run, Spec, run};
 
 /// Serves connections with `talk` until the test program ends.
 fn server(mut talk: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
@@ -19,18 +21,25 @@ fn server(mut talk: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
+/// The head of a request; `None` for a connection without one, of somebody who waits for a banner.
+fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
 /// An HTTP server that answers with `statuses` in turn; the last one stays.
 fn web(statuses: &'static [&'static str]) -> SocketAddr {
     let mut requests = 0;
     server(move |mut stream| {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            // A connection without a request is somebody waiting for a banner.
-            if stream.read(&mut byte).unwrap_or(0) == 0 {
-                return;
-            }
-            head.push(byte[0]);
+        if head(&mut stream).is_none() {
+            return;
         }
         let status = statuses[requests.min(statuses.len() - 1)];
         requests += 1;
@@ -144,14 +153,6 @@ fn a_shipped_spec_is_chosen_by_what_listens() {
 }
 
 #[test]
-fn listeners_are_waited_for() {
-    let address = web(&["200 OK"]);
-    let target = FakeTarget::default();
-    target.later.lock().unwrap().push(fake::tcp(address));
-    assert_eq!(summary(&run_plan(&given(vec![]), &target)), "http GET /: ok\n");
-}
-
-#[test]
 fn requests_go_to_the_exposed_port_then_to_the_one_that_speaks_http() {
     let (mute, web) = (server(drop), web(&["200 OK"]));
     let target = FakeTarget::listening(&[mute, web]);
@@ -169,104 +170,6 @@ fn requests_go_to_the_exposed_port_then_to_the_one_that_speaks_http() {
 }
 
 #[test]
-fn an_exposed_port_is_given_a_moment() {
-    let (metrics, web) = (web(&["200 OK"]), web(&["200 OK"]));
-    let target = FakeTarget::listening(&[metrics]);
-    target.later.lock().unwrap().push(fake::tcp(web));
-    let circumstances = Circumstances { exposed: vec![Port::tcp(web.port())], ..Circumstances::default() };
-    let done = run_plan(&Plan::new(vec![Spec::from_http_argument("/").unwrap()], circumstances), &target);
-    assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())));
-}
-
-#[test]
-fn a_gateway_whose_backend_is_not_up_is_asked_again() {
-    let target = FakeTarget::listening(&[web(&["502 Bad Gateway", "503 Service Unavailable", "200 OK"])]);
-    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
-    assert_eq!(summary(&done), "http GET /: ok\n");
-
-    let target = FakeTarget::listening(&[web(&["502 Bad Gateway"])]);
-    let plan = Plan { patience: Duration::from_millis(50), ..given(vec![Spec::from_http_argument("/").unwrap()]) };
-    let failure = summary(&run_plan(&plan, &target));
-    assert!(failure.starts_with("http GET /: expected status below 500, got 502 Bad Gateway"), "{failure}");
-}
-
-#[test]
-fn readiness_is_asked_for_until_it_passes() {
-    let address = web(&["500 Internal Server Error", "404 Not Found", "200 OK"]);
-    let target = FakeTarget::listening(&[address]);
-    let text = "[ready]\nstep = { kind = 'http', path = '/up', expect = { status = 200 } }\n[[step]]\nkind = 'tcp'";
-    let done = run_plan(&given(vec![spec(text)]), &target);
-    assert_eq!(summary(&done), format!("tcp {}: ok\n", address.port()));
-    assert_eq!(target.log().iter().filter(|line| *line == "begin ready http GET /up").count(), 3);
-
-    let text = text.replace("[ready]", "[ready]\ntimeout_seconds = 0.05").replace("200", "201");
-    assert_eq!(
-        summary(&run_plan(&given(vec![spec(&text)]), &target)),
-        "ready: not ready after 0.05 s: http GET /up: expected status 201, got 200 OK; the body begins \"ok\"\n"
-    );
-}
-
-#[test]
-fn healthcheck_holds_probes_up_but_not_for_ever() {
-    let healthcheck = HealthcheckCommand { argv: vec!["healthy".into()], timeout: Duration::from_secs(5) };
-    let circumstances = Circumstances { healthcheck: Some(healthcheck), ..Circumstances::default() };
-    let probes = vec![Spec::from_http_argument("/").unwrap()];
-    let target = FakeTarget::listening(&[web(&["200 OK"])])
-        .with_command("healthy", vec![output(1, "", "starting"), Err("timeout".into()), output(0, "", "")]);
-    let done = run_plan(&Plan::new(probes.clone(), circumstances.clone()), &target);
-    assert_eq!((summary(&done).as_str(), done.notes.len()), ("http GET /: ok\nexec healthy: ok\n", 0));
-    assert_eq!(done.transcript.probes[1].ignore, ["stderr", "stdout"]);
-
-    let target = target.with_command("healthy", vec![output(1, "", "no database")]);
-    let plan = Plan { patience: Duration::from_millis(50), ..Plan::new(probes, circumstances) };
-    let done = run_plan(&plan, &target);
-    assert_eq!(summary(&done), "http GET /: ok\n");
-    let again = run_plan(&done.plan, &target);
-    assert_eq!((summary(&again).as_str(), again.notes.len()), ("http GET /: ok\n", 0), "nor is it asked for again");
-    assert_eq!(done.notes, ["HEALTHCHECK did not pass within 0.05 s: expected exit code 0, got 1: \"no database\""]);
-}
-
-#[test]
-fn an_application_that_never_listens_is_reported() {
-    let probes = vec![Spec::from_http_argument("/").unwrap()];
-    let target = FakeTarget::default();
-    let plan = |probes| Plan { patience: Duration::from_millis(20), ..given(probes) };
-    let done = run_plan(&plan(probes), &target);
-    assert_eq!(
-        summary(&done),
-        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec, \
-                --no-probe)\n"
-    );
-    let done = run_plan(&plan(vec![]), &target);
-    assert_eq!((summary(&done).as_str(), done.ended), ("", None));
-    assert!(done.notes[0].starts_with("the application does not listen on any tcp port after 0.02 s\nhint: "));
-    let target = target.with_command("true", vec![output(0, "", "")]);
-    let done = run_plan(&plan(vec![Spec::from_exec_argument("true").unwrap()]), &target);
-    assert_eq!(summary(&done), "exec true: ok\n", "a command needs no listener");
-}
-
-#[test]
-fn commands_wait_for_rest_where_nothing_listens() {
-    let command = || given(vec![Spec::from_exec_argument("true").unwrap()]);
-    let target = FakeTarget { rests: true, ..FakeTarget::default() }.with_command("true", vec![output(0, "", "")]);
-    let done = run_plan(&command(), &target);
-    assert_eq!((summary(&done).as_str(), done.notes.len(), done.plan.served), ("exec true: ok\n", 0, Some(false)));
-    assert_eq!(summary(&run_plan(&done.plan, &target)), "exec true: ok\n");
-
-    // It rested before it listened, and the command needs that.
-    let later = vec![fake::tcp("127.0.0.1:1".parse().unwrap())];
-    let target = FakeTarget { rests: true, later: later.into(), ..FakeTarget::default() }
-        .with_command("true", vec![output(1, "", "refused"), output(0, "", "")]);
-    let done = run_plan(&command(), &target);
-    assert_eq!((summary(&done).as_str(), done.plan.served), ("exec true: ok\n", Some(true)));
-    // An application that is known to serve is waited for.
-    let silent = FakeTarget { rests: true, ..FakeTarget::default() }.with_command("true", vec![output(0, "", "")]);
-    let plan = Plan { patience: Duration::from_millis(20), ..done.plan };
-    let note = "the application neither listened nor came to rest within 0.02 s; the probes were run all the same";
-    assert_eq!(run_plan(&plan, &silent).notes, [note]);
-}
-
-#[test]
 fn a_udp_service_without_a_probe_is_named_at_once() {
     let listener = fake::udp("127.0.0.1:53".parse().unwrap());
     let message = "ready: the application listens on udp 127.0.0.1:53, for which no probe is known\nhint: give one (--probe \
@@ -277,33 +180,6 @@ fn a_udp_service_without_a_probe_is_named_at_once() {
     let exposing = Circumstances { exposed: vec![Port::udp(53)], ..Circumstances::default() };
     let target = FakeTarget { listeners: vec![listener].into(), ..FakeTarget::default() };
     assert_eq!(summary(&run_plan(&Plan::new(vec![], exposing), &target)), message);
-}
-
-#[test]
-fn given_probes_wait_as_the_shipped_spec_does() {
-    let redis = |answers: &'static [&'static str]| {
-        let mut connections = 0;
-        server(move |mut stream| {
-            let mut request = [0; 6];
-            if stream.read_exact(&mut request).is_ok() {
-                let answer = answers[connections.min(answers.len() - 1)];
-                connections += 1;
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-        })
-    };
-    let executables = || vec![ImagePath::parse("/usr/bin/redis-server").unwrap()];
-    let probe = || given(vec![spec("[[step]]\nkind = 'tcp'\nsend = 'PING\\r\\n'\nexpect = { contains = '+PONG' }")]);
-    let listening = |address| FakeTarget { executables: executables(), ..FakeTarget::listening(&[address]) };
-    let address = redis(&["-LOADING\r\n", "-LOADING\r\n", "+PONG\r\n"]);
-    let done = run_plan(&probe(), &listening(address));
-    assert_eq!((summary(&done), done.notes.len()), (format!("tcp {}: ok\n", address.port()), 0));
-
-    // Nobody has asked for it, so it is no failure.
-    let address = redis(&["-LOADING\r\n"]);
-    let done = run_plan(&Plan { patience: Duration::from_millis(50), ..probe() }, &listening(address));
-    assert!(done.notes[0].starts_with("not ready after 0.05 s: tcp "), "{:?}", done.notes);
-    assert_eq!(done.transcript.probes[0].name, format!("tcp {}", address.port()));
 }
 
 #[test]
@@ -332,20 +208,6 @@ fn scripts_are_told_the_way() {
     let done = run_plan(&Plan { patience: Duration::from_millis(20), ..given(probes()) }, &silent);
     assert_eq!((summary(&done).as_str(), done.notes.len()), ("while 'check it': ok\n", 1));
     assert!(silent.log().contains(&"script ".to_owned()), "{:?}", silent.log());
-}
-
-#[test]
-fn a_dead_application_is_reported_at_once() {
-    let target = FakeTarget { exit: Exit::Code(3).into(), ..FakeTarget::default() };
-    let done = run_plan(&given(vec![]), &target);
-    assert_eq!((done.transcript.probes.len(), done.ended), (0, Some(Exit::Code(3))));
-    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
-    assert_eq!(summary(&done), "ready: the application ended with exit code 3 before it was ready\n");
-
-    let target = FakeTarget::listening(&["127.0.0.1:1".parse().unwrap()]);
-    *target.exit.lock().unwrap() = Some(Exit::Signal(11));
-    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
-    assert_eq!(summary(&done), "http GET /: the application has ended with signal 11\n");
 }
 
 #[test]
@@ -399,15 +261,7 @@ fn what_a_request_carried_is_in_no_result() {
 /// An HTTP server that answers by path; what it does not know is 404.
 fn site(pages: &'static [(&'static str, &'static str, &'static str)]) -> SocketAddr {
     server(move |mut stream| {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            if stream.read(&mut byte).unwrap_or(0) == 0 {
-                return;
-            }
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
+        let Some(head) = head(&mut stream) else { return };
         // What is not read resets the connection, and the answer with it.
         let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         stream.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();

@@ -6,7 +6,7 @@ use crate::select::{SelectError, Totals};
 
 /// Trees of a live system that are views of the kernel, not files: a walk over a lazy rootfs enters them only when it
 /// starts inside.
-const KERNEL_TREES: [&str; 3] = ["/dev", "/proc", "/sys"];
+pub const KERNEL_TREES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Calls `visit` for what is at `start` and for all below it, in order.
 pub fn walk(

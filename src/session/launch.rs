@@ -48,13 +48,7 @@ impl Launch {
         run_env: &[String],
         source: &str,
     ) -> Result<Self, LaunchError> {
-        let entrypoint = overrides.entrypoint.clone().unwrap_or_else(|| config.entrypoint());
-        let cmd = match (&overrides.cmd, &overrides.entrypoint) {
-            (Some(cmd), _) => cmd.clone(),
-            // An image's Cmd is the arguments of its own Entrypoint, not of another one.
-            (None, Some(_)) => Vec::new(),
-            (None, None) => config.cmd(),
-        };
+        let (entrypoint, cmd) = overrides.words(config.entrypoint(), config.cmd());
         let argv: Vec<String> = entrypoint.into_iter().chain(cmd).collect();
         if argv.first().is_none_or(String::is_empty) {
             return Err(LaunchError::NoCommand(source.into()));
@@ -76,15 +70,15 @@ impl Launch {
     /// whatever its PATH. A command that is not there stays as it is; starting it tells.
     pub fn make_absolute(&mut self, rootfs: &Rootfs, overrides: &mut Overrides) -> Result<(), RootfsError> {
         let command = self.argv[0].as_str();
+        if command.starts_with('/') {
+            return Ok(());
+        }
         let candidates: Vec<String> = if command.contains('/') {
             vec![format!("{}/{command}", self.working_dir)]
         } else {
             let path = self.variable("PATH").unwrap_or_default();
             path.split(':').map(|directory| format!("{directory}/{command}")).collect()
         };
-        if command.starts_with('/') {
-            return Ok(());
-        }
         for candidate in candidates {
             let Ok(path) = ImagePath::parse(&candidate) else { continue };
             let entry = rootfs.resolve(path.as_bytes(), true)?.entry;

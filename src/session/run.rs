@@ -1,7 +1,6 @@
 //! One run: what goes in, what comes out, what is made ready for it.
 
 use std::io;
-use std::path::Path;
 
 use crate::base::Digest;
 use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
@@ -203,7 +202,7 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// The rung for a subject.
     pub(super) fn rung(&self, rootfs: &Rootfs) -> Result<Rung, SessionError> {
-        match is_host(rootfs) {
+        match rootfs.is_host() {
             true => Ok(self.footing.host),
             false => self.footing.trees.ok_or_else(|| SessionError::NoSandbox(self.footing.why_not())),
         }
@@ -211,10 +210,6 @@ impl Place<'_> {
 }
 
 /// Whether a rootfs is the machine that scrimp runs on.
-fn is_host(rootfs: &Rootfs) -> bool {
-    rootfs.entries().is_none() && rootfs.location() == Path::new("/")
-}
-
 /// Starts the application of `subject` in a sandbox under a tracer, exercises it, stops it, and returns what was seen.
 /// Nothing of the run is left but what is returned. A probe that fails is no error: it is in the transcript.
 pub fn run(
@@ -286,5 +281,5 @@ pub fn run(
 /// Takes the values of `-e`, for the application and its services, out of whatever is written or shown.
 fn redactor(settings: &Settings, services: &[Service]) -> Redactor {
     let variables = services.iter().flat_map(|service| &service.settings.env).chain(&settings.env);
-    Redactor::new(variables.filter_map(|v| v.split_once('=').map(|(_, value)| value)))
+    Redactor::of_variables(variables)
 }

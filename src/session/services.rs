@@ -34,8 +34,7 @@ impl<'a> Services<'a> {
             return Err(ServiceError::InPlace(first.name.clone()).into());
         }
         for service in place.services {
-            let secrets = settings.env.iter().chain(&service.settings.env);
-            let redactor = Redactor::new(secrets.filter_map(|v| v.split_once('=').map(|(_, value)| value)));
+            let redactor = Redactor::of_variables(settings.env.iter().chain(&service.settings.env));
             let settings = Settings { network: settings.network, ..service.settings.clone() };
             let running = services.start_one(place, service, &settings, redactor)?;
             match running.wait()? {

@@ -117,42 +117,15 @@ fn ships(entry: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
-    use crate::base::FileTree;
     use crate::image::OwnersAsSeen;
-    use crate::observation::{Header, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
+    use crate::observation::{Operation, PathRecord};
 
     fn observation(absent: &[&str]) -> Observation {
-        let record = PathRecord {
-            found: Found::Absent,
-            operations: BTreeSet::new(),
-            executables: BTreeSet::new(),
-            first_probe: None,
-            probe_tool: false,
-            resolved: false,
-            count: 1,
-            listed: BTreeSet::new(),
-        };
-        Observation {
-            header: Header {
-                schema_version: SCHEMA_VERSION,
-                tool: "scrimp".into(),
-                source: "rootfs:x".into(),
-                source_digest: None,
-                command: vec![],
-                overrides: Overrides::default(),
-                env_names: vec![],
-                runs: vec![],
-                rung: "a".into(),
-                gaps: vec![],
-                warnings: vec![],
-                transcript: Transcript::default(),
-            },
-            paths: absent.iter().map(|p| (ImagePath::parse(p).unwrap(), record.clone())).collect::<FileTree<_>>(),
-        }
+        let record = |path: &&str| (ImagePath::parse(path).unwrap(), PathRecord::of(Found::Absent, &[]));
+        Observation { paths: absent.iter().map(record).collect(), ..Observation::blank() }
     }
 
     #[test]

@@ -21,9 +21,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::support::{Container, Env, Podman, Response, Run, fixture};
+use crate::support::{Container, Podman, Response, Run, Small, by_hand, fixture};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,37 +86,15 @@ fn is_package_data(path: &str) -> bool {
 }
 
 /// What a lock file lists that is no package data: bytes of regular files.
-fn weight(lock: &str) -> u64 {
-    let entries = lock.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let files = entries.filter(|entry| !is_package_data(entry["path"].as_str().unwrap()));
+fn weight(small: &Small) -> u64 {
+    let files = small.lock.iter().filter(|entry| !is_package_data(entry["path"].as_str().unwrap()));
     files.filter_map(|entry| entry["size"].as_u64()).sum()
 }
 
-struct Small {
-    archive: String,
-    bytes: u64,
-    /// Holds the archive.
-    _env: Env,
-}
-
 fn slim(name: &str, arguments: &[&str]) -> Small {
-    let env = Env::new().sharing_the_store();
-    let (archive, lock) = (env.path("small.tar"), env.path("scrimp.lock"));
-    let destination = format!("docker-archive:{archive}:localhost/small-{name}:1");
-    let fixed = ["slim", &env.source(name), "-o", &destination, "--lock", &lock, "--format", "json"];
-    let summary = env.scrimp(&[&fixed, arguments].concat()).succeeds().json();
-    assert_eq!(summary["verify"]["status"], "passed", "{summary}");
-    assert_eq!(summary["probes"]["failed"], 0, "{summary}");
-    Small { archive, bytes: weight(&std::fs::read_to_string(lock).unwrap()), _env: env }
-}
-
-/// What a careful person would take from an image.
-fn bytes_by_hand(name: &str) -> u64 {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).join("by-hand");
-    let run = Env::new().run(script, &["--check", fixture(name).to_str().unwrap()]);
-    let numbers: String = run.stderr.chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
-    let bytes = numbers.split_whitespace().nth(1).and_then(|number| number.parse().ok());
-    bytes.unwrap_or_else(|| panic!("two numbers are expected\n{run}"))
+    let small = Small::as_root(name, arguments);
+    assert_eq!(small.summary["probes"]["failed"], 0, "{}", small.summary);
+    small
 }
 
 /// The answers of an image to all requests, in their order, and what it wrote.
@@ -210,7 +187,8 @@ fn judge(name: &str) {
 
     let told = words(&judged.slim);
     let small = slim(name, &told);
-    let (found, log) = answers(&podman, Path::new(&small.archive), &judged);
+    let bytes = weight(&small);
+    let (found, log) = answers(&podman, &small.archive, &judged);
     let mut problems = String::new();
     for (index, request) in requests.iter().enumerate().filter(|(index, _)| found[*index] != expected[*index]) {
         let kind = if index < judged.probed.len() { "probed" } else { "not probed" };
@@ -223,15 +201,15 @@ fn judge(name: &str) {
     }
     for limit in &judged.limit {
         let more = words(&limit.arguments);
-        let bytes = if more.is_empty() { small.bytes } else { slim(name, &[&told[..], &more].concat()).bytes };
-        let by_hand = limit.times_by_hand.map(|times| (bytes_by_hand(name) as f64 * times) as u64);
-        let most = limit.bytes.or(by_hand).expect("a limit is bytes or times_by_hand");
+        let bytes = if more.is_empty() { bytes } else { weight(&slim(name, &[&told[..], &more].concat())) };
+        let most_by_hand = limit.times_by_hand.map(|times| (by_hand(name).1 as f64 * times) as u64);
+        let most = limit.bytes.or(most_by_hand).expect("a limit is bytes or times_by_hand");
         eprintln!("{name} {more:?}: {bytes} bytes of at most {most}");
         if bytes > most {
             writeln!(problems, "=== {bytes} bytes with {more:?}, at most {most}").unwrap();
         }
     }
-    eprintln!("{name}: {} bytes, {} requests, {} s", small.bytes, requests.len(), started.elapsed().as_secs());
+    eprintln!("{name}: {bytes} bytes, {} requests, {} s", requests.len(), started.elapsed().as_secs());
     assert!(problems.is_empty(), "{problems}");
 }
 

@@ -3,45 +3,11 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use crate::support::{Env, Podman, Small, fixture};
 
-use crate::support::{Env, Image, Podman, fixture};
-
-/// A small image, and the entries of its lock file.
-struct Small {
-    env: Env,
-    summary: Value,
-    lock: Vec<Value>,
-}
-
-impl Small {
-    /// Only `/` is probed.
-    fn of(name: &str, arguments: &[&str]) -> Self {
-        let env = Env::new().sharing_the_store();
-        let (archive, lock) = (env.path("small.tar"), env.path("scrimp.lock"));
-        let destination = format!("docker-archive:{archive}:localhost/small:1");
-        let source = env.source(name);
-        let fixed = ["slim", &source, "-o", &destination, "--lock", &lock, "--http", "/", "--format", "json"];
-        let summary = env.scrimp(&[&fixed, arguments].concat()).succeeds().json();
-        assert_eq!(summary["verify"]["status"], "passed", "{summary}");
-        let lock = std::fs::read_to_string(lock).unwrap();
-        let lock = lock.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
-        Self { env, summary, lock }
-    }
-
-    fn archive(&self) -> String {
-        self.env.path("small.tar")
-    }
-
-    fn reasons(&self, path: &str) -> Vec<&str> {
-        let entry = self.lock.iter().find(|entry| entry["path"] == path);
-        let reasons = entry.unwrap_or_else(|| panic!("{path} is not there"))["reasons"].as_array().unwrap();
-        reasons.iter().map(|reason| reason.as_str().unwrap()).collect()
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.lock.iter().any(|entry| entry["path"] == path)
-    }
+/// Only `/` is probed.
+fn slim(name: &str, arguments: &[&str]) -> Small {
+    Small::as_root(name, &[&["--http", "/"], arguments].concat())
 }
 
 /// What an image answers in podman.
@@ -60,12 +26,12 @@ fn answers(archive: &Path, paths: &[&str]) -> Vec<(u16, String)> {
 fn assert_answers_unprobed(name: &str, small: &Small, paths: &[&str], expected: &str) {
     let base = answers(&fixture(name), paths);
     assert!(base[0].0 == 200 && base[0].1.contains(expected), "{base:?}");
-    assert_eq!(answers(Path::new(&small.archive()), paths), base);
+    assert_eq!(answers(&small.archive, paths), base);
 }
 
 #[test]
 fn a_python_route_that_imports_late_works_unprobed() {
-    let small = Small::of("exercise-python", &[]);
+    let small = slim("exercise-python", &[]);
     assert_answers_unprobed("exercise-python", &small, &["/lazy", "/latin", "/"], "\"title\":\"May\"");
     for lazy in ["/app/reports/monthly.py", "/app/reports/curve.py", "/usr/lib/python3.11/sqlite3/__init__.py"] {
         assert_eq!(small.reasons(lazy)[0], "exercise:python", "{lazy}");
@@ -84,8 +50,8 @@ fn a_python_route_that_imports_late_works_unprobed() {
 #[test]
 fn without_its_exerciser_the_late_import_fails() {
     for chosen in ["none", "node,ruby"] {
-        let small = Small::of("exercise-python", &["--exercise", chosen]);
-        let answer = answers(Path::new(&small.archive()), &["/lazy"]);
+        let small = slim("exercise-python", &["--exercise", chosen]);
+        let answer = answers(&small.archive, &["/lazy"]);
         assert_eq!(answer[0].0, 500, "{answer:?}");
         assert!(small.summary["image"]["bytes"].as_u64().unwrap() <= 30_000_000, "{}", small.summary);
     }
@@ -93,7 +59,7 @@ fn without_its_exerciser_the_late_import_fails() {
 
 #[test]
 fn a_node_route_that_requires_late_works_unprobed() {
-    let small = Small::of("exercise-node", &[]);
+    let small = slim("exercise-node", &[]);
     assert_answers_unprobed("exercise-node", &small, &["/lazy", "/"], "9 red blue true a note");
     let package = "/app/node_modules/.store/shapes";
     assert!(small.reasons(&format!("{package}/lib/numbers.js")).contains(&"exercise:node"));
@@ -103,19 +69,19 @@ fn a_node_route_that_requires_late_works_unprobed() {
 
 #[test]
 fn a_ruby_route_that_requires_late_works_unprobed() {
-    let small = Small::of("exercise-ruby", &[]);
+    let small = slim("exercise-ruby", &[]);
     assert_answers_unprobed("exercise-ruby", &small, &["/lazy", "/"], "2d711642 9");
     assert_eq!(small.reasons("/app/shapes/square.rb"), ["exercise:ruby", "application:/app"]);
 }
 
 #[test]
 fn a_virtual_machine_finds_what_it_loads_late() {
-    let small = Small::of("exercise-jvm", &[]);
+    let small = slim("exercise-jvm", &[]);
     assert_answers_unprobed("exercise-jvm", &small, &["/lazy", "/"], "good day +09:00 7 true");
     assert_eq!(small.reasons("/etc/ssl/certs/java/cacerts")[0], "exercise:jvm");
-    let tree = Image::read(Path::new(&small.archive())).tree;
+    let tree = small.image().tree;
     assert!(!tree.keys().any(|path| path.contains("scrimp-exercise")), "the exerciser's own class has shipped");
-    let bare = Small::of("exercise-jvm", &["--exercise", "none"]);
+    let bare = slim("exercise-jvm", &["--exercise", "none"]);
     assert!(!bare.reasons("/etc/ssl/certs/java/cacerts").contains(&"exercise:jvm"));
 }
 

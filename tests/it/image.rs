@@ -1,7 +1,8 @@
 //! Images as real tools write them: one image goes through skopeo in every format and comes out the same.
 
+mod archives;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use scrimp::base::{Digest, ImagePath, escape_bytes};
 use scrimp::image::{
     Base, Entry, EntryKind, ImageError, OpenOptions, OwnersAsSeen, Source, Store, open, unpack_staged, user,
 };
-use serde_json::{Value, json};
+use serde_json::json;
+
+use self::archives::{Archive, config, docker_archive, docker_layout, gzip, layers};
 
 /// A directory with a store in it and what the test puts there.
 struct Env {
@@ -72,67 +75,6 @@ impl Env {
     }
 }
 
-/// A tar archive in the making.
-struct Archive(tar::Builder<Vec<u8>>);
-
-impl Archive {
-    fn new() -> Self {
-        Archive(tar::Builder::new(Vec::new()))
-    }
-
-    fn entry(mut self, name: &str, kind: tar::EntryType, mode: u32, owner: u64, content: &[u8], target: &str) -> Self {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(owner);
-        header.set_gid(owner);
-        header.set_mtime(1_600_000_000);
-        header.set_size(content.len() as u64);
-        match kind.is_symlink() || kind.is_hard_link() {
-            true => self.0.append_link(&mut header, name, target).unwrap(),
-            false => self.0.append_data(&mut header, name, content).unwrap(),
-        }
-        self
-    }
-
-    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        self.entry(name, tar::EntryType::Regular, 0o644, 0, content.as_ref(), "")
-    }
-
-    fn dir(self, name: &str, mode: u32, owner: u64) -> Self {
-        self.entry(name, tar::EntryType::Directory, mode, owner, b"", "")
-    }
-
-    fn link(self, name: &str, target: &str) -> Self {
-        self.entry(name, tar::EntryType::Symlink, 0o777, 0, b"", target)
-    }
-
-    fn hard_link(self, name: &str, target: &str) -> Self {
-        self.entry(name, tar::EntryType::Link, 0o644, 0, b"", target)
-    }
-
-    fn finish(self) -> Vec<u8> {
-        self.0.into_inner().unwrap()
-    }
-}
-
-fn layers() -> Vec<Vec<u8>> {
-    let long = "long".repeat(40);
-    let lower = Archive::new()
-        .dir("etc", 0o755, 0)
-        .file("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/srv:/bin/sh\n")
-        .file("etc/group", "web:x:33:\nlogs:x:4:web\n")
-        .dir("data", 0o2750, 33)
-        .file("data/old", "old")
-        .file("data/kept", "kept")
-        .hard_link("data/also", "data/kept")
-        .link("bin", "usr/bin")
-        .entry("usr/bin/tool", tar::EntryType::Regular, 0o4755, 0, b"tool", "")
-        .file(&format!("{long}/{long}"), "far");
-    let upper = Archive::new().file("data/.wh.old", "").file("data/new", "new").file("bin/second", "second");
-    vec![lower.finish(), upper.finish()]
-}
-
 const TREE: &str = "\
 /bin -> usr/bin
 /data dir 2750 33
@@ -149,35 +91,6 @@ const TREE: &str = "\
 /usr/bin/second file 16367aac 0644 0
 /usr/bin/tool file 7c9bbe5e 4755 0
 ";
-
-fn config(architecture: &str, layers: &[Vec<u8>]) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
-    let history: Vec<Value> =
-        [json!({"created_by": "COPY lower"}), json!({"created_by": "ENV A=b", "empty_layer": true})]
-            .into_iter()
-            .chain([json!({"created_by": "RUN upper"})])
-            .collect();
-    let config = json!({"User": "web", "Env": ["A=b"], "Cmd": ["/usr/bin/tool"]});
-    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
-    let document = json!({"architecture": architecture, "os": "linux", "created": "2024-01-01T00:00:00Z",
-                          "config": config, "rootfs": rootfs, "history": history});
-    document.to_string().into_bytes()
-}
-
-/// What `docker save` wrote before version 25.
-fn docker_archive(tags: Value) -> Vec<u8> {
-    let layers = layers();
-    let config = config("amd64", &layers);
-    let name = format!("{}.json", Digest::of(&config).hex());
-    let manifest = json!([{"Config": name, "RepoTags": tags, "Layers": ["aa/layer.tar", "bb/layer.tar"]}]);
-    Archive::new()
-        .dir("aa/", 0o755, 0)
-        .file("aa/layer.tar", &layers[0])
-        .file("bb/layer.tar", &layers[1])
-        .file(&name, &config)
-        .file("manifest.json", manifest.to_string())
-        .finish()
-}
 
 fn show(path: &ImagePath, entry: &Entry) -> String {
     let what = match &entry.kind {
@@ -197,12 +110,6 @@ fn tree(base: &Base) -> String {
     let entries = base.rootfs.entries().expect("an image is unpacked");
     let lines = entries.iter().filter(|(path, _)| !path.is_root()).map(|(path, entry)| show(path, entry));
     lines.collect::<String>().replace(&"long".repeat(40), "LONG")
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[test]
@@ -263,37 +170,6 @@ fn an_image_that_was_unpacked_is_opened_without_its_layers() {
     let other = OpenOptions { id_map_key: "another".into(), ..OpenOptions::default() };
     let error = open(&source, &env.store, &other).err().expect("the layers are gone").to_string();
     assert!(error.contains("is damaged: its digest is "), "{error}");
-}
-
-/// What `docker save` writes since version 25: an image layout with a `manifest.json`.
-fn docker_layout(names: &[&str]) -> Vec<u8> {
-    let layers = layers();
-    let config = config("amd64", &layers);
-    let descriptor = |kind: &str, data: &[u8]| {
-        json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": Digest::of(data).to_string(),
-               "size": data.len()})
-    };
-    let listed: Vec<Value> = layers.iter().map(|layer| descriptor("layer.v1.tar", layer)).collect();
-    let manifest = json!({"schemaVersion": 2, "config": descriptor("config.v1+json", &config), "layers": listed});
-    let manifest = manifest.to_string().into_bytes();
-    let mut indexed = Vec::new();
-    let mut items = Vec::new();
-    let blob = |data: &[u8]| format!("blobs/sha256/{}", Digest::of(data).hex());
-    for name in names {
-        let mut entry = descriptor("manifest.v1+json", &manifest);
-        entry["annotations"] = json!({"io.containerd.image.name": format!("docker.io/library/{name}"),
-                                      "org.opencontainers.image.ref.name": name.rsplit(':').next()});
-        indexed.push(entry);
-        let blobs: Vec<String> = layers.iter().map(|layer| blob(layer)).collect();
-        items.push(json!({"Config": blob(&config), "RepoTags": [name], "Layers": blobs}));
-    }
-    let index = json!({"schemaVersion": 2, "manifests": indexed});
-    let mut archive = Archive::new().dir("blobs/", 0o755, 0).dir("blobs/sha256/", 0o755, 0);
-    for data in layers.iter().chain([&config, &manifest]) {
-        archive = archive.file(&blob(data), data);
-    }
-    let archive = archive.file("index.json", index.to_string()).file("manifest.json", json!(items).to_string());
-    archive.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#).finish()
 }
 
 #[test]

@@ -1,47 +1,24 @@
 //! What is kept beside what was used, on real images.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::support::{Env, Image, Podman};
-
-/// What `slim` made of an image under test.
-struct Small {
-    env: Env,
-    archive: String,
-    summary: Value,
-    image: Image,
-    lock: String,
-}
-
-fn slim(name: &str, arguments: &[&str]) -> Small {
-    let env = Env::new().sharing_the_store();
-    let (archive, lock) = (env.path("small.tar"), env.path("scrimp.lock"));
-    let destination = format!("docker-archive:{archive}:localhost/small:1");
-    let source = env.source(name);
-    let fixed = ["slim", &source, "-o", &destination, "--lock", &lock, "--format", "json"];
-    let summary = env.scrimp(&[&fixed, arguments].concat()).succeeds().json();
-    assert_eq!(summary["verify"]["status"], "passed", "{summary}");
-    let lock = std::fs::read_to_string(lock).unwrap();
-    Small { image: Image::read(Path::new(&archive)), archive, summary, lock, env }
-}
+use crate::support::{Env, Image, Podman, Small, fixture};
 
 const PYTHON: [&str; 2] = ["--http", "/"];
 
 #[test]
 fn a_page_that_no_probe_asked_for_is_there_unless_the_level_is_closure() {
-    let app = slim("python-hello", &PYTHON);
+    let app = Small::as_root("python-hello", &PYTHON);
     let page = "/app/pages/hidden.html";
-    assert!(app.image.tree.contains_key(page));
-    assert!(app.lock.contains(r#""reasons":["application:/app"]"#), "{}", app.lock);
+    assert_eq!(app.reasons(page), ["application:/app"]);
     let own = &app.summary["application"];
     assert_eq!(own["directories"], serde_json::json!(["/app"]));
-    let closure = slim("python-hello", &[&PYTHON[..], &["--level", "closure"]].concat());
-    assert!(!closure.image.tree.contains_key(page));
+    let closure = Small::as_root("python-hello", &[&PYTHON[..], &["--level", "closure"]].concat());
+    assert!(!closure.has(page));
     assert_eq!(closure.summary["application"], Value::Null);
-    assert_eq!(app.image.bytes - closure.image.bytes, own["bytes"].as_u64().unwrap());
-    assert_eq!((app.image.files - closure.image.files) as u64, own["files"].as_u64().unwrap());
+    let (app, closure) = (app.image(), closure.image());
+    assert_eq!(app.bytes - closure.bytes, own["bytes"].as_u64().unwrap());
+    assert_eq!((app.files - closure.files) as u64, own["files"].as_u64().unwrap());
 }
 
 #[test]
@@ -57,9 +34,9 @@ fn the_summary_for_people_says_what_the_application_weighs_and_how_to_do_without
 
 #[test]
 fn programs_and_a_shell_work_in_the_image_with_what_they_need() {
-    let small = slim("python-hello", &[&PYTHON[..], &["--keep-exe", "env", "--keep-shell"]].concat());
+    let small = Small::as_root("python-hello", &[&PYTHON[..], &["--keep-exe", "env", "--keep-shell"]].concat());
     let podman = Podman::new();
-    let image = podman.load(Path::new(&small.archive));
+    let image = podman.load(&small.archive);
     let line = "echo it is; /usr/bin/env A=b /bin/sh -c 'echo $A'";
     let run = podman.run_with(&["--entrypoint", "/bin/sh"], &image, &["-c", line]).succeeds();
     assert_eq!(run.stdout, "it is\nb\n");
@@ -68,16 +45,16 @@ fn programs_and_a_shell_work_in_the_image_with_what_they_need() {
 
 #[test]
 fn listed_directories_are_in_the_trace_and_are_kept_when_asked_for() {
-    let small = slim("python-hello", &[&PYTHON[..], &["--keep-listed", "/usr/lib/python3.11/lib-dynload"]].concat());
-    let base = Image::read(&crate::support::fixture("python-hello"));
+    let small =
+        Small::as_root("python-hello", &[&PYTHON[..], &["--keep-listed", "/usr/lib/python3.11/lib-dynload"]].concat());
+    let base = Image::read(&fixture("python-hello"));
     let below = |image: &Image| {
         let inside = |path: &&String| path.starts_with("/usr/lib/python3.11/lib-dynload/");
         image.tree.keys().filter(inside).cloned().collect::<Vec<_>>()
     };
     assert!(below(&base).len() > 10);
-    assert_eq!(below(&small.image), below(&base));
+    assert_eq!(below(&small.image()), below(&base));
     assert!(small.summary["listed"]["entries"].as_u64().unwrap() > 0, "others are left out");
-    drop(small.env);
 }
 
 #[test]

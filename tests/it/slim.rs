@@ -2,47 +2,13 @@
 //! not needed and nothing that the run left.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Env, Image, Podman, Response, User, fixture};
+use crate::support::{Env, Image, Podman, Response, Small, User, by_hand, fixture};
 
 const NGINX: [&str; 4] = ["--http", "/cv", "--http", "/"];
-
-/// What `slim` made of an image under test.
-struct Small {
-    archive: PathBuf,
-    summary: Value,
-    image: Image,
-    /// The entries of the lock file.
-    lock: Vec<Value>,
-    /// Holds the archive.
-    _env: Env,
-}
-
-impl Small {
-    fn of(env: Env, name: &str, arguments: &[&str]) -> Self {
-        let (archive, lock) = (env.path("small.tar"), env.path("scrimp.lock"));
-        let destination = format!("docker-archive:{archive}:localhost/small:1");
-        let source = env.source(name);
-        let fixed = ["slim", &source, "-o", &destination, "--lock", &lock, "--format", "json"];
-        let summary = env.scrimp(&[&fixed, arguments].concat()).succeeds().json();
-        assert_eq!(summary["verify"]["status"], "passed", "{summary}");
-        let lock = std::fs::read_to_string(lock).unwrap();
-        Self {
-            image: Image::read(Path::new(&archive)),
-            lock: lock.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect(),
-            archive: archive.into(),
-            summary,
-            _env: env,
-        }
-    }
-
-    fn as_root(name: &str, arguments: &[&str]) -> Self {
-        Self::of(Env::new().sharing_the_store(), name, arguments)
-    }
-}
 
 /// What a client sees, but for what the clock says.
 fn essence(answer: Response) -> (u16, BTreeMap<String, String>, Vec<u8>) {
@@ -92,7 +58,7 @@ fn nginx_made_small_answers_in_podman_as_the_base_does() {
 #[test]
 fn nginx_made_small_holds_what_it_needs_and_no_more() {
     let (small, base) = (Small::as_root("nginx-cv", &NGINX), Image::read(&fixture("nginx-cv")));
-    let (data, small) = (small.summary["image"]["package_data"].clone(), small.image);
+    let (data, small) = (small.summary["image"]["package_data"].clone(), small.image());
     assert_part_of(&small, &base);
     for name in ["sh", "bash", "dash", "busybox", "perl", "apt", "dpkg"] {
         for directory in ["/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin"] {
@@ -109,11 +75,7 @@ fn nginx_made_small_holds_what_it_needs_and_no_more() {
     let left: Vec<_> = small.tree.keys().filter(left).collect();
     assert!(left.is_empty(), "of the run: {left:?}");
 
-    let by_hand = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nginx-cv/by-hand");
-    let run = Env::new().run(by_hand, &["--check", fixture("nginx-cv").to_str().unwrap()]);
-    let numbers: String = run.stderr.chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
-    let numbers: Vec<u64> = numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
-    let [files, bytes] = numbers[..] else { panic!("two numbers are expected\n{run}") };
+    let (files, bytes) = by_hand("nginx-cv");
     // Nobody copies package data and licences out of an image by hand.
     let data = |key: &str| data[key].as_u64().unwrap();
     let (small_bytes, small_files) = (small.bytes - data("bytes"), small.files as u64 - data("files"));
@@ -127,20 +89,21 @@ fn an_ordinary_user_makes_the_image_that_root_makes() {
     let user = Small::of(Env::as_user(User::Subordinate).sharing_the_store(), "nginx-cv", &NGINX);
     assert!(root.summary["image"]["diff_id"].as_str().unwrap().starts_with("sha256:"), "{}", root.summary);
     assert_eq!(root.summary["image"], user.summary["image"]);
-    assert_eq!(root.image.tree, user.image.tree);
+    assert_eq!(root.image().tree, user.image().tree);
     assert_eq!(root.lock, user.lock);
-    assert_eq!(std::fs::read(root.archive).unwrap(), std::fs::read(user.archive).unwrap());
+    assert_eq!(std::fs::read(&root.archive).unwrap(), std::fs::read(&user.archive).unwrap());
 }
 
 #[test]
 fn the_numbers_of_the_summary_are_those_of_the_images() {
     let (small, base) = (Small::as_root("nginx-cv", &NGINX), Image::read(&fixture("nginx-cv")));
-    for (key, image) in [("source", &base), ("image", &small.image)] {
+    let image = small.image();
+    for (key, image) in [("source", &base), ("image", &image)] {
         assert_eq!(small.summary[key]["bytes"], image.bytes, "{key}");
         assert_eq!(small.summary[key]["files"], image.files, "{key}");
     }
     assert_eq!(small.summary["probes"], serde_json::json!({"passed": 2, "failed": 0}));
-    assert_eq!(small.lock.len(), small.image.tree.len() + 1, "a line for each path, and one for the root");
+    assert_eq!(small.lock.len(), image.tree.len() + 1, "a line for each path, and one for the root");
 }
 
 #[test]
@@ -161,16 +124,17 @@ fn at_level_observed_every_file_was_used() {
             assert!(reasons.iter().any(good), "{name}: {entry}");
             files += 1;
         }
-        assert_eq!(files, small.image.files, "{name}");
-        assert_part_of(&small.image, &Image::read(&fixture(name)));
+        let image = small.image();
+        assert_eq!(files, image.files, "{name}");
+        assert_part_of(&image, &Image::read(&fixture(name)));
     }
 }
 
 #[test]
 fn python_made_small_answers_on_the_routes_that_were_probed() {
     let small = Small::as_root("python-hello", &["--http", "/", "--http", "/report"]);
-    assert_part_of(&small.image, &Image::read(&fixture("python-hello")));
-    assert!(!small.image.tree.contains_key("/usr/bin/sh"));
+    assert_part_of(&small.image(), &Image::read(&fixture("python-hello")));
+    assert!(!small.has("/usr/bin/sh"));
     let podman = Podman::new();
     let python = podman.start(&podman.load(&small.archive));
     assert_eq!(python.get(8000, "/").body, b"hello from python\n");
@@ -183,7 +147,7 @@ fn python_made_small_answers_on_the_routes_that_were_probed() {
 fn what_only_one_route_uses_is_there_only_when_it_was_probed() {
     let has_xml = |arguments: &[&str]| {
         let small = Small::as_root("python-hello", &[arguments, &["--exercise", "none"]].concat());
-        small.image.tree.keys().any(|path| path.ends_with("/xml/etree/ElementTree.py"))
+        small.image().tree.keys().any(|path| path.ends_with("/xml/etree/ElementTree.py"))
     };
     assert!(has_xml(&["--http", "/report"]));
     assert!(!has_xml(&["--http", "/"]));
@@ -192,7 +156,7 @@ fn what_only_one_route_uses_is_there_only_when_it_was_probed() {
 #[test]
 fn a_named_user_a_healthcheck_and_a_stop_signal_work_as_before() {
     let small = Small::as_root("nonroot", &[]);
-    assert_part_of(&small.image, &Image::read(&fixture("nonroot")));
+    assert_part_of(&small.image(), &Image::read(&fixture("nonroot")));
     let podman = Podman::new();
     let notes = podman.start(&podman.load(&small.archive));
     assert_eq!(notes.get(8081, "/").body, b"app: Notes are kept here.\n");
@@ -203,7 +167,7 @@ fn a_named_user_a_healthcheck_and_a_stop_signal_work_as_before() {
 #[test]
 fn the_config_stays_as_it_was() {
     for name in ["nonroot", "nginx-cv", "python-hello", "c-hello-musl"] {
-        let (mut small, mut base) = (Small::as_root(name, &[]).image.config, Image::config_of(&fixture(name)));
+        let (mut small, mut base) = (Small::as_root(name, &[]).image().config, Image::config_of(&fixture(name)));
         for config in [&mut small, &mut base] {
             let labels = config["Labels"].as_object().cloned().unwrap_or_default();
             let labels = labels.into_iter().filter(|(name, _)| !name.starts_with("org.opencontainers.image.base."));
@@ -224,10 +188,11 @@ fn hello_made_small_says_the_same_with_each_kind_of_libc() {
         let image = podman.load(&small.archive);
         assert_eq!(podman.run(&image, &[]).succeeds().stdout, "hello, world\n", "{name}");
         assert_eq!(podman.run(&image, &["/hello", name]).succeeds().stdout, format!("hello, {name}\n"));
-        let paths: Vec<_> = small.image.tree.iter().filter(|(_, line)| line.starts_with("file ")).collect();
+        let small = small.image();
+        let paths: Vec<_> = small.tree.iter().filter(|(_, line)| line.starts_with("file ")).collect();
         // ld.so.cache and the like may come with a libc; a static program needs nothing.
-        assert!(small.image.files <= files + if name == "c-hello-static" { 0 } else { 3 }, "{name}: {paths:?}");
-        assert!(small.image.files >= files, "{name}: {paths:?}");
-        assert_part_of(&small.image, &Image::read(&fixture(name)));
+        assert!(small.files <= files + if name == "c-hello-static" { 0 } else { 3 }, "{name}: {paths:?}");
+        assert!(small.files >= files, "{name}: {paths:?}");
+        assert_part_of(&small, &Image::read(&fixture(name)));
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
+mod kill;
 mod observers;
 mod rungs;
 mod scenarios;

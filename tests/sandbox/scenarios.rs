@@ -1,12 +1,10 @@
 //! What is tested. Each scenario runs in a process of its own, once per identity.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, Stdio as CommandStdio};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scrimp::base::ImagePath;
 use scrimp::sandbox::identity::IdentityKind;
 use scrimp::sandbox::{
@@ -15,6 +13,7 @@ use scrimp::sandbox::{
 };
 
 use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
+use crate::kill;
 use crate::observers;
 use crate::rungs;
 use crate::tracing;
@@ -40,8 +39,8 @@ pub const ALL: [(&str, Scenario); 34] = [
     ("the_network_of_the_host", the_network_of_the_host),
     ("the_host_itself_is_a_root", the_host_itself_is_a_root),
     ("owners_are_told_from_outside", owners_are_told_from_outside),
-    ("nothing_is_left_after_kill", nothing_is_left_after_kill),
-    ("a_victim_of_kill", a_victim_of_kill),
+    ("nothing_is_left_after_kill", kill::nothing_is_left_after_kill),
+    ("a_victim_of_kill", kill::a_victim_of_kill),
     ("an_unmakeable_sandbox_says_why", an_unmakeable_sandbox_says_why),
     ("the_doctor_finds_what_is_there", the_doctor_finds_what_is_there),
     ("every_rung_runs_and_leaves_the_base_alone", rungs::every_rung_runs_and_leaves_the_base_alone),
@@ -420,59 +419,6 @@ fn owners_are_told_from_outside() {
     assert_eq!(place.identity.owner(own.as_fd()).unwrap(), (0, 0));
     let (uid, _) = place.identity.owner_outside(own.as_fd()).unwrap();
     assert_eq!(uid == 0, place.identity.kind == IdentityKind::Root);
-}
-
-/// Runs the scenario after this one, kills it, and looks for what is left.
-fn nothing_is_left_after_kill() {
-    let place = &Place::enter();
-    let mut victim = Command::new("/proc/self/exe")
-        .args(["scenario", "a_victim_of_kill"])
-        .env("SCRIMP_TEST_VICTIM", "1")
-        // What a killed process cannot remove is removed with this place.
-        .env("TMPDIR", place.scratch.path())
-        .stdout(CommandStdio::piped())
-        .stdin(CommandStdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(victim.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    let ids: Vec<i32> = line.split_ascii_whitespace().map(|word| word.parse().unwrap()).collect();
-    assert_eq!(ids.len(), 3, "{line}");
-    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let before = mounts();
-    let handles: Vec<OwnedFd> = ids.iter().map(|&id| pidfd(id)).collect();
-    victim.kill().unwrap();
-    victim.wait().unwrap();
-    for (id, handle) in ids.iter().zip(&handles) {
-        let mut ready = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut ready, PollTimeout::try_from(LONG).unwrap()), Ok(1), "{id} lives");
-    }
-    assert_eq!(mounts(), before);
-}
-
-fn pidfd(pid: i32) -> OwnedFd {
-    // SAFETY: takes numbers only, and returns a descriptor that is ours or a negative number.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        assert!(fd >= 0);
-        OwnedFd::from_raw_fd(fd as i32)
-    }
-}
-
-fn a_victim_of_kill() {
-    if std::env::var_os("SCRIMP_TEST_VICTIM").is_none() {
-        return;
-    }
-    let place = &Place::enter();
-    let sandbox = place.start(&place.choices());
-    let stdio = || Stdio { stdout: std::io::stdout().as_fd().try_clone_to_owned().unwrap(), ..Stdio::null().unwrap() };
-    let first = sandbox.spawn(&sh("trap : TERM INT HUP; sleep 1000 & sleep 1000"), stdio()).unwrap().pid;
-    let second = sandbox.spawn(&sh("sleep 1000"), stdio()).unwrap().pid;
-    println!("{} {first} {second}", sandbox.supervisor());
-    std::io::stdout().flush().unwrap();
-    let mut never = String::new();
-    std::io::stdin().read_line(&mut never).unwrap();
 }
 
 fn an_unmakeable_sandbox_says_why() {

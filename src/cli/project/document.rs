@@ -325,13 +325,13 @@ impl Reader<'_> {
             DeValue::String(text) if text == "started" => Ok(Until::Started),
             DeValue::String(text) if text == "ended" => Ok(Until::Ended),
             DeValue::Table(_) => {
- let ready = Ready::parse(value, self.text, self.file, self.directory)?;
- Ok(Until::Ready(Some(Box::new(ready))))
-},
+                let ready = Ready::parse(value, self.text, self.file, self.directory)?;
+                Ok(Until::Ready(Some(Box::new(ready))))
+            }
             _ => Err(self.error(
                 &place,
-                "ready is \"started\", \"ended\" or a table\nhint: a table has timeout_seconds, port and step, as [ready] of \
-                 a probe spec",
+                "ready is \"started\", \"ended\" or a table\n\
+                 hint: a table has timeout_seconds, port and step, as [ready] of a probe spec",
             )),
         }
     }

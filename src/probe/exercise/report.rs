@@ -126,9 +126,7 @@ impl Report {
         let why = |item: &String| other.failed.get(item).cloned().unwrap_or("nothing came of it".into());
         lost.map(|item| (item.clone(), why(item))).collect()
     }
-}
 
-impl Report {
     /// How many of those that went well here `other` had no time for.
     pub fn untried_in(&self, other: &Report) -> usize {
         self.done.difference(&other.done).filter(|item| other.lacked_time(item)).count()

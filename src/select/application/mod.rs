@@ -137,7 +137,7 @@ impl<'a> Directories<'a> {
             working: working.entry.is_some_and(|entry| entry.is_dir()).then_some(working.end),
             named,
             has_database: observation.paths.iter().any(|(path, _)| is_distributed(path)),
-            is_host: rootfs.entries().is_none() && rootfs.location() == std::path::Path::new("/"),
+            is_host: rootfs.is_host(),
             most,
             judged: BTreeMap::new(),
         })

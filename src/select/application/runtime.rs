@@ -2,6 +2,8 @@
 //! those leave. Runtimes often lie where applications do (`/opt/java/openjdk`, `/usr/local/go`) and belong to no package,
 //! but what is used of one is known by running it: none is an application's own.
 
+use std::io::Read;
+
 use crate::base::ImagePath;
 use crate::image::{Entry, Rootfs};
 use crate::select::SelectError;
@@ -63,15 +65,9 @@ fn is_cache(rootfs: &Rootfs, directory: &ImagePath) -> Result<bool, SelectError>
     if !rootfs.lookup(&tag)?.is_some_and(|entry| entry.is_file()) {
         return Ok(false);
     }
-    let mut head = Vec::new();
-    let file = rootfs.open(&tag);
-    let read = file.map(|file| io_take(file, CACHE_SIGNATURE.len() as u64, &mut head));
-    Ok(read.is_ok_and(|read| read.is_ok()) && head == CACHE_SIGNATURE)
-}
-
-fn io_take(file: std::fs::File, bytes: u64, into: &mut Vec<u8>) -> std::io::Result<usize> {
-    use std::io::Read;
-    file.take(bytes).read_to_end(into)
+    let Ok(mut file) = rootfs.open(&tag) else { return Ok(false) };
+    let mut head = [0; CACHE_SIGNATURE.len()];
+    Ok(file.read_exact(&mut head).is_ok() && head == *CACHE_SIGNATURE)
 }
 
 fn entry(rootfs: &Rootfs, directory: &ImagePath, below: &[u8]) -> Result<Option<Entry>, SelectError> {

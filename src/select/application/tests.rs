@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::base::Digest;
 use crate::image::{EntryKind, ImageConfig, OwnersAsSeen};
-use crate::observation::{Header, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
+use crate::observation::PathRecord;
 
 fn path(text: &str) -> ImagePath {
     ImagePath::parse(text).unwrap()
@@ -86,35 +86,15 @@ impl Case {
     }
 
     fn find(&self, rootfs: &Rootfs, used: &[&str], most: usize) -> Application {
-        let record = |operation| PathRecord {
-            found: Found::File { fingerprint: None },
-            operations: BTreeSet::from([operation]),
-            executables: BTreeSet::new(),
-            first_probe: None,
-            probe_tool: false,
-            resolved: true,
-            count: 1,
-            listed: BTreeSet::new(),
-        };
-        let header = Header {
-            schema_version: SCHEMA_VERSION,
-            tool: "test".into(),
-            source: "rootfs:test".into(),
-            source_digest: None,
-            command: self.command.iter().map(|word| word.to_string()).collect(),
-            overrides: Overrides { working_dir: Some(self.working_dir.into()), ..Overrides::default() },
-            env_names: Vec::new(),
-            rung: "a".into(),
-            gaps: Vec::new(),
-            warnings: Vec::new(),
-            transcript: Transcript::default(),
-            runs: Vec::new(),
-        };
+        let record = |operation| PathRecord::of(Found::File { fingerprint: None }, &[operation]);
+        let mut observation = Observation::blank();
+        observation.header.command = self.command.iter().map(|word| word.to_string()).collect();
+        observation.header.overrides.working_dir = Some(self.working_dir.into());
         let used = used.iter().chain(&["/usr/lib/libc.so.6"]).map(|text| match text.strip_prefix("stat ") {
             Some(text) => (path(text), record(Operation::Stat)),
             None => (path(text), record(Operation::Open)),
         });
-        let observation = Observation { header, paths: used.collect() };
+        observation.paths = used.collect();
         let execution = Execution::new(&ImageConfig::bare(), &observation);
         let owner = |path: &ImagePath| self.owners.get(path).copied();
         find_up_to(most, rootfs, &execution, &observation, &owner).unwrap()

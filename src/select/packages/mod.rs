@@ -19,6 +19,7 @@ use crate::base::ImagePath;
 use crate::closure::source_of;
 use crate::image::Rootfs;
 use crate::select::SelectError;
+use crate::select::walk::KERNEL_TREES;
 use language::Sign;
 use reader::Reader;
 
@@ -27,9 +28,6 @@ pub(in crate::select) use deb822::fields;
 pub(in crate::select) use dpkg::{DIRECTORY as DPKG_DIRECTORY, Dpkg, STATUS as DPKG_STATUS, checksums};
 pub(in crate::select) use language::cut_composer;
 pub(in crate::select) use rpm::{MANIFEST as RPM_MANIFEST, Rpm, header::Header as RpmHeader};
-
-/// Trees of a live system that are views of the kernel: no package is in them.
-const KERNEL_TREES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The packages of a base and the files that each of them installed or makes.
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! What a run gives reason to think about, and what is told of a selection beside it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 impl Case {

@@ -4,17 +4,17 @@
 mod advice;
 mod asked;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::base::{FileTree, ImagePath};
+use crate::base::ImagePath;
 use crate::closure::{Level, Reason};
 use crate::image::{ImageConfig, OwnersAsSeen, Rootfs};
-use crate::observation::{Found, Header, Observation, Operation, Overrides, PathRecord, SCHEMA_VERSION, Transcript};
+use crate::observation::{Found, Observation, Operation, PathRecord};
 use crate::select::{self, Account, Asked, Manifest, Packages, Rules, Scope, SelectError};
 
 /// A base and a run in which each of the files in `used` was opened and each directory in it listed.
@@ -45,37 +45,13 @@ impl Case {
                 }
             }
         }
-        let mut observation = Observation {
-            header: Header {
-                schema_version: SCHEMA_VERSION,
-                tool: "test".into(),
-                source: "rootfs:test".into(),
-                source_digest: None,
-                command: Vec::new(),
-                overrides: Overrides::default(),
-                env_names: Vec::new(),
-                rung: "a".into(),
-                gaps: Vec::new(),
-                warnings: Vec::new(),
-                transcript: Transcript::default(),
-                runs: Vec::new(),
-            },
-            paths: FileTree::new(),
-        };
+        let mut observation = Observation::blank();
         for text in used {
             let host = dir.path().join(&text[1..]);
             let names =
                 fs::read_dir(&host).into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap());
-            let record = PathRecord {
-                found: if host.is_dir() { Found::Dir } else { Found::File { fingerprint: None } },
-                operations: BTreeSet::from([Operation::Open]),
-                executables: BTreeSet::new(),
-                first_probe: None,
-                probe_tool: false,
-                resolved: true,
-                count: 1,
-                listed: names.collect(),
-            };
+            let found = if host.is_dir() { Found::Dir } else { Found::File { fingerprint: None } };
+            let record = PathRecord { listed: names.collect(), ..PathRecord::of(found, &[Operation::Open]) };
             observation.paths.insert(ImagePath::parse(text).unwrap(), record);
         }
         Case { dir, observation, config: ImageConfig::bare() }

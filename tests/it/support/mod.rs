@@ -7,6 +7,7 @@ mod image;
 mod leftovers;
 mod made;
 mod podman;
+mod small;
 mod tiny;
 mod user;
 
@@ -23,6 +24,7 @@ pub use leftovers::{children, sandboxed};
 pub use made::{Layer, Node};
 use nix::fcntl::{Flock, FlockArg};
 pub use podman::{Container, Podman, Response};
+pub use small::{Small, by_hand};
 use tempfile::TempDir;
 pub use tiny::{busybox, busybox_with, web_config};
 pub use user::User;
@@ -172,12 +174,12 @@ impl Run {
         self.exits(0)
     }
 
-    #[track_caller]
     /// Whether it ended with 0, where another end is no failure of the test.
     pub fn succeeded(&self) -> bool {
         self.status.success()
     }
 
+    #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.status.code(), Some(code), "the exit code is another one\n{self}");
         self

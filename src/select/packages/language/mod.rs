@@ -93,11 +93,9 @@ pub(super) fn signs_in(reader: &mut Reader<'_>, dir: &ImagePath) -> Result<BTree
         let Ok(path) = dir.child(&name) else { continue };
         match name.as_slice() {
             b"specifications" => {
-                for (folder, names) in [(path.clone(), reader.names(&path)?)] {
-                    for name in names {
-                        if let Ok(path) = folder.child(&name) {
-                            look(reader, path)?;
-                        }
+                for name in reader.names(&path)? {
+                    if let Ok(path) = path.child(&name) {
+                        look(reader, path)?;
                     }
                 }
             }
