@@ -37,6 +37,7 @@ pub struct Input {
 }
 
 /// What image is made, and where it goes.
+#[derive(Clone)]
 pub struct Order {
     /// How far to go beyond what was used.
     pub level: Level,
