@@ -129,7 +129,12 @@ fn repeat_one(
 
 /// Whether a difference is one of those of [`repeat`].
 pub fn is_of_exerciser(difference: &Difference) -> bool {
-    Language::ALL.into_iter().any(|language| language.label() == difference.probe)
+    is_label(&difference.probe)
+}
+
+/// Whether a probe of that name is an exerciser.
+pub fn is_label(probe: &str) -> bool {
+    Language::ALL.into_iter().any(|language| language.label() == probe)
 }
 
 /// What is lost because the user wants gone what it needs, a sentence for each exerciser.
@@ -141,7 +146,11 @@ pub fn excused(lost: &[Difference]) -> impl Iterator<Item = String> {
             more => format!(" and {more} more"),
         };
         let count = lost.len();
-        format!("{}: {count} fail in the image, for want of what was dropped: {}{more}", lost[0].probe, named.join(", "))
+        format!(
+            "{}: {count} fail in the image, for want of what was dropped: {}{more}",
+            lost[0].probe,
+            named.join(", ")
+        )
     })
 }
 

@@ -1,6 +1,6 @@
 //! From an observation to a layer that is known to work: the repair loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assemble::{self, Layer};
 use crate::base::ImagePath;
@@ -101,6 +101,9 @@ impl Making<'_> {
                     return Ok(made);
                 }
             };
+            for (verdict, _) in &mut tried {
+                self.miss_no_drops(verdict)?;
+            }
             if self.order.rules.force_drop {
                 // What was added and is missing all the same, the user wants gone; the answers decide.
                 tried.iter_mut().for_each(|(verdict, _)| verdict.missing.retain(|path, _| !repairs.contains_key(path)));
@@ -138,6 +141,19 @@ impl Making<'_> {
         unreachable!("the last round returns")
     }
 
+    /// What only exercisers look for, the user may drop: it is not missed, and [`Self::excuse_drops`] tells what comes of it.
+    fn miss_no_drops(&self, verdict: &mut Verdict) -> Result<(), PipelineError> {
+        let mut dropped = BTreeSet::new();
+        for (path, lookup) in &verdict.missing {
+            let only_exercised = lookup.probe.as_deref().is_some_and(exercise::is_label);
+            if only_exercised && self.order.rules.drops(&self.base.rootfs, path)? {
+                dropped.insert(path.clone());
+            }
+        }
+        verdict.missing.retain(|path, _| !dropped.contains(path));
+        Ok(())
+    }
+
     /// Takes out what exercisers lost because the user wants gone what it needs, and says so, a sentence for each. That is
     /// what they do not lose in the image that would have been made with it.
     fn excuse_drops(
@@ -153,8 +169,7 @@ impl Making<'_> {
         let lost = |verdict: &Verdict| -> Vec<verdict::Difference> {
             verdict.differences.iter().filter(|difference| exercise::is_of_exerciser(difference)).cloned().collect()
         };
-        // Without force nothing is dropped that was used, by exercisers neither.
-        if !rules.force_drop || rules.drop.is_empty() || tried.iter().all(|(verdict, _)| lost(verdict).is_empty()) {
+        if rules.drop.is_empty() || tried.iter().all(|(verdict, _)| lost(verdict).is_empty()) {
             return Ok(Vec::new());
         }
         let order = Order { rules: Rules { drop: Vec::new(), ..rules.clone() }, ..self.order.clone() };

@@ -66,6 +66,7 @@ pub fn slim(
     environment.check_source(&input.source)?;
     if verify {
         environment.check_verification()?;
+        environment.check_observers(trials)?;
     }
     let mut clock = Clock::default();
     let base = open_to_run(environment, input, order.paths(), &mut clock)?;
@@ -125,6 +126,7 @@ pub fn verify(
     against: &Input,
     trials: &Trials,
 ) -> Result<Ending, PipelineError> {
+    environment.check_observers(trials)?;
     let mut clock = Clock::default();
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;

@@ -145,7 +145,8 @@ fn no_way_leads_through_the_root_of_another_process() {
             let scrimp = env.scrimp_command(&[]);
             let scrimp = scrimp.get_program().to_str().unwrap();
             let run = |rest: &[&str]| {
-                let fixed = ["-c", script, "sh", &canary.0, scrimp, "trace", &source, "-o", "/dev/null", "--sandbox", rung];
+                let fixed =
+                    ["-c", script, "sh", &canary.0, scrimp, "trace", &source, "-o", "/dev/null", "--sandbox", rung];
                 let run = env.run("/bin/sh", &[&fixed, rest].concat());
                 fs::remove_file(env.path("root/door")).unwrap();
                 fs::remove_file(env.path("root/host")).unwrap();
@@ -164,7 +165,9 @@ fn no_way_leads_through_the_root_of_another_process() {
 #[test]
 fn what_shows_the_kernel_is_mounted_on_directories_only() {
     let env = Env::new();
-    for (path, target) in [("proc", "/elsewhere"), ("sys", "/elsewhere"), ("proc", "/dev/shm/../pts"), ("sys", "/proc/self/root")] {
+    for (path, target) in
+        [("proc", "/elsewhere"), ("sys", "/elsewhere"), ("proc", "/dev/shm/../pts"), ("sys", "/proc/self/root")]
+    {
         let source = tree(&env, &[(path, target)]);
         for rung in ["a", "b", "c"] {
             let run = trace(&env, rung, &source, &[], &["/bin/true"]).exits(2);
@@ -178,8 +181,13 @@ fn what_shows_the_kernel_is_mounted_on_directories_only() {
 #[test]
 fn links_that_stay_inside_are_followed_as_before() {
     let env = Env::new();
-    let links =
-        [("etc/resolv.conf", "../run/resolve/stub"), ("run", "var/run"), ("var", "/data/var"), ("dev", "data/devices"), ("w", "data/../work")];
+    let links = [
+        ("etc/resolv.conf", "../run/resolve/stub"),
+        ("run", "var/run"),
+        ("var", "/data/var"),
+        ("dev", "data/devices"),
+        ("w", "data/../work"),
+    ];
     let source = tree(&env, &links);
     for rung in RUNGS {
         let options = ["-w", "/w", "--tmpfs", "/run/scratch"];
