@@ -88,6 +88,7 @@ fn without_dots(path: &Path) -> io::Result<PathBuf> {
     for component in path.components() {
         match component {
             std::path::Component::ParentDir => {
+                find(&out)?;
                 out = std::fs::canonicalize(&out)?;
                 out.pop();
             }
