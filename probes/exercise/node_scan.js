@@ -95,38 +95,56 @@ function tokens(text) {
   return out;
 }
 
-// What a source names: { required, imported, beside, dynamic }.
+// What a source names: { required, imported, beside, started, dynamic }.
 function names(text) {
-  const found = { required: new Set(), imported: new Set(), beside: new Set(), dynamic: [] };
+  const found = { required: new Set(), imported: new Set(), beside: new Set(), started: new Set(), dynamic: [] };
   const all = tokens(text);
   const is = (at, value) => all[at] && all[at].type !== 'text' && all[at].value === value;
   const textAt = (at) => (all[at] && all[at].type === 'text' ? all[at].value : undefined);
+  // Texts that are joined to the name of a directory, which ends before `next`.
+  function joined(next) {
+    const parts = [];
+    while ((is(next, ',') || is(next, '+')) && textAt(next + 1) !== undefined) { parts.push(textAt(next + 1)); next += 2; }
+    if (parts.length) found.beside.add(parts.join('/'));
+  }
+  const meta = (at, name) => is(at, 'import') && is(at + 1, '.') && is(at + 2, 'meta') && is(at + 3, '.') && is(at + 4, name);
+  const requires = new Set(['require']);
+  // Modules that are made for `import` make themselves one: `const load = createRequire(import.meta.url)`.
+  for (let at = 0; at < all.length; at++) {
+    if (!is(at, 'createRequire') || !is(at + 1, '(')) continue;
+    const before = is(at - 1, '.') ? at - 3 : at - 1;
+    if (is(before, '=') && all[before - 1] && all[before - 1].type === 'word') requires.add(all[before - 1].value);
+    let end = at + 2;
+    for (let depth = 1; end < all.length && depth; end++) depth += is(end, '(') ? 1 : is(end, ')') ? -1 : 0;
+    if (is(end, '(') && textAt(end + 1) !== undefined && is(end + 2, ')')) found.required.add(textAt(end + 1));
+  }
   for (let at = 0; at < all.length; at++) {
     if (all[at].type !== 'word') continue;
     const { value, line } = all[at];
-    if (value === 'require') {
+    if (requires.has(value)) {
       const resolves = is(at + 1, '.') && is(at + 2, 'resolve');
       const open = resolves ? at + 3 : at + 1;
       if (!is(open, '(')) continue;
       const name = textAt(open + 1);
       if (name !== undefined && (is(open + 2, ')') || is(open + 2, ','))) found.required.add(name);
-      else if (!is(open + 1, ')')) found.dynamic.push(line);
+      else if (!is(open + 1, ')') && value === 'require') found.dynamic.push(line);
     } else if (value === 'import') {
       if (textAt(at + 1) !== undefined) found.imported.add(textAt(at + 1));
       else if (is(at + 1, '(')) {
         const name = textAt(at + 2);
         if (name !== undefined && (is(at + 3, ')') || is(at + 3, ','))) found.imported.add(name);
         else if (!is(at - 1, '.')) found.dynamic.push(line);
-      } else if (is(at + 1, '.') && is(at + 2, 'meta') && is(at + 3, '.') && is(at + 4, 'resolve') && textAt(at + 6)) {
+      } else if (meta(at, 'resolve') && textAt(at + 6)) {
         found.imported.add(textAt(at + 6));
+      } else if (meta(at, 'dirname')) {
+        joined(at + 5);
       }
     } else if (value === 'from' && textAt(at + 1) !== undefined) {
       found.imported.add(textAt(at + 1));
     } else if (value === '__dirname') {
-      const parts = [];
-      let next = at + 1;
-      while ((is(next, ',') || is(next, '+')) && textAt(next + 1) !== undefined) { parts.push(textAt(next + 1)); next += 2; }
-      if (parts.length) found.beside.add(parts.join('/'));
+      joined(at + 1);
+    } else if ((value === 'Worker' || value === 'fork') && is(at + 1, '(') && textAt(at + 2) !== undefined) {
+      found.started.add(textAt(at + 2));
     } else if (value === 'URL' && is(at + 1, '(') && textAt(at + 2) !== undefined && is(at + 3, ',') && is(at + 4, 'import')) {
       found.beside.add(textAt(at + 2));
     }
@@ -182,6 +200,7 @@ function mapped(map, key) {
 class Scan {
   constructor(request) {
     this.used = new Set(request.used);
+    this.cwd = request.cwd || '/';
     this.files = new Set();
     this.queue = [];
     this.notes = [];
@@ -220,6 +239,8 @@ class Scan {
       for (const name of found.required) this.require(name, file);
       for (const name of found.imported) this.import(name, file);
       for (const name of found.beside) this.add(path.join(path.dirname(file), decodeURIComponentOrNot(name)));
+      // Threads and processes begin in the working directory, whoever starts them.
+      for (const name of found.started) this.start(path.resolve(this.cwd, name));
       if (!file.includes('/node_modules/')) this.notes.push(...found.dynamic.map((line) => file + ':' + line));
     }
   }
@@ -235,6 +256,10 @@ class Scan {
     }
     const real = fs.realpathSync(file);
     if (SOURCES.has(path.extname(real)) || path.extname(real) === '') this.queue.push(real);
+  }
+
+  start(file) {
+    this.add(isFile(file) ? file : file + '.js');
   }
 
   require(name, from) {
@@ -273,7 +298,24 @@ class Scan {
       }
       if (description || directory === path.dirname(directory)) break;
     }
+    if (scoped && !inside && this.importItself(scoped, from)) return;
     this.require(name, from);
+  }
+
+  // A package that has `exports` may name itself. Returns whether this was that.
+  importItself([, name, rest], from) {
+    for (let directory = path.dirname(from); ; directory = path.dirname(directory)) {
+      const description = readJson(path.join(directory, 'package.json'));
+      if (description) {
+        const map = description.exports;
+        if (description.name !== name || !map) return false;
+        const paths = typeof map === 'object' && Object.keys(map).some((key) => key.startsWith('.'));
+        const found = paths ? mapped(map, '.' + (rest || '')) : rest ? undefined : target(map, '');
+        if (found) this.add(path.join(directory, found));
+        return Boolean(found);
+      }
+      if (directory === path.dirname(directory)) return false;
+    }
   }
 
   // Package managers put links into node_modules, which resolving follows and does not name.

@@ -3,13 +3,17 @@
 # Reads lines of two fields, separated by a tab: `path` an entry of sys.path, `module` a module to import, `file` a file to
 # read. Writes one JSON object per line: {"item": "module x", "ok": true} or {"item": ..., "ok": false, "error": "..."}.
 # Uses nothing but what is built into the interpreter: what this script itself loads would count as used.
+#
+# What is too long is told by the processor, not by the clock: a busy machine must not make another set of modules.
 import posix
 import sys
 import time
 import _signal
 
-LIMIT = 5  # seconds for one import
-TOTAL = 60  # seconds after which none is begun
+LIMIT = 5  # seconds of the processor for one import; also how long it may do nothing at all
+PATIENCE = 60  # seconds for one import, however little it gets of the processor
+TOTAL = 300  # seconds of the processor after which none is begun
+PROGRESS = 0.01  # seconds of the processor that are more than nothing
 PARALLEL = 2
 
 sys.dont_write_bytecode = True
@@ -29,24 +33,83 @@ def quote(text):
     return '"' + out + '"'
 
 
-def report(item, error=None, late=False):
+def report(item, error=None, late=False, untried=False):
     end = "true" if error is None else 'false, "error": ' + quote(error)
     if late:
         end += ', "late": true'
+    if untried:
+        end += ', "untried": true'
     posix.write(REPORT, ('{"item": %s, "ok": %s}\n' % (quote(item), end)).encode())
 
 
+def spent(pid):
+    """The processor time of a process (`CPUCLOCK_SCHED` of linux/posix-timers.h)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+class Watch:
+    """Looks every few seconds whether a process gets on, and ends it when it does not."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.before = spent(pid)
+        self.looks = 0
+
+    def look(self, *_):
+        self.looks += 1
+        try:
+            now = spent(self.pid)
+            if now - self.before < PROGRESS or self.looks * LIMIT >= PATIENCE:
+                # What handles the one is told the other next time.
+                posix.kill(self.pid, _signal.SIGALRM if self.looks * LIMIT <= PATIENCE else _signal.SIGKILL)
+            self.before = now
+        except OSError:
+            pass  # It has just ended.
+
+
+def wait(pid):
+    """Waits for a child that imports, and returns its status."""
+    watch = Watch(pid)
+    _signal.signal(_signal.SIGALRM, watch.look)
+    _signal.setitimer(_signal.ITIMER_REAL, LIMIT, LIMIT)
+    status = posix.waitpid(pid, 0)[1]
+    _signal.setitimer(_signal.ITIMER_REAL, 0)
+    return status
+
+
+def guard():
+    """Starts a process that watches this one; returns its id."""
+    watched = posix.getpid()
+    pid = posix.fork()
+    if pid == 0:
+        watch = Watch(watched)
+        while posix.getppid() == watched:
+            time.sleep(LIMIT)
+            watch.look()
+        posix._exit(0)
+    return pid
+
+
+def unguard(pid):
+    try:
+        posix.kill(pid, _signal.SIGKILL)
+        posix.waitpid(pid, 0)
+    except OSError:
+        pass  # The module has waited for all children of this process.
+
+
 def attempt(name):
-    """Imports a module within the limit; returns what is wrong, or None."""
+    """Imports a module within its time of the processor; returns what is wrong, or None."""
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
-    _signal.alarm(LIMIT)
+    _signal.signal(_signal.SIGPROF, _signal.SIG_DFL)
+    _signal.setitimer(_signal.ITIMER_PROF, LIMIT)
     try:
         __import__(name)
         return None
     except BaseException as error:
         return "%s: %s" % (type(error).__name__, error)
     finally:
-        _signal.alarm(0)
+        _signal.setitimer(_signal.ITIMER_PROF, 0)
 
 
 def ended(status, names):
@@ -54,7 +117,7 @@ def ended(status, names):
     if not posix.WIFSIGNALED(status):
         return False
     signal = posix.WTERMSIG(status)
-    late = signal == _signal.SIGALRM
+    late = signal in (_signal.SIGALRM, _signal.SIGPROF)
     error = "it did not end within %d s" % LIMIT if late else "it was killed by signal %d" % signal
     for name in names:
         report("module " + name, error, late)
@@ -66,22 +129,34 @@ def alone(name):
     if pid == 0:
         report("module " + name, attempt(name))
         posix._exit(0)
-    ended(posix.waitpid(pid, 0)[1], [name])
+    ended(wait(pid), [name])
 
 
-def family(names, deadline):
+def family(names, budget):
     """A package and the modules in it, which begin where the package has been imported already."""
     top = names[0].partition(".")[0]
+    if budget <= 0:
+        untried(names)
+        return
+    guarding = guard()
     error = attempt(top)
+    unguard(guarding)
     if names[0] == top:
         report("module " + names.pop(0), error)
-    for name in names:
+    while names:
+        if sum(posix.times()[:4]) > budget:
+            untried(names)
+            return
+        name = names.pop(0)
         if name in sys.modules:
             report("module " + name)
-        elif time.time() > deadline:
-            report("module " + name, "there was no time left", late=True)
         else:
             alone(name)
+
+
+def untried(names):
+    for name in names:
+        report("module " + name, "there was no time left", late=True, untried=True)
 
 
 def main():
@@ -107,19 +182,23 @@ def main():
             report("file " + file)
         except OSError as error:
             report("file " + file, str(error))
-    deadline = time.time() + TOTAL
     running = {}
-    for top in sorted(families) + [None] * PARALLEL:
-        if len(running) == PARALLEL or (top is None and running):
-            pid, status = posix.wait()
-            # A module may have left a process behind, which is nobody's here.
-            ended(status, running.pop(pid, []))
-        if top is not None:
-            pid = posix.fork()
-            if pid == 0:
-                family(families[top], deadline)
-                posix._exit(0)
-            running[pid] = families[top]
+
+    def wait_for_one():
+        pid, status = posix.wait()
+        # A module may have left a process behind, which is nobody's here.
+        ended(status, running.pop(pid, []))
+
+    for top in sorted(families):
+        while len(running) == PARALLEL:
+            wait_for_one()
+        pid = posix.fork()
+        if pid == 0:
+            family(families[top], TOTAL - sum(posix.times()[2:4]))
+            posix._exit(0)
+        running[pid] = families[top]
+    while running:
+        wait_for_one()
 
 
 main()

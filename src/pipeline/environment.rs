@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
-use crate::pipeline::{Input, PipelineError};
+use crate::pipeline::{Input, PipelineError, Trials};
 use crate::sandbox::identity::{Identity, inherit_orphans};
 use crate::sandbox::{self, Footing, Rung};
 use crate::session::{Place, Service, Settings, Until};
@@ -85,6 +85,14 @@ impl Environment {
         match self.footing.trees {
             Some(_) => Ok(()),
             None => Err(PipelineError::CannotVerify(self.footing.why_not())),
+        }
+    }
+
+    /// Fails where a small image could be tried, but not with the probes of `trials`.
+    pub fn check_observers(&self, trials: &Trials) -> Result<(), PipelineError> {
+        match self.footing.trees.filter(|rung| !rung.has_namespaces()).zip(trials.observer()) {
+            Some((rung, probe)) => Err(PipelineError::BlindObserver { probe, rung }),
+            None => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::assemble::{AssembleError, DestinationError};
 use crate::closure::ClosureError;
 use crate::image::{ImageError, RootfsError};
 use crate::observation::MergeError;
-use crate::sandbox::LadderError;
+use crate::sandbox::{LadderError, Rung};
 use crate::select::SelectError;
 use crate::session::SessionError;
 
@@ -44,6 +44,18 @@ pub enum PipelineError {
          `scrimp verify` where a sandbox is allowed"
     )]
     CannotVerify(String),
+    /// A probe cannot be repeated on the small image.
+    #[error(
+        "the probe `{probe}` only asks (keep = false), so the small image does not have it; in sandbox {rung} nothing can \
+         be mounted that would show it the source instead\nhint: use sandbox a, b or c (`scrimp doctor` says what they \
+         need), let the command be kept, or do without verification (--no-verify)"
+    )]
+    BlindObserver {
+        /// Its name.
+        probe: String,
+        /// Where the small image would be tried.
+        rung: Rung,
+    },
     /// The source could not be read.
     #[error(transparent)]
     Image(#[from] ImageError),

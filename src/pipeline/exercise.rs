@@ -1,14 +1,18 @@
 //! Exercisers beside the probes: on the base after them, and once more on the small image. They fail nothing by
 //! themselves; but what went well in the base has to go well in the small image.
 
+use std::collections::BTreeSet;
+
 use crate::observation::Redactor;
 use crate::pipeline::{Environment, PipelineError};
-use crate::probe::{Assignment, Exercisers, Report};
+use crate::probe::{Assignment, Exercisers, Language, Report};
 use crate::session::{self, Exercised, Run, Settings, Subject};
 use crate::verify::Difference;
 
 /// How many failures are named.
 const NAMED: usize = 3;
+/// The gap of a trace in which time decided what exercisers did.
+const CUT: &str = "exercise_time";
 
 /// What there is to exercise after a run whose probes have passed.
 pub fn assignments(
@@ -42,6 +46,10 @@ pub fn exercise(
                 warnings.extend(exercised.notes.iter().map(|note| format!("{label}: {note}")));
                 warnings.extend(failed(&exercised).map(|note| format!("{label}: {note}")));
                 traced.observation.add_exercised(std::mem::take(&mut exercised.paths));
+                let gaps = &mut traced.observation.header.gaps;
+                if exercised.is_incomplete && !gaps.iter().any(|gap| gap == CUT) {
+                    gaps.push(CUT.into());
+                }
                 traced.exercised.push(exercised);
             }
             Err(cause) => warnings.push(format!("{label}: {interpreter} could not be run: {cause}")),
@@ -60,30 +68,90 @@ pub fn repeat(
     again: &mut Run,
 ) -> Result<Vec<Difference>, PipelineError> {
     let mut differences = Vec::new();
-    let redactor = redactor(settings);
     for before in traced.exercised.iter().filter(|exercised| !exercised.report.done.is_empty()) {
-        let probe = before.assignment.language.label();
-        let differs = |item: String, slim: String| Difference {
-            probe: probe.clone(),
-            aspect: item,
-            base: "it went well".into(),
-            slim: redactor.text(&slim).into_owned(),
-        };
-        match session::exercise_again(environment.place(), subject, settings, before) {
-            Ok(mut after) => {
-                let lost = before.report.lost_in(&after.report);
-                differences.extend(lost.into_iter().map(|(item, why)| differs(item, why)));
-                again.observation.add_exercised(std::mem::take(&mut after.paths));
-                after.notes = untried(before, &after).into_iter().collect();
-                again.exercised.push(after);
-            }
-            Err(cause) if cause.is_of_subject() => {
-                differences.push(differs(before.assignment.interpreter.to_string(), cause.to_string()));
-            }
-            Err(cause) => return Err(cause.into()),
+        let (lost, after) = repeat_one(environment, subject, settings, before, None)?;
+        differences.extend(lost);
+        if let Some(mut after) = after {
+            again.observation.add_exercised(std::mem::take(&mut after.paths));
+            after.notes = untried(before, &after).into_iter().collect();
+            again.exercised.push(after);
         }
     }
     Ok(differences)
+}
+
+/// Which of `lost`, as [`repeat`] returns them, are lost on `subject` too; it is not tried again what was not.
+pub fn lost_again(
+    environment: &Environment,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    traced: &Run,
+    lost: &[Difference],
+) -> Result<Vec<Difference>, PipelineError> {
+    let mut differences = Vec::new();
+    for before in &traced.exercised {
+        let label = before.assignment.language.label();
+        let only: BTreeSet<String> = lost.iter().filter(|d| d.probe == label).map(|d| d.aspect.clone()).collect();
+        if !only.is_empty() {
+            let (found, _) = repeat_one(environment, subject, settings, before, Some(&only))?;
+            differences.extend(found.into_iter().filter(|difference| only.contains(&difference.aspect)));
+        }
+    }
+    Ok(differences)
+}
+
+/// The same for one of them, and `only` these items of it; with what came of it where it could be started.
+fn repeat_one(
+    environment: &Environment,
+    subject: &Subject<'_>,
+    settings: &Settings,
+    before: &Exercised,
+    only: Option<&BTreeSet<String>>,
+) -> Result<(Vec<Difference>, Option<Exercised>), PipelineError> {
+    let redactor = redactor(settings);
+    let differs = |item: String, slim: String| Difference {
+        probe: before.assignment.language.label(),
+        aspect: item,
+        base: "it went well".into(),
+        slim: redactor.text(&slim).into_owned(),
+    };
+    match session::exercise_again(environment.place(), subject, settings, before, only) {
+        Ok(after) => {
+            let lost = before.report.lost_in(&after.report);
+            Ok((lost.into_iter().map(|(item, why)| differs(item, why)).collect(), Some(after)))
+        }
+        Err(cause) if cause.is_of_subject() => {
+            Ok((vec![differs(before.assignment.interpreter.to_string(), cause.to_string())], None))
+        }
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Whether a difference is one of those of [`repeat`].
+pub fn is_of_exerciser(difference: &Difference) -> bool {
+    is_label(&difference.probe)
+}
+
+/// Whether a probe of that name is an exerciser.
+pub fn is_label(probe: &str) -> bool {
+    Language::ALL.into_iter().any(|language| language.label() == probe)
+}
+
+/// What is lost because the user wants gone what it needs, a sentence for each exerciser.
+pub fn excused(lost: &[Difference]) -> impl Iterator<Item = String> {
+    lost.chunk_by(|a, b| a.probe == b.probe).map(|lost| {
+        let named: Vec<&str> = lost.iter().take(NAMED).map(|difference| difference.aspect.as_str()).collect();
+        let more = match lost.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let count = lost.len();
+        format!(
+            "{}: {count} fail in the image, for want of what was dropped: {}{more}",
+            lost[0].probe,
+            named.join(", ")
+        )
+    })
 }
 
 /// What went well on the base and was not compared, in a sentence.

@@ -1,18 +1,18 @@
 //! From an observation to a layer that is known to work: the repair loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assemble::{self, Layer};
 use crate::base::ImagePath;
 use crate::closure::{self, Requirements};
-use crate::image::{self, Base, ImageConfig, Limits, Rootfs};
+use crate::image::{self, Base, ImageConfig, Limits, Rootfs, ScratchDir};
 use crate::observation::{Lookup, Observation};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
 use crate::pipeline::run::{Order, verification_of};
 use crate::pipeline::{Environment, PipelineError};
 use crate::report::Verification;
-use crate::select::{self, Account, Manifest, Packages, Scope};
+use crate::select::{self, Account, Manifest, Packages, Rules, Scope};
 use crate::session::{self, Run, Script, SessionError, Settings, Start, Subject};
 use crate::verify::{self as verdict, Side, Verdict};
 
@@ -20,6 +20,7 @@ use crate::verify::{self as verdict, Side, Verdict};
 const MAX_REPAIRS: usize = 3;
 
 /// What an image is made from and by which rules.
+#[derive(Clone, Copy)]
 pub struct Making<'a> {
     /// Where it happens.
     pub environment: &'a Environment,
@@ -100,6 +101,9 @@ impl Making<'_> {
                     return Ok(made);
                 }
             };
+            for (verdict, _) in &mut tried {
+                self.miss_no_drops(verdict)?;
+            }
             if self.order.rules.force_drop {
                 // What was added and is missing all the same, the user wants gone; the answers decide.
                 tried.iter_mut().for_each(|(verdict, _)| verdict.missing.retain(|path, _| !repairs.contains_key(path)));
@@ -111,6 +115,14 @@ impl Making<'_> {
             }
             let holds = tried.iter().all(|(verdict, _)| verdict.holds());
             if holds || added.is_empty() || round == MAX_REPAIRS {
+                made.warnings.extend(self.excuse_drops(
+                    &mut tried,
+                    observation,
+                    proofs,
+                    &mut packages,
+                    &repairs,
+                    clock,
+                )?);
                 for ((verdict, again), proof) in tried.iter_mut().zip(proofs) {
                     if !verdict.differences.is_empty() {
                         let unstable = clock.time("verify", || unstable(self.environment, self.base, *proof))?;
@@ -127,6 +139,56 @@ impl Making<'_> {
             repairs.extend(added);
         }
         unreachable!("the last round returns")
+    }
+
+    /// What only exercisers look for, the user may drop: it is not missed, and [`Self::excuse_drops`] tells what comes of it.
+    fn miss_no_drops(&self, verdict: &mut Verdict) -> Result<(), PipelineError> {
+        let mut dropped = BTreeSet::new();
+        for (path, lookup) in &verdict.missing {
+            let only_exercised = lookup.probe.as_deref().is_some_and(exercise::is_label);
+            if only_exercised && self.order.rules.drops(&self.base.rootfs, path)? {
+                dropped.insert(path.clone());
+            }
+        }
+        verdict.missing.retain(|path, _| !dropped.contains(path));
+        Ok(())
+    }
+
+    /// Takes out what exercisers lost because the user wants gone what it needs, and says so, a sentence for each. That is
+    /// what they do not lose in the image that would have been made with it.
+    fn excuse_drops(
+        &self,
+        tried: &mut [(Verdict, Run)],
+        observation: &Observation,
+        proofs: &[Proof<'_>],
+        packages: &mut Packages,
+        repairs: &BTreeMap<ImagePath, Lookup>,
+        clock: &mut Clock,
+    ) -> Result<Vec<String>, PipelineError> {
+        let rules = &self.order.rules;
+        let lost = |verdict: &Verdict| -> Vec<verdict::Difference> {
+            verdict.differences.iter().filter(|difference| exercise::is_of_exerciser(difference)).cloned().collect()
+        };
+        if rules.drop.is_empty() || tried.iter().all(|(verdict, _)| lost(verdict).is_empty()) {
+            return Ok(Vec::new());
+        }
+        let order = Order { rules: Rules { drop: Vec::new(), ..rules.clone() }, ..self.order.clone() };
+        let making = Making { order: &order, ..*self };
+        let whole = making.assemble(observation, packages, repairs, clock)?;
+        let (rootfs, scratch) = self.unpack(&whole)?;
+        let subject = self.subject(&whole, &rootfs);
+        let mut told = Vec::new();
+        for ((verdict, _), proof) in tried.iter_mut().zip(proofs) {
+            let (lost, settings) = (lost(verdict), proof.settings_for_result());
+            let rest = clock
+                .time("verify", || exercise::lost_again(self.environment, &subject, &settings, proof.traced, &lost))?;
+            let is_lost = |d: &verdict::Difference| rest.iter().any(|r| (&r.probe, &r.aspect) == (&d.probe, &d.aspect));
+            let excused =
+                verdict.differences.extract_if(.., |d| exercise::is_of_exerciser(d) && !is_lost(d)).collect::<Vec<_>>();
+            told.extend(exercise::excused(&excused).map(|note| proof.named(note)));
+        }
+        scratch.remove()?;
+        Ok(told)
     }
 
     fn assemble(
@@ -180,13 +242,23 @@ impl Making<'_> {
         Ok(slim)
     }
 
+    /// The tree of an image that was made.
+    fn unpack(&self, made: &Made) -> Result<(Rootfs, ScratchDir), PipelineError> {
+        let scratch = self.environment.store().scratch_dir()?;
+        Ok(image::unpack_staged(made.layer.reader(), scratch, &Limits::default())?)
+    }
+
+    /// An image that was made, as it is run.
+    fn subject<'a>(&'a self, made: &'a Made, rootfs: &'a Rootfs) -> Subject<'a> {
+        let observed_from = Some(&self.base.rootfs);
+        Subject { rootfs, config: &made.config, observed_from, ..Subject::of(self.base) }
+    }
+
     /// Runs the layer exactly as it will ship, under the probes that the base answered: once for each proof. An image that
     /// does not even start is a text that says so.
     fn try_out(&self, made: &Made, proofs: &[Proof<'_>]) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
-        let store = self.environment.store();
-        let (rootfs, scratch) = image::unpack_staged(made.layer.reader(), store.scratch_dir()?, &Limits::default())?;
-        let observed_from = Some(&self.base.rootfs);
-        let subject = Subject { rootfs: &rootfs, config: &made.config, observed_from, ..Subject::of(self.base) };
+        let (rootfs, scratch) = self.unpack(made)?;
+        let subject = self.subject(made, &rootfs);
         let mut tried = Vec::new();
         for proof in proofs {
             let (settings, replay) = (proof.settings_for_result(), proof.traced.replay());
@@ -194,11 +266,7 @@ impl Making<'_> {
                 Err(cause) if cause.is_of_subject() => return Ok(Err(proof.named(not_started(&cause)))),
                 again => again?,
             };
-            // What the user wants gone is not asked for.
-            let lost = match self.order.rules.drop.is_empty() {
-                true => exercise::repeat(self.environment, &subject, &settings, proof.traced, &mut again)?,
-                false => Vec::new(),
-            };
+            let lost = exercise::repeat(self.environment, &subject, &settings, proof.traced, &mut again)?;
             let mut verdict = judge(proof.traced, self.base, &again, &rootfs)?;
             verdict.differences.extend(lost);
             tried.push((verdict, again));

@@ -37,6 +37,7 @@ pub struct Input {
 }
 
 /// What image is made, and where it goes.
+#[derive(Clone)]
 pub struct Order {
     /// How far to go beyond what was used.
     pub level: Level,
@@ -65,6 +66,7 @@ pub fn slim(
     environment.check_source(&input.source)?;
     if verify {
         environment.check_verification()?;
+        environment.check_observers(trials)?;
     }
     let mut clock = Clock::default();
     let base = open_to_run(environment, input, order.paths(), &mut clock)?;
@@ -124,6 +126,7 @@ pub fn verify(
     against: &Input,
     trials: &Trials,
 ) -> Result<Ending, PipelineError> {
+    environment.check_observers(trials)?;
     let mut clock = Clock::default();
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;

@@ -6,7 +6,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
 use crate::pipeline::make::Proof;
 use crate::pipeline::{Environment, PipelineError};
-use crate::probe::Exercisers;
+use crate::probe::{Exercisers, Spec};
 use crate::session::{self, Choice, Exercise, Run, Settings, Subject};
 
 /// How an application is run and exercised.
@@ -50,6 +50,18 @@ pub struct Tried<'a> {
 }
 
 impl Trials {
+    /// A probe of the user's that only asks (`keep = false`), by its name.
+    pub fn observer(&self) -> Option<String> {
+        let trials: Vec<&Trial> = match self {
+            Trials::One(trial) => vec![trial],
+            Trials::Several { runs, .. } => runs.iter().map(|run| &run.trial).collect(),
+        };
+        trials.into_iter().find_map(|trial| match &trial.probes {
+            Choice::Probes { specs, .. } => specs.iter().find_map(Spec::observer),
+            Choice::Nothing => None,
+        })
+    }
+
     /// Runs the base in all ways.
     pub fn observe<'a>(
         &'a self,

@@ -11,7 +11,7 @@ use crate::base::ImagePath;
 use crate::probe::ProbeError;
 use crate::probe::document;
 use crate::probe::expect::Pattern;
-use crate::probe::step::Step;
+use crate::probe::step::{Action, Step};
 
 /// How long an application may take to become ready when nothing else is said.
 pub const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,6 +68,13 @@ impl Spec {
         let text = fs::read_to_string(path);
         let text = text.map_err(|cause| ProbeError::Read { what: "the probe spec", path: path.into(), cause })?;
         Spec::parse(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// A command of it whose files are not the application's (`keep = false`), by the name of its step.
+    pub fn observer(&self) -> Option<String> {
+        let ready = self.ready.iter().filter_map(|ready| ready.step.as_ref());
+        let observes = |step: &&Step| matches!(&step.action, Action::Exec(exec) if !exec.keep);
+        self.steps.iter().chain(ready).find(observes).map(|step| step.describe(false))
     }
 
     /// Whether the spec is made for `executable`.

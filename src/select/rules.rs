@@ -36,6 +36,26 @@ pub struct Pattern {
     glob: Glob,
 }
 
+impl Rules {
+    /// Whether `path` is among what `drop` removes, as it is written or where links above it lead.
+    pub fn drops(&self, rootfs: &Rootfs, path: &ImagePath) -> Result<bool, SelectError> {
+        let end = rootfs.resolve(path.as_bytes(), false)?.end;
+        for pattern in &self.drop {
+            let anchored = pattern.anchor(rootfs)?;
+            for path in [path, &end] {
+                let mut above = Some(path.clone());
+                while let Some(path) = above {
+                    if anchored.matches(&path) {
+                        return Ok(true);
+                    }
+                    above = path.parent();
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl FromStr for Pattern {
     type Err = SelectError;
 

@@ -229,31 +229,12 @@ impl<'a> Application<'a> {
         let spawned = self.sandbox.spawn(&process, stdio);
         match spawned {
             Ok(spawned) => Ok((spawned.pid, captured)),
-            Err(SandboxError::Spawn(cause @ SpawnError::NotFound { .. }))
-                if observed_from.is_some() && !process.observer =>
-            {
-                Err(ExecFailure::NotStarted(self.blind_observer(&cause)))
-            }
             // An application may end at any moment, also between the look at it and this.
             Err(SandboxError::Spawn(
                 cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
             )) => Err(ExecFailure::NotStarted(cause.to_string())),
             Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
         }
-    }
-}
-
-impl Application<'_> {
-    /// Why an observer is not there that is not in the image itself.
-    fn blind_observer(&self, cause: &SpawnError) -> String {
-        let cause = cause.to_string();
-        let cause = cause.lines().next().unwrap_or_default();
-        let rung = self.sandbox.plan().rung;
-        format!(
-            "{cause}; in sandbox {rung} nothing can be mounted, so what is not kept (keep = false) cannot be run from the \
-             original either\nhint: use sandbox a, b or c (`scrimp doctor` says what they need), let the command be kept, \
-             or do without verification (--no-verify)"
-        )
     }
 }
 

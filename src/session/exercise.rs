@@ -1,6 +1,7 @@
 //! How an exerciser is run: after the probes, in sandboxes of its own, on fresh copies of what the base has, as the image's
 //! user, with its variables and in its working directory. It reaches no network, and what it writes is gone afterwards.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -21,10 +22,14 @@ use crate::session::watch::Watch;
 use crate::session::{Place, SessionError, Settings, Subject, owners, record};
 use crate::tracer::Tree;
 
-/// How long a scan may take.
-const SCAN_TIME: Duration = Duration::from_secs(60);
-/// How long acting on its findings may take: more than the scripts allow themselves.
-const ACT_TIME: Duration = Duration::from_secs(120);
+/// How long a scan may take. Neither this nor the next is meant to be reached: what is found must not depend on how busy the
+/// machine is.
+const SCAN_TIME: Duration = Duration::from_secs(600);
+/// How long acting on its findings may take: much more than the scripts allow themselves, who count what they get of the
+/// processor.
+const ACT_TIME: Duration = Duration::from_secs(1800);
+/// How many are named of those for which there was no time.
+const NAMED: usize = 5;
 /// How long its output may take to end, once nobody is left who writes.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 
@@ -40,6 +45,8 @@ pub struct Exercised {
     pub paths: FileTree<PathRecord>,
     /// Why it did not do all, for people.
     pub notes: Vec<String>,
+    /// Whether time decided what it did.
+    pub is_incomplete: bool,
 }
 
 /// Which exercisers a run gives reason for. In place there are none: what they do would happen to the machine itself.
@@ -76,15 +83,19 @@ pub fn exercise(
     act(place, subject, settings, assignment, findings)
 }
 
-/// Acts on the findings of another time, on `subject`, but for what failed then: it would cost time and say nothing.
+/// Acts on the findings of another time, on `subject`, but for what failed then: it would cost time and say nothing. With
+/// `only`, of what went well then only these.
 pub fn exercise_again(
     place: Place<'_>,
     subject: &Subject<'_>,
     settings: &Settings,
     before: &Exercised,
+    only: Option<&BTreeSet<String>>,
 ) -> Result<Exercised, SessionError> {
-    let failed = |item: &Item| before.report.failed.contains_key(&item.to_string());
-    let items = before.findings.items.iter().filter(|item| !failed(item)).cloned().collect();
+    let (done, failed) = (&before.report.done, &before.report.failed);
+    let wanted = |name: &String| only.is_none_or(|only| only.contains(name) || !done.contains(name));
+    let again = |item: &&Item| !failed.contains_key(&item.to_string()) && wanted(&item.to_string());
+    let items = before.findings.items.iter().filter(again).cloned().collect();
     let findings = Findings { items, notes: Vec::new() };
     act(place, subject, settings, before.assignment.clone(), findings)
 }
@@ -99,7 +110,8 @@ fn act(
     let label = assignment.language.label();
     let mut notes = std::mem::take(&mut findings.notes);
     if findings.is_empty() {
-        return Ok(Exercised { assignment, findings, report: Report::default(), paths: FileTree::new(), notes });
+        let (report, paths) = (Report::default(), FileTree::new());
+        return Ok(Exercised { assignment, findings, report, paths, notes, is_incomplete: false });
     }
     let input = findings.to_input();
     let job = Job {
@@ -113,7 +125,26 @@ fn act(
     let done = perform(place, subject, settings, job)?;
     let report = Report { is_cut: done.exit.is_none(), ..Report::parse(&done.stdout.tail) };
     notes.extend(done.complaint("not everything was tried"));
-    Ok(Exercised { assignment, findings, report, paths: done.paths, notes })
+    let unreached = report.unreached(&findings);
+    notes.extend(no_time(&unreached, &findings));
+    Ok(Exercised { assignment, findings, report, paths: done.paths, notes, is_incomplete: !unreached.is_empty() })
+}
+
+/// What there was no time for, in a sentence.
+fn no_time(unreached: &[String], findings: &Findings) -> Option<String> {
+    let named = unreached[..unreached.len().min(NAMED)].join(", ");
+    let more = match unreached.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!unreached.is_empty()).then(|| {
+        format!(
+            "there was no time for {} of {}: {named}{more}; what they need is not in the image unless something else used \
+             it, and on another machine it may be",
+            unreached.len(),
+            findings.items.len()
+        )
+    })
 }
 
 /// One process of an exerciser.

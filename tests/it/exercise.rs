@@ -57,6 +57,21 @@ fn without_its_exerciser_the_late_import_fails() {
     }
 }
 
+/// With any drop nothing was repeated at all.
+#[test]
+fn what_a_drop_makes_fail_is_excused_and_named_and_the_rest_is_repeated() {
+    let small = slim("exercise-python", &["--drop", "/app/reports/curve.py", "--drop", "/usr/share/doc/**"]);
+    let told = |summary: &serde_json::Value| {
+        let warnings = summary["warnings"].as_array().unwrap().iter().filter_map(serde_json::Value::as_str);
+        warnings.filter(|warning| warning.contains("for want of what was dropped")).collect::<Vec<_>>().join("; ")
+    };
+    let expected = "exercise:python: 1 fail in the image, for want of what was dropped: module reports.curve";
+    assert_eq!(told(&small.summary), expected);
+    assert!(!small.has("/app/reports/curve.py") && small.has("/app/reports/monthly.py"));
+    let unrelated = slim("exercise-python", &["--drop", "/usr/share/doc/**"]);
+    assert_eq!(told(&unrelated.summary), "");
+}
+
 #[test]
 fn a_node_route_that_requires_late_works_unprobed() {
     let small = slim("exercise-node", &[]);

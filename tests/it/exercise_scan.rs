@@ -217,6 +217,71 @@ require('fs'); require('node:net'); require('not-installed');
     assert_found(&found, &there, &not.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
+/// Further ways to name a file: by a `require` of one's own making, by where a source lies, by the conditions of a package
+/// and by its own name, as a thread or a process.
+#[test]
+fn node_sources_name_what_they_load_in_every_way() {
+    let app = r##"
+import { createRequire } from 'node:module';
+import settings from './settings.json' with { type: 'json' };
+const load = createRequire(import.meta.url);
+const addon = load('./native.node');
+const other = load.resolve('both/sub/one');
+createRequire(import.meta.url)('./once.cjs');
+fs.readFileSync(path.join(import.meta.dirname, 'data', 'x.txt'));
+new Worker(new URL('./thread.mjs', import.meta.url));
+new Worker('./by-cwd.js'); child_process.fork('jobs/job');
+export const late = async () => import('both');
+export const own = () => import('shop/inner'), mapped = () => import('#db'), star = () => import('#lib/a.mjs');
+const never = () => load(name), text = "load('./text.cjs')";
+"##;
+    let both = r#"{"exports": {
+        ".": {"types": "./t.d.ts", "node": {"import": "./node.mjs", "require": "./node.cjs"}, "default": "./default.mjs"},
+        "./sub/*": {"import": "./sub/*.mjs", "require": "./sub/*.cjs"}}}"#;
+    let package = r##"{"name": "shop", "exports": {"./inner": {"import": "./inner.mjs", "require": "./inner.cjs"}},
+        "imports": {"#db": {"browser": "./browser.mjs", "default": "both"}, "#lib/*": "./lib/*"}}"##;
+    let mut files = vec![("app.mjs", app), ("package.json", package), ("node_modules/both/package.json", both)];
+    let empty = [
+        "settings.json",
+        "native.node",
+        "once.cjs",
+        "data/x.txt",
+        "thread.mjs",
+        "by-cwd.js",
+        "jobs/job.js",
+        "inner.mjs",
+        "inner.cjs",
+        "lib/a.mjs",
+        "lib/b.mjs",
+        "browser.mjs",
+        "text.cjs",
+        "node_modules/both/node.mjs",
+        "node_modules/both/node.cjs",
+        "node_modules/both/default.mjs",
+        "node_modules/both/sub/one.cjs",
+        "node_modules/both/sub/one.mjs",
+    ];
+    files.extend(empty.map(|name| (name, "")));
+    let found = scan(NODE, "node_scan.js", &files, &["app.mjs"]);
+    let not = [
+        "inner.cjs",
+        "lib/b.mjs",
+        "browser.mjs",
+        "text.cjs",
+        "node_modules/both/default.mjs",
+        "node_modules/both/node.cjs",
+        "node_modules/both/sub/one.mjs",
+    ];
+    let there =
+        empty.iter().filter(|name| !not.contains(name)).map(|name| format!("file @/{name}")).collect::<Vec<_>>();
+    let not: Vec<String> = not.iter().map(|name| format!("file @/{name}")).collect();
+    assert_found(
+        &found,
+        &there.iter().map(String::as_str).collect::<Vec<_>>(),
+        &not.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+}
+
 #[test]
 fn ruby_sources_name_features_in_any_scope() {
     let app = "

@@ -13,6 +13,7 @@ mod cli;
 mod containment;
 mod corners;
 mod determinism;
+mod doors;
 mod exercise;
 mod exercise_scan;
 mod file_capabilities;

@@ -97,25 +97,31 @@ fn an_answer_that_changes_is_noticed_by_a_tool_that_is_not_kept() {
     assert!(!Path::new(&env.path("no.tar")).exists());
 }
 
+/// It could only fail when the small image is tried, after everything else.
 #[test]
-fn where_nothing_can_be_mounted_a_tool_that_is_not_kept_is_missed_and_that_is_said() {
+fn where_nothing_can_be_mounted_a_tool_that_is_not_kept_is_refused_beforehand() {
     let env = Env::new();
     let source = service(&env);
-    let arguments = |file: &str| {
+    let slim = |file: &str, more: &[&str]| {
         let probe = probe(&env, file);
-        ["slim", &source, "--sandbox", "d", "--probe", &probe, "-o", "docker-archive:d.tar"].map(String::from)
+        let fixed = ["slim", &source, "--sandbox", "d", "--probe", &probe, "-o", "docker-archive:d.tar"];
+        env.scrimp(&[&fixed, more].concat())
     };
-    let slim = |file: &str| env.scrimp(&arguments(file).each_ref().map(String::as_str));
-    let run = slim(PROBE).exits(1);
+    let run = slim(PROBE, &[]).exits(2);
     for told in [
-        "cannot run /opt/ask/ask: command not found in the image: /opt/ask/ask; in sandbox d nothing can be mounted",
+        "the probe `exec /opt/ask/ask 8080` only asks (keep = false)",
+        "in sandbox d nothing can be mounted",
         "hint: use sandbox a, b or c",
     ] {
         assert!(run.stderr.contains(told), "{told}: {run}");
     }
-    // What is in the small image for another reason can be run there.
-    let kept = PROBE.replace("keep = false\nexpect", "expect");
-    slim(&kept).succeeds();
+    let small = format!("docker-archive:{}", env.path("d.tar"));
+    assert!(!Path::new(&env.path("d.tar")).exists());
+    slim(PROBE, &["--no-verify"]).succeeds();
+    let probe = probe(&env, PROBE);
+    env.scrimp(&["verify", &small, "--against", &source, "--sandbox", "d", "--probe", &probe]).exits(2);
+    fs::remove_file(env.path("d.tar")).unwrap();
+    slim(&PROBE.replace("keep = false\n", ""), &[]).succeeds();
 }
 
 #[test]

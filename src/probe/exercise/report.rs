@@ -38,6 +38,8 @@ pub struct Report {
     pub failed: BTreeMap<String, String>,
     /// Those of them for which there was no time, or not enough.
     pub late: BTreeSet<String>,
+    /// Those of these that were not begun.
+    pub untried: BTreeSet<String>,
     /// Whether it was ended before it was through.
     pub is_cut: bool,
 }
@@ -57,11 +59,20 @@ struct Result {
     error: Option<String>,
     #[serde(default)]
     late: bool,
+    #[serde(default)]
+    untried: bool,
 }
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Item {
+    /// Whether it says where to look, and is nothing to do by itself.
+    fn is_setting(&self) -> bool {
+        matches!(self.kind.as_str(), "path" | "setup")
     }
 }
 
@@ -88,7 +99,7 @@ impl Findings {
 
     /// Whether there is nothing to do; where modules are looked for is no work.
     pub fn is_empty(&self) -> bool {
-        self.items.iter().all(|item| item.kind == "path")
+        self.items.iter().all(Item::is_setting)
     }
 
     /// The items as the acting script reads them: a line each, kind and name with a tab between.
@@ -106,12 +117,15 @@ impl Report {
     /// Parses the output of an acting script; lines that are something else are left out.
     pub fn parse(output: &[u8]) -> Self {
         let mut report = Report::default();
-        for Result { item, ok, error, late } in lines::<Result>(output).take(MAX_ITEMS) {
+        for Result { item, ok, error, late, untried } in lines::<Result>(output).take(MAX_ITEMS) {
             if ok {
                 report.done.insert(item);
             } else {
-                if late {
+                if late || untried {
                     report.late.insert(item.clone());
+                }
+                if untried {
+                    report.untried.insert(item.clone());
                 }
                 report.failed.insert(item, shown(&error.unwrap_or_default()));
             }
@@ -125,6 +139,14 @@ impl Report {
         let lost = self.done.difference(&other.done).filter(|item| !other.lacked_time(item));
         let why = |item: &String| other.failed.get(item).cloned().unwrap_or("nothing came of it".into());
         lost.map(|item| (item.clone(), why(item))).collect()
+    }
+
+    /// Which of `findings` were not begun, in their order: nobody knows what they need.
+    pub fn unreached(&self, findings: &Findings) -> Vec<String> {
+        let begun = |item: &String| self.done.contains(item) || self.failed.contains_key(item);
+        // What says where to look has no report.
+        let tried = findings.items.iter().filter(|item| !item.is_setting()).map(Item::to_string);
+        tried.filter(|item| self.untried.contains(item) || self.is_cut && !begun(item)).collect()
     }
 
     /// How many of those that went well here `other` had no time for.
@@ -182,6 +204,21 @@ mod tests {
         assert_eq!(lost, expected.map(|(item, why)| (item.to_owned(), why.to_owned())));
         assert!(base.lost_in(&base).is_empty());
         assert_eq!(base.untried_in(&slim), 0);
+    }
+
+    #[test]
+    fn what_was_not_begun_is_named() {
+        let findings = Findings::parse(
+            b"{\"do\": \"path\", \"name\": \"/app\"}\n{\"do\": \"module\", \"name\": \"c\"}\n{\"do\": \"module\", \"name\": \"b\"}\n\
+              {\"do\": \"module\", \"name\": \"a\"}\n",
+        );
+        let mut report = Report::parse(
+            b"{\"item\": \"module a\", \"ok\": false, \"late\": true, \"error\": \"too long\"}\n\
+              {\"item\": \"module c\", \"ok\": false, \"late\": true, \"untried\": true, \"error\": \"no time\"}\n",
+        );
+        assert_eq!(report.unreached(&findings), ["module c"]);
+        report.is_cut = true;
+        assert_eq!(report.unreached(&findings), ["module c", "module b"]);
     }
 
     #[test]

@@ -106,10 +106,7 @@ fn put(mount: &Mount, at: &Path) -> io::Result<()> {
         }
         // Programs that log to their standard output by name get a file instead: the way to it is in `/proc`.
         What::Symlink { target } if target.starts_with(b"/proc/self/fd/") => stand_in(at, None),
-        What::Symlink { target } => match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), at) {
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        },
+        What::Symlink { target } => place::link(at, target),
         What::File { content } => write(at, &mut content.as_slice()),
         _ => Ok(()),
     }

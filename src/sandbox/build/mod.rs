@@ -13,9 +13,9 @@ pub(super) mod place;
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -24,6 +24,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
+use crate::base::ImagePath;
 use crate::sandbox::build::mount_api::{NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::build::observatory::Observatory;
 use crate::sandbox::failure::{self, During, Failure};
@@ -137,8 +138,8 @@ fn build_mounts(plan: &SandboxPlan, make_root: impl FnOnce(&Stage) -> Result<Tre
     };
     stage.pivot(&root)?;
     if let Some(proc) = host_proc {
-        place::mount_point(Path::new("/proc"), true).during("make the directory", "/proc")?;
-        mount_api::attach(proc.as_fd(), Path::new("/proc")).during("mount", "/proc")?;
+        let at = kernels(Path::new("/proc"))?;
+        mount_api::attach_to(proc.as_fd(), at.as_fd()).during("mount", "/proc")?;
     }
     for Prepared { mount, source } in prepared {
         match put(mount, source) {
@@ -182,7 +183,7 @@ pub fn build_inside(plan: &SandboxPlan) -> Result<(), Failure> {
                     Ok(()) | Err(Errno::EINVAL) => {}
                     Err(errno) => return Err(Failure::new("unmount the host's", "/proc", errno)),
                 }
-                mount_api::attach(fresh.as_fd(), &at).during("mount", "/proc")?;
+                mount_api::attach_to(fresh.as_fd(), kernels(&at)?.as_fd()).during("mount", "/proc")?;
             }
             _ => put(mount, Source::default())?,
         }
@@ -231,7 +232,7 @@ impl Stage {
     /// A new directory of it as a mount.
     fn directory(&self) -> Result<OwnedFd, Failure> {
         let path = self.fresh_name();
-        place::directory(&path, 0o755, (0, 0)).during("make the directory", "/")?;
+        std::fs::DirBuilder::new().mode(0o755).create(&path).during("make the directory", "/")?;
         mount_api::clone_tree(&path).during("bind", "/")
     }
 
@@ -367,38 +368,70 @@ fn put(mount: &Mount, source: Source) -> Result<(), Failure> {
     let (at, name) = (mount.at.on_host(Path::new("/")), mount.at.as_bytes());
     match &mount.what {
         What::Directory { mode, owner } => place::directory(&at, *mode, *owner).during("make the directory", name),
-        What::Symlink { target } => match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &at) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.during("make the link", name),
-        },
-        What::Mask => match std::fs::symlink_metadata(&at) {
-            Err(_) => Ok(()),
-            Ok(meta) if meta.is_dir() => {
+        What::Symlink { target } => place::link(&at, target).during("make the link", name),
+        What::Mask => match place::find(&at) {
+            // What cannot be reached from here, the application does not reach either.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => Ok(()),
+            Err(errno) => Err(Failure::new("hide", name, errno)),
+            Ok(found) if is_directory(&found).during("hide", name)? => {
                 let empty =
                     tmpfs(0o755, Some(0), RDONLY | NOSUID | NODEV | NOEXEC).map_err(|e| refused("hide", name, e))?;
-                mount_api::attach(empty.as_fd(), &at).during("hide", name)
+                mount_api::attach_to(empty.as_fd(), found.as_fd()).during("hide", name)
             }
-            Ok(_) => {
-                let null = mount_api::clone_tree(Path::new("/dev/null")).during("hide", name)?;
-                mount_api::attach(null.as_fd(), &at).during("hide", name)
+            Ok(found) => {
+                let null = place::find(Path::new("/dev/null")).and_then(|null| mount_api::clone_opened(null.as_fd()));
+                mount_api::attach_to(null.during("hide", name)?.as_fd(), found.as_fd()).during("hide", name)
             }
         },
-        What::ReadOnly => match std::fs::symlink_metadata(&at) {
-            Err(_) => Ok(()),
-            Ok(_) => attach(clone_read_only(&at)?, &at, name),
+        What::ReadOnly => match place::find(&at) {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => Ok(()),
+            Err(errno) => Err(Failure::new("make read-only", name, errno)),
+            Ok(found) => attach(clone_read_only(&at)?, &at, found.as_fd(), name),
         },
         _ if source.mount.is_some() => {
-            place::mount_point(&at, source.is_dir).during("make a mount point at", name)?;
-            attach(source, &at, name)
+            let found = match shows_kernel(&mount.what, &mount.at) {
+                true => kernels(&at)?,
+                false => place::mount_point(&at, source.is_dir).during("make a mount point at", name)?,
+            };
+            attach(source, &at, found.as_fd(), name)
         }
         _ => Ok(()),
     }
 }
 
-/// Mounts what is prepared on what is there.
-fn attach(source: Source, at: &Path, name: &[u8]) -> Result<(), Failure> {
+/// Whether a mount shows what belongs to the kernel, which must be nowhere but where everybody looks for it.
+fn shows_kernel(what: &What, at: &ImagePath) -> bool {
+    match what {
+        What::Proc | What::Sysfs => true,
+        What::Bind { source, .. } => {
+            at.components().count() == 1 && [Path::new("/proc"), Path::new("/sys")].contains(&source.as_path())
+        }
+        _ => false,
+    }
+}
+
+/// A directory at the top of the tree for what shows the kernel. Where the image has a link instead there is no such place:
+/// masks and what replaces the host's are put there by this path, and a link may lead elsewhere by then.
+fn kernels(at: &Path) -> Result<OwnedFd, Failure> {
+    let name = at.as_os_str().as_bytes();
+    match place::find_directory_itself(at) {
+        Err(Errno::ENOENT) => place::mount_point(at, true).during("make the directory", name),
+        Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+            let detail = "the image has a link or a file there, where every runtime needs a directory".into();
+            Err(Failure { detail, ..Failure::new("mount on", name, errno) })
+        }
+        other => other.during("find", name),
+    }
+}
+
+fn is_directory(file: &OwnedFd) -> nix::Result<bool> {
+    Ok(nix::sys::stat::fstat(file)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// Mounts what is prepared on what was `found` at `at`.
+fn attach(source: Source, at: &Path, found: BorrowedFd<'_>, name: &[u8]) -> Result<(), Failure> {
     let Some(mount) = source.mount else { return Ok(()) };
-    mount_api::attach(mount.as_fd(), at).during("mount on", name)?;
+    mount_api::attach_to(mount.as_fd(), found).during("mount on", name)?;
     for below in source.writable {
         let is_top = below.as_os_str().is_empty();
         // Joined with nothing a path would end in a slash, and a file has none.

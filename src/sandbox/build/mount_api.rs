@@ -105,9 +105,14 @@ pub fn clone_opened(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     descriptor(unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
-/// Puts a mount into the tree at `target`, links followed.
+/// Puts a mount into the tree at `target`, links followed: not for paths of an image.
 pub fn attach(mount: BorrowedFd<'_>, target: &Path) -> Result<(), Errno> {
     let target = nix::fcntl::open(target, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    attach_to(mount, target.as_fd())
+}
+
+/// Puts a mount into the tree on a file or directory that was found there.
+pub fn attach_to(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     let empty = c"".as_ptr();
     // SAFETY: both paths are NUL-terminated strings that outlive the call.

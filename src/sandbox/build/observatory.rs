@@ -165,7 +165,7 @@ impl Observatory {
             let name = live.at.as_os_str().as_bytes();
             let placed = place::mount_point(&live.at, live.is_dir).during("make a mount point at", name);
             let source = Source { mount: Some(live.mount), is_dir: live.is_dir, ..Source::default() };
-            match placed.and_then(|()| attach(source, &live.at, name)) {
+            match placed.and_then(|found| attach(source, &live.at, found.as_fd(), name)) {
                 Err(failure) if live.required => return Err(failure),
                 _ => {}
             }
@@ -218,7 +218,7 @@ fn is_mount(what: &What) -> bool {
 }
 
 /// A copy of what is at `at` in the application's tree; `None` when nothing is there, or, where a socket is wanted, no
-/// socket. Links are followed, except for those of `/proc` that lead to other processes' files.
+/// socket. Links are followed, except for those of `/proc` that lead to files of processes.
 fn look(at: &ImagePath, socket: bool) -> Option<Live> {
     let path = at.on_host(Path::new("/"));
     let nofollow = if socket { OFlag::O_NOFOLLOW } else { OFlag::empty() };

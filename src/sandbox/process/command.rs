@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::base::escape_bytes;
+use crate::sandbox::build::place;
 use crate::sandbox::process::spawn::check;
 use crate::sandbox::process::{ProcessSpec, SpawnError};
 
@@ -50,8 +51,10 @@ fn candidates(command: &[u8], path: &[u8]) -> Vec<PathBuf> {
     path.split(|&b| b == b':').map(|dir| as_path(&in_dir(dir))).collect()
 }
 
-/// Whether the effective user may execute this regular file.
+/// Whether the effective user may execute this regular file. One that is open in a process is none: `/proc/self/exe` is
+/// scrimp itself here.
 fn executable(path: &Path) -> nix::Result<()> {
+    place::find(path)?;
     let stat = nix::sys::stat::stat(path)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Err(Errno::EACCES);

@@ -2,7 +2,7 @@
 //!
 //! The order matters. What needs a path comes before the filter, because the filter may stop such calls; the filter
 //! comes before the ids are dropped, because without CAP_SYS_ADMIN it would need NO_NEW_PRIVS, which takes the rights
-//! of setuid programs away; and the descriptors are closed by the `execve` itself.
+//! of setuid programs away; and the descriptors of the supervisor are closed before the first name is looked up.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -103,6 +103,7 @@ fn become_application(
         // SAFETY: the supervisor keeps its own descriptors above 2 and holds no object for 0 to 2 in this process.
         check(unsafe { libc::dup2(file.as_raw_fd(), number) }.into()).step("connect standard streams", "")?;
     }
+    close_the_rest(&reporter.0).step("close descriptors", "")?;
     for limit in &spec.limits {
         set_limit(limit).step("set resource limit", limit.resource.to_string())?;
     }
@@ -135,9 +136,6 @@ fn become_application(
         rights::keep_capabilities(capabilities).step("keep capabilities", "")?;
     }
     die_with_supervisor(reporter).step("ask to end with the supervisor", "")?;
-    // SAFETY: marks every descriptor but the standard streams close-on-exec; takes numbers only.
-    check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
-        .step("close descriptors", "")?;
     // SAFETY: the path is NUL-terminated, both arrays end in a null pointer, and all of it outlives the call.
     unsafe { libc::execve(path.as_ptr(), argv_pointers.as_ptr(), env_pointers.as_ptr()) };
     let mut failure = Failure::new("execute", executable.as_os_str().as_bytes(), Errno::last());
@@ -197,15 +195,27 @@ fn set_limit(limit: &Limit) -> nix::Result<()> {
     check(unsafe { libc::setrlimit(limit.resource, &reachable) }.into())
 }
 
+/// Closes all descriptors but the standard streams and the pipe to the supervisor, which the `execve` closes. From here
+/// on names are looked up that the image or the user gave, and what the supervisor has open leads out of the sandbox.
+fn close_the_rest(pipe: &File) -> nix::Result<()> {
+    let pipe = pipe.as_raw_fd() as u32;
+    for (first, last) in [(3, pipe.saturating_sub(1)), (pipe.saturating_add(1), u32::MAX)] {
+        if first <= last {
+            // SAFETY: takes numbers only. Whatever object still holds one of these descriptors is the supervisor's; this
+            // process uses none of them any more, and ends without dropping them.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) })?;
+        }
+    }
+    Ok(())
+}
+
 fn enter_directory(path: &[u8]) -> std::io::Result<()> {
     let path = Path::new(std::ffi::OsStr::from_bytes(if path.is_empty() { b"/" } else { path }));
-    match nix::unistd::chdir(path) {
-        Err(Errno::ENOENT) => {
-            place::mount_point(path, true)?;
-            Ok(nix::unistd::chdir(path)?)
-        }
-        other => Ok(other?),
-    }
+    let found = match place::find(path) {
+        Err(Errno::ENOENT) => place::mount_point(path, true)?,
+        other => other?,
+    };
+    Ok(nix::unistd::fchdir(found)?)
 }
 
 /// Installs the filter; true when that took NO_NEW_PRIVS.
