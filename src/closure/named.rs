@@ -113,7 +113,9 @@ pub(super) fn find(
         let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
             || record.operations.contains(&Operation::Exec) && !record.probe_tool;
         let walk = rootfs.resolve(path.as_bytes(), true)?;
-        let Some(EntryKind::File { size, .. }) = walk.entry.map(|entry| entry.kind).filter(|_| is_own) else { continue };
+        let Some(EntryKind::File { size, .. }) = walk.entry.map(|entry| entry.kind).filter(|_| is_own) else {
+            continue;
+        };
         if size <= MOST_OF_TEXT && may_be_settings(path, record) {
             for name in paths_of_settings(&rootfs.read(&walk.end)?) {
                 search.add_from_settings(&name, path)?;
@@ -124,7 +126,9 @@ pub(super) fn find(
             }
         }
     }
-    if let Some(program) = execution.command.first().and_then(|program| ImagePath::parse(&execution.absolute(program)).ok()) {
+    if let Some(program) =
+        execution.command.first().and_then(|program| ImagePath::parse(&execution.absolute(program)).ok())
+    {
         for name in execution.command.iter().flat_map(|word| paths_of_settings(word)) {
             search.add_from_settings(&name, &program)?;
         }

@@ -73,7 +73,7 @@ impl<'a> Rules<'a> {
         self.settle()?;
         if self.level >= Level::App {
             // Who works on a machine has prepared them for other programs as well.
-            if self.rootfs.entries().is_some() || self.rootfs.location() != std::path::Path::new("/") {
+            if !self.is_host() {
                 prepared::require(&mut self.kept, self.rootfs)?;
             }
             for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {
@@ -142,8 +142,7 @@ impl<'a> Rules<'a> {
     /// What settings and programs name: see [`named`]. Returns the directories of programs among it.
     fn named(&mut self) -> Result<BTreeSet<ImagePath>, ClosureError> {
         // A machine's own settings name what all that runs there needs.
-        let is_host = self.rootfs.entries().is_none() && self.rootfs.location() == std::path::Path::new("/");
-        if self.level < Level::App || is_host {
+        if self.level < Level::App || self.is_host() {
             return Ok(BTreeSet::new());
         }
         let found = named::find(self.rootfs, self.execution, self.observation, &mut self.contents)?;
@@ -168,8 +167,18 @@ impl<'a> Rules<'a> {
             for need in pam::needs(self.rootfs, &directory)? {
                 self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
             }
+            if self.level >= Level::App && !self.is_host() {
+                for need in pam::accounts(self.rootfs)? {
+                    self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether the base is the machine's own filesystem, where anything lies beside the application.
+    fn is_host(&self) -> bool {
+        self.rootfs.entries().is_none() && self.rootfs.location() == std::path::Path::new("/")
     }
 
     /// The bytes of the libraries that come with a module that is not kept so far.
