@@ -327,3 +327,9 @@ fn on_a_machine_only_what_is_near_is_the_application() {
     assert_eq!(near("/home/me", "/home/me/app.py"), None);
     assert_eq!(near("/home/me", "/home/me/.local/x/app.py"), None);
 }
+
+#[test]
+fn what_services_serve_comes_although_no_probe_asked_for_it() {
+    Case::of("/srv/share/x.txt\n/srv/repo/.git/x\n/srv/repo/db/1\n/srv/pkg/a dpkg\n/opt/unused/x\n/usr/sbin/d dpkg")
+        .gives(&["/usr/sbin/d"], "/srv/repo: db/1 | /srv/share: x.txt");
+}
