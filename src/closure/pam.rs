@@ -15,7 +15,8 @@ pub(super) const LIBRARY: &[u8] = b"libpam.so.0";
 /// Where the services are described, a file each.
 const SERVICES: &str = "/etc/pam.d";
 /// What modules read beside; there or not.
-const SETTINGS: [&str; 5] = ["/etc/login.defs", "/etc/nologin", "/etc/pam.conf", "/etc/security", "/etc/shadow"];
+const SETTINGS: [&str; 7] =
+    ["/etc/group", "/etc/login.defs", "/etc/nologin", "/etc/pam.conf", "/etc/passwd", "/etc/security", "/etc/shadow"];
 /// What is longer describes no service.
 const MOST: u64 = 64 << 10;
 /// A longer list of accounts is no list of accounts.

@@ -157,7 +157,7 @@ fn an_application_has_templates_pages_and_translations_beside_what_it_ran() {
 #[test]
 fn the_highest_directory_that_is_not_shared_is_the_application() {
     let tree = |root: &str| {
-        Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/srv/other/z\n/home/other/z/z"))
+        Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/opt/other/z\n/home/other/z/z"))
     };
     for root in [
         "/app",
@@ -222,7 +222,7 @@ fn where_an_image_starts_is_where_its_application_is() {
 
 #[test]
 fn only_what_was_read_or_run_is_a_sign() {
-    Case::of("/srv/a/x\n/srv/a/y\n/srv/b/x").gives(&["/srv/a/x", "stat /srv/b/x"], "/srv/a: x y");
+    Case::of("/opt/a/x\n/opt/a/y\n/opt/b/x").gives(&["/opt/a/x", "stat /opt/b/x"], "/opt/a: x y");
 }
 
 #[test]
