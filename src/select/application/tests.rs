@@ -157,7 +157,7 @@ fn an_application_has_templates_pages_and_translations_beside_what_it_ran() {
 #[test]
 fn the_highest_directory_that_is_not_shared_is_the_application() {
     let tree = |root: &str| {
-        Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/opt/other/z\n/home/other/z/z"))
+        Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/home/other/z/z"))
     };
     for root in [
         "/app",
