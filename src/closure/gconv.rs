@@ -66,7 +66,7 @@ fn converts(observation: &Observation, kept: &Kept<'_>, contents: &mut Contents<
 }
 
 /// Whether a library lies where all programs look for libraries, and not in a directory of one program.
-fn is_shared(path: &ImagePath) -> bool {
+pub(super) fn is_shared(path: &ImagePath) -> bool {
     let directory = path.parent();
     let name = directory.as_ref().and_then(|directory| directory.file_name()).unwrap_or_default();
     matches!(name, b"lib" | b"lib32" | b"lib64") || name.windows(7).any(|part| part == b"-linux-")

@@ -13,6 +13,7 @@ mod gconv;
 mod kept;
 mod ld_cache;
 mod loader;
+mod named;
 mod nss;
 mod own_scripts;
 mod pam;

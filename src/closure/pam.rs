@@ -1,5 +1,7 @@
 //! Pluggable authentication: what libpam reads and loads when somebody logs in, `pam.conf(5)`. A run in which nobody did
 //! shows the library and neither its configuration nor one of the modules that this names.
+//!
+//! Whoever logs in finds a home, too, and the shell that `passwd(5)` names: those of accounts that have a password or keys.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +15,15 @@ pub(super) const LIBRARY: &[u8] = b"libpam.so.0";
 /// Where the services are described, a file each.
 const SERVICES: &str = "/etc/pam.d";
 /// What modules read beside; there or not.
-const SETTINGS: [&str; 5] = ["/etc/login.defs", "/etc/nologin", "/etc/pam.conf", "/etc/security", "/etc/shadow"];
+const SETTINGS: [&str; 7] =
+    ["/etc/group", "/etc/login.defs", "/etc/nologin", "/etc/pam.conf", "/etc/passwd", "/etc/security", "/etc/shadow"];
 /// What is longer describes no service.
 const MOST: u64 = 64 << 10;
+/// A longer list of accounts is no list of accounts.
+const MOST_OF_ACCOUNTS: u64 = 1 << 20;
+/// A home with more, in bytes or entries, is kept without what is in it.
+const MOST_OF_A_HOME: u64 = 64 << 20;
+const MOST_IN_A_HOME: usize = 20_000;
 
 /// The files that describe services, what modules read, and the modules that are named, as they are found beside the library
 /// in `directory`.
@@ -53,6 +61,78 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
     Ok(needs)
 }
 
+/// The shells and homes of the accounts that somebody can log in to, each home with what is in it.
+pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureError> {
+    let mut needs = BTreeSet::new();
+    let text = |path: &str| -> Result<Vec<u8>, ClosureError> {
+        let Ok(path) = ImagePath::parse(path) else { return Ok(Vec::new()) };
+        let is_text = |kind: &EntryKind| matches!(kind, EntryKind::File { size, .. } if *size <= MOST_OF_ACCOUNTS);
+        let walk = rootfs.resolve(path.as_bytes(), true)?;
+        Ok(if walk.entry.is_some_and(|entry| is_text(&entry.kind)) { rootfs.read(&walk.end)? } else { Vec::new() })
+    };
+    let passwords = with_passwords(&text("/etc/shadow")?);
+    for (name, home, shell) in homes_and_shells(&text("/etc/passwd")?) {
+        let keys = home.child(b".ssh").and_then(|directory| directory.child(b"authorized_keys")).ok();
+        let has_keys = match &keys {
+            Some(keys) => rootfs.resolve(keys.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_file()),
+            None => false,
+        };
+        if !has_keys && !passwords.contains(&name) {
+            continue;
+        }
+        needs.extend(keys.filter(|_| has_keys));
+        needs.insert(shell);
+        needs.extend(in_home(rootfs, &home)?);
+    }
+    Ok(needs)
+}
+
+/// What is in a home that is one, up to a limit; caches, histories and private keys are not for whoever logs in to a copy.
+fn in_home(rootfs: &Rootfs, home: &ImagePath) -> Result<BTreeSet<ImagePath>, ClosureError> {
+    let mut found = BTreeSet::from([home.clone()]);
+    let is_home = |place: &str| ImagePath::parse(place).is_ok_and(|place| home.is_within(&place) && *home != place);
+    if !["/home", "/srv", "/var", "/opt"].iter().any(|place| is_home(place)) {
+        return Ok(found);
+    }
+    let mut pending = vec![home.clone()];
+    let mut bytes = 0;
+    while let Some(directory) = pending.pop() {
+        for name in rootfs.list(&directory)? {
+            let is_private =
+                name.ends_with(b"_history") || matches!(&name[..], b".ssh" | b".gnupg" | b".cache" | b".git");
+            let Some(path) = directory.child(&name).ok().filter(|_| !is_private) else { continue };
+            let Some(entry) = rootfs.lookup(&path)? else { continue };
+            match entry.kind {
+                EntryKind::Dir => pending.push(path.clone()),
+                EntryKind::File { size, .. } => bytes += size,
+                _ => {}
+            }
+            found.insert(path);
+            if bytes > MOST_OF_A_HOME || found.len() > MOST_IN_A_HOME {
+                return Ok(BTreeSet::from([home.clone()]));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The names in `shadow(5)` of those who have a password: an empty one, or a hash that nobody has locked.
+fn with_passwords(shadow: &[u8]) -> BTreeSet<Vec<u8>> {
+    let fields = shadow.split(|&b| b == b'\n').map(|line| line.split(|&b| b == b':').collect::<Vec<_>>());
+    let has = |fields: &Vec<&[u8]>| fields.len() > 1 && !fields[1].starts_with(b"!") && !fields[1].starts_with(b"*");
+    fields.filter(has).map(|fields| fields[0].to_vec()).collect()
+}
+
+/// Name, home and shell of each account in `passwd(5)`.
+fn homes_and_shells(passwd: &[u8]) -> Vec<(Vec<u8>, ImagePath, ImagePath)> {
+    let fields = passwd.split(|&b| b == b'\n').map(|line| line.split(|&b| b == b':').collect::<Vec<_>>());
+    let account = |fields: Vec<&[u8]>| {
+        let shell = fields.get(6).filter(|shell| !shell.is_empty()).copied().unwrap_or(b"/bin/sh");
+        Some((fields[0].to_vec(), ImagePath::parse(fields.get(5)?).ok()?, ImagePath::parse(shell).ok()?))
+    };
+    fields.filter_map(account).collect()
+}
+
 /// The modules that the description of a service names: file names, or absolute paths.
 fn named(text: &[u8]) -> BTreeSet<Vec<u8>> {
     let lines = text.split(|&b| b == b'\n').map(|line| line.split(|&b| b == b'#').next().unwrap_or_default());
@@ -66,6 +146,17 @@ fn named(text: &[u8]) -> BTreeSet<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accounts_with_a_password_have_a_home_and_a_shell() {
+        let shadow = b"root:*:1::\njoe:$y$x:1::\nlocked:!$y$x:1::\nopen::1::\nbroken\n\n";
+        let names: Vec<_> = with_passwords(shadow).into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(names, ["joe", "open"]);
+        let passwd = b"joe:x:1000:1000:J,,:/home/joe:/bin/bash\nftp:x:1:1::/srv/ftp:\nbad:x:1:1::relative:/bin/sh\n\n";
+        let accounts = homes_and_shells(passwd).into_iter();
+        let accounts: Vec<_> = accounts.map(|(_, home, shell)| format!("{home} {shell}")).collect();
+        assert_eq!(accounts, ["/home/joe /bin/bash", "/srv/ftp /bin/sh"]);
+    }
 
     #[test]
     fn services_name_modules() {

@@ -49,6 +49,8 @@ pub enum Reason {
     Resource(ImagePath),
     /// A program that the shell script at the path names, or a module that the Perl source there names.
     Script(ImagePath),
+    /// What the settings, or the program, at the path name.
+    Named(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,
     /// What a container runtime or the loader reads or needs: the user database, home and working directory, volumes,
@@ -112,6 +114,7 @@ impl Reason {
             Reason::Package(_) => "package",
             Reason::Resource(_) => "resource",
             Reason::Script(_) => "script",
+            Reason::Named(_) => "named",
             Reason::Healthcheck => "healthcheck",
             Reason::Runtime => "runtime",
             Reason::Keep => "keep",
@@ -151,7 +154,8 @@ impl Reason {
             | Reason::Application(path)
             | Reason::KeepListed(path)
             | Reason::Resource(path)
-            | Reason::Script(path) => Some(path),
+            | Reason::Script(path)
+            | Reason::Named(path) => Some(path),
             _ => None,
         }
     }
@@ -217,6 +221,7 @@ impl FromStr for Reason {
             "keep-locale" => return Ok(Reason::KeepLocale(path.into())),
             "resource" => Reason::Resource,
             "script" => Reason::Script,
+            "named" => Reason::Named,
             _ => return Err(unknown()),
         };
         Ok(reason(cause(path)?))
@@ -269,6 +274,7 @@ mod tests {
             (Reason::State(cause.clone()), "state:/usr/sbin/nginx"),
             (Reason::Resource(cause.clone()), "resource:/usr/sbin/nginx"),
             (Reason::Script(cause.clone()), "script:/usr/sbin/nginx"),
+            (Reason::Named(cause.clone()), "named:/usr/sbin/nginx"),
             (Reason::Application(cause.clone()), "application:/usr/sbin/nginx"),
             (Reason::Repair(Operation::Open, Some(cause.clone())), "repair:open:/usr/sbin/nginx"),
             (Reason::Repair(Operation::Mkdir, None), "repair:mkdir"),

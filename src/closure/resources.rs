@@ -6,7 +6,8 @@
 //!
 //! 1. A program ran from `P/bin` or `P/sbin`, where P is its own (`/usr/lib/postgresql/15`, `/opt/java/openjdk`): then
 //!    `lib`, `share`, `conf` and the like in P.
-//! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start: then that.
+//! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start, or a module was
+//!    loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
 //! 3. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
 //!
 //! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
@@ -122,6 +123,9 @@ pub(super) fn find(
             roots.extend(installation(path));
             roots.extend(namesakes(path));
         }
+        if is_module(path, record) {
+            roots.extend(below(&PROGRAMS, path, false).or_else(|| in_architecture(path, false)));
+        }
         if was_looked_up(record) && *path != localtime {
             roots.extend(below(&DATA, path, record.found == Found::Dir));
         }
@@ -145,6 +149,30 @@ pub(super) fn find(
         }
     }
     Ok(resources)
+}
+
+/// Whether the run loaded the file at `path`, and by no name that others look for a library by.
+fn is_module(path: &ImagePath, record: &PathRecord) -> bool {
+    was_looked_up(record)
+        && matches!(record.found, Found::File { .. })
+        && path.file_name().is_some_and(|name| name.ends_with(b".so"))
+}
+
+/// The directory of one program in which `path` lies, of those that distributions have for programs and their data.
+pub(super) fn of_program(path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
+    below(&DATA, path, is_dir).or_else(|| below(&PROGRAMS, path, is_dir)).or_else(|| in_architecture(path, is_dir))
+}
+
+/// The directory of one program below the libraries of an architecture, `/usr/lib/x86_64-linux-gnu/NAME`.
+fn in_architecture(path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
+    let libraries = path.ancestors().find(|above| {
+        let is_named = above.file_name().is_some_and(is_triplet);
+        is_named && above.parent().is_some_and(|parent| parent.as_bytes() == b"/usr/lib")
+    })?;
+    let mut way: Vec<ImagePath> = path.ancestors().collect();
+    way.extend(is_dir.then(|| path.clone()));
+    let is_in_place = |directory: &ImagePath| directory.parent().as_ref() == Some(&libraries);
+    way.into_iter().find(|directory| is_in_place(directory) && directory.file_name().is_some_and(is_one_programs))
 }
 
 fn was_looked_up(record: &PathRecord) -> bool {
@@ -186,8 +214,11 @@ fn is_one_programs(name: &[u8]) -> bool {
 
 fn is_left_out(name: &[u8]) -> bool {
     // Directories of an architecture, `x86_64-linux-gnu`, are shared by all libraries.
-    let is_triplet = name.windows(7).any(|part| part == b"-linux-");
-    is_triplet || NO_RESOURCES.contains(&name) || LANGUAGES.iter().any(|language| name.starts_with(language))
+    is_triplet(name) || NO_RESOURCES.contains(&name) || LANGUAGES.iter().any(|language| name.starts_with(language))
+}
+
+fn is_triplet(name: &[u8]) -> bool {
+    name.windows(7).any(|part| part == b"-linux-")
 }
 
 /// What only compilers and debuggers read.

@@ -10,7 +10,7 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, nss, own_scripts, pam, perl, prepared,
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, named, nss, own_scripts, pam, perl, prepared,
     resources, runtime, state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
@@ -118,7 +118,9 @@ impl<'a> Rules<'a> {
     /// What the programs of the run look up by name: see [`resources`].
     fn resources(&mut self) -> Result<(), ClosureError> {
         let conversions = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
-        let found = resources::find(self.rootfs, self.observation, conversions)?;
+        let mut roots = conversions;
+        roots.extend(self.named()?);
+        let found = resources::find(self.rootfs, self.observation, roots)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
         self.warnings.extend(found.warnings.into_iter().chain(bundled.warnings));
         for (area, files) in found.areas.into_iter().chain(bundled.packages) {
@@ -137,6 +139,20 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
+    /// What settings and programs name: see [`named`]. Returns the directories of programs among it.
+    fn named(&mut self) -> Result<BTreeSet<ImagePath>, ClosureError> {
+        // A machine's own settings name what all that runs there needs.
+        if self.level < Level::App || self.rootfs.is_host() {
+            return Ok(BTreeSet::new());
+        }
+        let found = named::find(self.rootfs, self.execution, self.observation, &mut self.contents)?;
+        for (path, source) in found.paths {
+            self.kept.require(path.as_bytes(), Reason::Named(source))?;
+        }
+        self.settle()?;
+        Ok(found.resources)
+    }
+
     /// What a log-in needs, when the run has loaded the library for that: see [`pam`].
     fn authentication(&mut self) -> Result<(), ClosureError> {
         let is_loaded = |path: &&ImagePath| {
@@ -150,6 +166,11 @@ impl<'a> Rules<'a> {
             let Some(directory) = real.parent() else { continue };
             for need in pam::needs(self.rootfs, &directory)? {
                 self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
+            }
+            if self.level >= Level::App && !self.rootfs.is_host() {
+                for need in pam::accounts(self.rootfs)? {
+                    self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
+                }
             }
         }
         Ok(())

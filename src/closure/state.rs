@@ -145,13 +145,23 @@ fn may_be_state(directory: &ImagePath, owner: u32) -> bool {
     !is_shared(directory) && !is_passing(directory) && !is_system
 }
 
-fn is_shared(directory: &ImagePath) -> bool {
+pub(super) fn is_shared(directory: &ImagePath) -> bool {
     SHARED.iter().any(|&shared| directory.as_bytes() == shared.as_bytes())
 }
 
 fn is_passing(directory: &ImagePath) -> bool {
     let named = |component: &[u8]| PASSING.contains(&component);
-    NEVER.iter().any(|&above| is_within(directory, above)) || directory.components().any(named)
+    is_never(directory) || directory.components().any(named)
+}
+
+/// Whether nothing in `directory` is state or meant to last, whoever owns it.
+pub(super) fn is_never(directory: &ImagePath) -> bool {
+    NEVER.iter().any(|&above| is_within(directory, above))
+}
+
+/// Whether a directory called `name` holds what no run needs.
+pub(super) fn is_left_out(name: &[u8]) -> bool {
+    LEFT_OUT.contains(&name)
 }
 
 fn is_within(path: &ImagePath, above: &str) -> bool {

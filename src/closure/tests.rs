@@ -6,6 +6,7 @@
 mod companions;
 mod libraries;
 mod loaders;
+mod named;
 mod resources;
 mod rootfs;
 mod state;

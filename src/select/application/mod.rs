@@ -58,6 +58,7 @@ fn find_up_to(
         }
     }
     roots.extend(directories.of_start()?);
+    roots.extend(directories.of_services()?);
     let mut application = Application::default();
     for root in &roots {
         // One below another comes with that one.
@@ -159,6 +160,21 @@ impl<'a> Directories<'a> {
             Some(directory) => self.topmost(&directory),
             None => Ok(None),
         }
+    }
+
+    /// The directories in `/srv`, which is for nothing but what services of this image serve (Filesystem Hierarchy Standard
+    /// 3.0, 3.17): whoever filled them named them in settings, or a client names them. A machine may serve from there what
+    /// another application has.
+    fn of_services(&mut self) -> Result<Vec<ImagePath>, SelectError> {
+        let mut own = Vec::new();
+        if let Some(place) = ImagePath::parse(places::SERVICES).ok().filter(|_| self.rootfs.entries().is_some()) {
+            for (path, entry) in self.children(&place)? {
+                if entry.is_dir() && self.judge(&path)? == Judgement::Own {
+                    own.push(path);
+                }
+            }
+        }
+        Ok(own)
     }
 
     /// The highest directory above `directory`, or itself, that is the application's. On a machine, where anything can

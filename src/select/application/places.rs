@@ -36,6 +36,9 @@ const SHARED: [&str; 27] = [
     "/volumes",
 ];
 
+/// The one of these that is for the data of services.
+pub(super) const SERVICES: &str = "/srv";
+
 /// Of these, the ones that distributions fill: whose a directory in them is only a package database can tell.
 const OF_DISTRIBUTIONS: [&str; 3] = ["/etc", "/usr/share", "/var/lib"];
 

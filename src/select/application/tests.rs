@@ -136,9 +136,8 @@ fn an_application_has_templates_pages_and_translations_beside_what_it_ran() {
 
 #[test]
 fn the_highest_directory_that_is_not_shared_is_the_application() {
-    let tree = |root: &str| {
-        Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/srv/other/z\n/home/other/z/z"))
-    };
+    let tree =
+        |root: &str| Case::of(&format!("{root}/src/lib/x.py\n{root}/public/y.html\n/opt/other/z\n/home/other/z/z"));
     for root in [
         "/app",
         "/opt/foo",
@@ -202,7 +201,7 @@ fn where_an_image_starts_is_where_its_application_is() {
 
 #[test]
 fn only_what_was_read_or_run_is_a_sign() {
-    Case::of("/srv/a/x\n/srv/a/y\n/srv/b/x").gives(&["/srv/a/x", "stat /srv/b/x"], "/srv/a: x y");
+    Case::of("/opt/a/x\n/opt/a/y\n/opt/b/x").gives(&["/opt/a/x", "stat /opt/b/x"], "/opt/a: x y");
 }
 
 #[test]
@@ -306,4 +305,10 @@ fn on_a_machine_only_what_is_near_is_the_application() {
     assert_eq!(near("/home/me", "/home/me/src/app.py").as_deref(), Some("/home/me/src"));
     assert_eq!(near("/home/me", "/home/me/app.py"), None);
     assert_eq!(near("/home/me", "/home/me/.local/x/app.py"), None);
+}
+
+#[test]
+fn what_services_serve_comes_although_no_probe_asked_for_it() {
+    Case::of("/srv/share/x.txt\n/srv/repo/.git/x\n/srv/repo/db/1\n/srv/pkg/a dpkg\n/opt/unused/x\n/usr/sbin/d dpkg")
+        .gives(&["/usr/sbin/d"], "/srv/repo: db/1 | /srv/share: x.txt");
 }
