@@ -63,11 +63,8 @@ pub fn repeat(
     let redactor = redactor(settings);
     for before in traced.exercised.iter().filter(|exercised| !exercised.report.done.is_empty()) {
         let probe = before.assignment.language.label();
-        let differs = |item: String, slim: String| Difference {
-            probe: probe.clone(),
-            aspect: item,
-            base: "it went well".into(),
-            slim: redactor.text(&slim).into_owned(),
+        let differs = |item: String, slim: String| {
+            Difference::new(&probe, item, "it went well".into(), redactor.text(&slim).into_owned())
         };
         match session::exercise_again(environment.place(), subject, settings, before) {
             Ok(mut after) => {
