@@ -66,7 +66,7 @@ pub fn slim(
     if verify {
         environment.check_verification()?;
     }
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, input, order.paths(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;
     let (observation, failures) = (tried.observation()?, tried.failures());
@@ -87,7 +87,7 @@ pub fn trace(
     let others = input.source.path().map(PathBuf::from).into_iter().collect();
     let side_files = SideFiles { trace: Some(output), lock: None, others };
     side_files.check()?;
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, input, side_files.paths(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;
     let (observation, failures) = (tried.observation()?, tried.failures());
@@ -106,7 +106,7 @@ pub fn build(
     order: &Order,
 ) -> Result<Ending, PipelineError> {
     order.check(input)?;
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open(environment, input, order.paths(), &mut clock)?;
     if observation.header.source_digest != base.digest {
         return Err(PipelineError::OtherSource {
@@ -124,7 +124,7 @@ pub fn verify(
     against: &Input,
     trials: &Trials,
 ) -> Result<Ending, PipelineError> {
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;

@@ -68,7 +68,7 @@ pub enum ServiceError {
         output: String,
     },
     /// It has ended before its time.
-    #[error("the service {name} ended with {exit} {when}{}\nhint: {HINT_ENDED}", said(.output))]
+    #[error("the service {name} ended with {exit} {when}{}\nhint: {}", said(.output), ended_hint(.name, .command, .taken))]
     Ended {
         /// Its name.
         name: String,
@@ -78,6 +78,10 @@ pub enum ServiceError {
         when: &'static str,
         /// What it wrote last.
         output: String,
+        /// What was started.
+        command: Vec<String>,
+        /// Where others listened already, in words.
+        taken: Vec<String>,
     },
     /// The application has no files of its own, so none of them can name the service.
     #[error(
@@ -88,8 +92,26 @@ pub enum ServiceError {
 }
 
 const HINT_LATE: &str = "give it longer (timeout), or say when it is ready, in a table [[service]] of scrimp.toml";
-const HINT_ENDED: &str = "its command, env and user can be set in a table [[service]] of scrimp.toml; all services and the \
-                          application share one network, where a port can be taken once";
+
+/// What to write in scrimp.toml for a service that has ended.
+fn ended_hint(name: &str, command: &[String], taken: &[String]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let share = match taken {
+        [] => "all services and the application share one network, where a port can be taken once".to_owned(),
+        taken => format!(
+            "all services and the application share one network, where a port can be taken once, and {} listens already; \
+             if that is it, let this one listen on another",
+            taken.join(" and ")
+        ),
+    };
+    format!(
+        "{share}; its command, env and user are set in scrimp.toml, now they are as\n  [[service]]\n  name = {}\n  entrypoint = \
+         []\n  command = [{}]",
+        quoted(name),
+        words.join(", ")
+    )
+}
 
 fn said(output: &str) -> String {
     match output.is_empty() {
@@ -159,13 +181,19 @@ impl Running<'_> {
         self.sandbox.finish();
     }
 
-    /// The error of a service that is of no use.
-    pub fn failure(self, unready: probe::Unready) -> ServiceError {
+    /// What was started.
+    pub fn command(&self) -> Vec<String> {
+        self.process.argv.iter().map(|word| self.redactor.text(&String::from_utf8_lossy(word)).into_owned()).collect()
+    }
+
+    /// The error of a service that is of no use; others listened where `taken` says.
+    pub fn failure(self, unready: probe::Unready, taken: Vec<String>) -> ServiceError {
         let name = self.service.name.clone();
         match unready {
             probe::Unready::Late(why) => ServiceError::Late { name, why, output: self.last_words() },
             probe::Unready::Ended(exit) => {
-                ServiceError::Ended { name, exit, when: "before it was ready", output: self.last_words() }
+                let (command, when) = (self.command(), "before it was ready");
+                ServiceError::Ended { name, exit, when, output: self.last_words(), command, taken }
             }
         }
     }

@@ -71,8 +71,18 @@ pub struct CapabilitySet(u64);
 
 /// A text is not the name of a capability.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a capability\nhint: use a name as in capabilities(7), for example NET_ADMIN, or ALL")]
+#[error("{0:?} is not a capability\nhint: {near}a name as in capabilities(7), for example NET_ADMIN, or ALL", near = near(.0))]
 pub struct UnknownCapability(String);
+
+/// Which one was probably meant.
+fn near(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let bare = |known: &'static str| known.strip_prefix("CAP_").unwrap_or(known);
+    let scored = NAMES.iter().map(|known| (strsim::jaro_winkler(name, bare(known)), bare(known)));
+    let best = scored.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, known)| format!("did you mean {known}? ")).unwrap_or_default()
+}
 
 impl CapabilitySet {
     /// No capability at all.
