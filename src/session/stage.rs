@@ -93,6 +93,12 @@ impl Stage<'_> {
             let Exercised { mut transcript, script, notes, elsewhere } = exercised?;
             let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
             if let Script::Own = script {
+                // What is kept of a stream is its end, and all of it where that is as long as it was.
+                for (part, stream) in [("stdout", &stdout), ("stderr", &stderr)] {
+                    if stream.tail.len() as u64 == stream.bytes {
+                        transcript.evidence.keep(OWN_PROBE, part, &[&stream.tail]);
+                    }
+                }
                 transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr, elsewhere));
             }
             let mut warnings = notes;

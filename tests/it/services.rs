@@ -134,7 +134,26 @@ fn a_port_can_be_taken_once() {
     let (one, two) = (format!("one={side}"), format!("two={side}"));
     let run = env.scrimp(&["slim", &web, "--with", &one, "--with", &two]).exits(2);
     assert!(run.stderr.contains("the service two ended with exit code 1 before it was ready"), "{run}");
-    assert!(run.stderr.contains("a port can be taken once"), "{run}");
+    let hint = "a port can be taken once, and the service one on tcp 8081 listens already";
+    assert!(run.stderr.contains(hint), "{run}");
+    let table = "  [[service]]\n  name = \"two\"\n  entrypoint = []\n  command = [";
+    assert!(run.stderr.contains(table) && run.stderr.contains("\"-p\", \"8081\", \"-h\", \"/www\"]"), "{run}");
+
+    // The table as it was told, with another port in it.
+    let told = run.stderr.split("now they are as\n").nth(1).unwrap();
+    let told: Vec<&str> = told.lines().take_while(|line| line.starts_with("  ")).map(str::trim).collect();
+    fs::write(env.path("scrimp.toml"), told.join("\n").replace("8081", "8082")).unwrap();
+    env.scrimp(&["slim", &web, "--with", &one, "--with", &two]).succeeds();
+    fs::remove_file(env.path("scrimp.toml")).unwrap();
+
+    // The same between the application and a service.
+    let taken = format!("one={}", crate::services::side(&env, "8080"));
+    let run = env.scrimp(&["slim", &web, "--with", &taken]).exits(1);
+    assert!(run.stderr.contains("the application found a port taken"), "{run}");
+    assert!(
+        run.stderr.contains("the service one on tcp 8080 listens already\nhint: give that service another"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -336,11 +355,12 @@ fn services_of_the_settings_have_a_port_and_a_job_before_them() {
 
         [[run]]
         name = "web"
-        probes = {{ http = ["/", "/total"] }}
+        probes = {{ http = ["/", "/total"], exercise = "none" }}
 
         [[run]]
         name = "worker"
         command = ["worker"]
+        probes = {{ exercise = "none" }}
 
         [[service]]
         name = "store"
