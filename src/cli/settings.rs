@@ -59,7 +59,7 @@ impl Context {
 /// What is opened, by its name.
 pub fn input(source: &str, platform: Option<&str>) -> Result<Input> {
     let parsed = source.parse().or_else(|cause: SourceError| match untold(source) {
-        Some(hint) => bail!("{source:?} is here, but not said is what it is\nhint: write {hint}"),
+        Some(hint) => bail!("{source:?} has no transport\nhint: write {hint}"),
         None => Err(cause.into()),
     })?;
     Ok(Input { source: parsed, platform: platform.map(str::parse).transpose()? })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::unescape_bytes;
 use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
 use crate::verify::content::{excerpt, first_difference, members};
-use crate::verify::pattern::{bytes_fit, fits};
+use crate::verify::pattern::{bytes_fit, fits, is_comparable};
 
 /// One aspect of one answer that is not the same in two transcripts.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +144,9 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
 
 /// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
 fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
-    let whole = Difference { contents: Some(Arc::new((base.clone(), slim.clone()))), ..whole };
+    let is_comparable = is_comparable(&text_of(base)) && is_comparable(&text_of(slim));
+    let contents = is_comparable.then(|| Arc::new((base.clone(), slim.clone())));
+    let whole = Difference { contents, ..whole };
     if whole.aspect != "stderr"
         && let Some(places) = members(base, slim)
     {

@@ -36,6 +36,11 @@ pub(super) fn fits(first: &str, second: &str, tried: &str) -> Result<(), Option<
     }
 }
 
+/// Whether a text can be compared in parts.
+pub(super) fn is_comparable(text: &str) -> bool {
+    lines(text).len() <= MOST
+}
+
 /// The same for bytes that are no text.
 pub(super) fn bytes_fit(first: &[u8], second: &[u8], tried: &[u8]) -> bool {
     if first.len() != second.len() || first.len() != tried.len() {

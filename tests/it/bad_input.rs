@@ -216,8 +216,8 @@ fn bad_options() {
     }
     refuses(&env, "", 2, &["Usage: scrimp"]);
     refuses(&env, "polish", 2, &["polish"]);
-    refuses(&env, "inspect full", 2, &["\"full\" is here", "hint: write rootfs:full"]);
-    refuses(&env, "inspect web.tar", 2, &["\"web.tar\" is here", "hint: write docker-archive:web.tar"]);
+    refuses(&env, "inspect full", 2, &["\"full\" has no transport", "hint: write rootfs:full"]);
+    refuses(&env, "inspect web.tar", 2, &["\"web.tar\" has no transport", "hint: write docker-archive:web.tar"]);
     refuses(&env, "verify docker-archive:web.tar", 2, &["nothing to hold it against", "hint: ", "--against SOURCE"]);
     refuses(&env, "build docker-archive:web.tar -o oci:x", 2, &["--trace"]);
     refuses(&env, "build docker-archive:web.tar -o oci:x --trace missing", 2, &["missing", "No such file"]);

@@ -222,7 +222,8 @@ impl Reader<'_> {
         let place = value.span();
         let wrong = |what: &str| self.error(&place, format!("{key} is {what}"));
         let kind = value.get_ref().type_str();
-        if let (Shape::Command, 0) = (shape, words(value.get_ref())) {
+        // An empty entrypoint is one: none.
+        if key == "command" && words(value.get_ref()) == 0 {
             return Err(wrong(
                 "empty\nhint: a command is a text, as \"sh -c 'a b'\", or a list of words; without the key it is the image's",
             ));

@@ -76,10 +76,11 @@ pub struct UnknownCapability(String);
 
 /// Which one was probably meant.
 fn near(name: &str) -> String {
-    let name = name.to_ascii_uppercase();
-    let name = name.strip_prefix("CAP_").unwrap_or(&name);
-    let bare = |known: &'static str| known.strip_prefix("CAP_").unwrap_or(known);
-    let scored = NAMES.iter().map(|known| (strsim::jaro_winkler(name, bare(known)), bare(known)));
+    let bare = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        name.strip_prefix("CAP_").map_or(name.clone(), str::to_owned)
+    };
+    let scored = NAMES.iter().map(|known| (strsim::jaro_winkler(&bare(name), &bare(known)), bare(known)));
     let best = scored.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
     best.map(|(_, known)| format!("did you mean {known}? ")).unwrap_or_default()
 }
