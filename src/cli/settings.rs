@@ -52,7 +52,7 @@ impl Context {
             return environment;
         }
         terminal::show("starting");
-        environment.telling(|phase| terminal::show(phase))
+        environment.telling(terminal::show)
     }
 }
 

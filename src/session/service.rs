@@ -68,7 +68,7 @@ pub enum ServiceError {
         output: String,
     },
     /// It has ended before its time.
-    #[error("the service {name} ended with {exit} {when}{}\nhint: {}", said(.output), ended_hint(.name, .command, .taken))]
+    #[error("the service {name} ended with {exit} {when}{}\nhint: {}", said(.output), .hint)]
     Ended {
         /// Its name.
         name: String,
@@ -78,10 +78,8 @@ pub enum ServiceError {
         when: &'static str,
         /// What it wrote last.
         output: String,
-        /// What was started.
-        command: Vec<String>,
-        /// Where others listened already, in words.
-        taken: Vec<String>,
+        /// What to do about it.
+        hint: Box<str>,
     },
     /// The application has no files of its own, so none of them can name the service.
     #[error(
@@ -94,7 +92,7 @@ pub enum ServiceError {
 const HINT_LATE: &str = "give it longer (timeout), or say when it is ready, in a table [[service]] of scrimp.toml";
 
 /// What to write in scrimp.toml for a service that has ended.
-fn ended_hint(name: &str, command: &[String], taken: &[String]) -> String {
+fn ended_hint(name: &str, command: &[String], taken: &[String]) -> Box<str> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let share = match taken {
@@ -111,6 +109,7 @@ fn ended_hint(name: &str, command: &[String], taken: &[String]) -> String {
         quoted(name),
         words.join(", ")
     )
+    .into()
 }
 
 fn said(output: &str) -> String {
@@ -181,9 +180,11 @@ impl Running<'_> {
         self.sandbox.finish();
     }
 
-    /// What was started.
-    pub fn command(&self) -> Vec<String> {
-        self.process.argv.iter().map(|word| self.redactor.text(&String::from_utf8_lossy(word)).into_owned()).collect()
+    /// What to do when it has ended, where others listen as `taken` says.
+    pub fn hint(&self, taken: &[String]) -> Box<str> {
+        let word = |word: &Vec<u8>| self.redactor.text(&String::from_utf8_lossy(word)).into_owned();
+        let command: Vec<String> = self.process.argv.iter().map(word).collect();
+        ended_hint(&self.service.name, &command, taken)
     }
 
     /// The error of a service that is of no use; others listened where `taken` says.
@@ -192,8 +193,8 @@ impl Running<'_> {
         match unready {
             probe::Unready::Late(why) => ServiceError::Late { name, why, output: self.last_words() },
             probe::Unready::Ended(exit) => {
-                let (command, when) = (self.command(), "before it was ready");
-                ServiceError::Ended { name, exit, when, output: self.last_words(), command, taken }
+                let (hint, when) = (self.hint(&taken), "before it was ready");
+                ServiceError::Ended { name, exit, when, output: self.last_words(), hint }
             }
         }
     }

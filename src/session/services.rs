@@ -144,9 +144,9 @@ impl<'a> Services<'a> {
         for running in self.running {
             if let Some(&exit) = running.died.get() {
                 let (name, when) = (running.service.name.clone(), "while the application ran");
-                let command = running.command();
+                let hint = running.hint(&[]);
                 let output = running.last_words();
-                return Err(ServiceError::Ended { name, exit, when, output, command, taken: Vec::new() }.into());
+                return Err(ServiceError::Ended { name, exit, when, output, hint }.into());
             }
             let Running { sandbox, scratch, .. } = running;
             drop(sandbox);
