@@ -11,6 +11,8 @@ pub const PREFIX: &str = "SCRIMP_";
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The user's cache directory (XDG Base Directory Specification).
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// What kind of terminal it is (terminfo).
+pub const TERM: &str = "TERM";
 /// The user's home directory.
 pub const HOME: &str = "HOME";
 

@@ -3,10 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::project::Project;
-use crate::probe::{DEFAULT_DEPTH, DEFAULT_PAGES};
+use crate::cli::values::{checked, duration, exec_probe, exit_code, http_probe, named_run, number, pages, pids, size};
+use crate::closure::Level;
+use crate::image::Platform;
+use crate::probe::{DEFAULT_DEPTH, DEFAULT_PAGES, Port};
+use crate::sandbox::{Limit, Rung};
+use crate::select::Pattern;
+use crate::session::StopSignal;
 
 /// Makes minimal container images by watching the application run.
 #[derive(Debug, Parser)]
@@ -24,6 +31,12 @@ pub struct Cli {
     /// Where unpacked images and staged results live [default: scrimp in the user's cache directory]
     #[arg(long, global = true, value_name = "DIR", env = crate::base::env_vars::STORE)]
     pub store: Option<PathBuf>,
+    /// Whether messages have colours; with auto a terminal decides, NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Show nothing that moves: no line that says which phase it is
+    #[arg(long, global = true)]
+    pub no_progress: bool,
 }
 
 /// One per thing that scrimp does.
@@ -103,7 +116,7 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub select: SelectArgs,
     /// Which image of a multi-platform source
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Run")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Run", value_parser = checked::<Platform>)]
     pub platform: Option<String>,
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
@@ -136,10 +149,10 @@ pub struct InspectArgs {
     /// Image or directory, as for slim
     pub source: String,
     /// How many directories and files to name
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = number::<usize>)]
     pub top: usize,
     /// Which image of a multi-platform source
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = checked::<Platform>)]
     pub platform: Option<String>,
 }
 
@@ -171,16 +184,16 @@ pub struct OutputArgs {
 #[command(next_help_heading = "Selection")]
 pub struct SelectArgs {
     /// How far to go beyond what was used
-    #[arg(long, default_value = "app", value_name = "observed|closure|app|package")]
+    #[arg(long, default_value = "app", value_name = "observed|closure|app|package", value_parser = checked::<Level>)]
     pub level: String,
     /// Keep what matches, with its parents and links; repeatable
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = checked::<Pattern>)]
     pub keep: Vec<String>,
     /// Keep all files of a package, by the name that its manager prints; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub keep_package: Vec<String>,
     /// Keep a program that PATH finds, or at an absolute path, with what it needs; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub keep_exe: Vec<String>,
     /// Keep /bin/sh, with what it needs
     #[arg(long)]
@@ -192,13 +205,13 @@ pub struct SelectArgs {
     #[arg(long)]
     pub keep_zoneinfo: bool,
     /// Keep a locale such as de_DE.UTF-8: its data, its charset and messages of kept packages; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub keep_locale: Vec<String>,
     /// Keep all that was in a directory that the application listed and that matches; repeatable
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = checked::<Pattern>)]
     pub keep_listed: Vec<String>,
     /// Leave out what matches; refused when the trace shows that it was used; repeatable
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = checked::<Pattern>)]
     pub drop: Vec<String>,
     /// Leave out what --drop names even where it was used
     #[arg(long)]
@@ -213,16 +226,16 @@ pub struct SelectArgs {
 #[command(next_help_heading = "Probes")]
 pub struct ProbeArgs {
     /// A shipped probe spec by name, or a file; repeatable
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     pub probe: Vec<String>,
     /// An HTTP request; repeatable
-    #[arg(long, value_name = "[METHOD:]PATH")]
+    #[arg(long, value_name = "[METHOD:]PATH", value_parser = http_probe)]
     pub http: Vec<String>,
     /// A command run in the application's container; repeatable
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, value_name = "CMD", value_parser = exec_probe)]
     pub exec: Vec<String>,
     /// An executable of this machine that talks to the application at $SCRIMP_URL; repeatable
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     pub script: Vec<String>,
     /// A command line of this machine, such as a test suite, during which the application is watched; repeatable
     #[arg(long = "while", value_name = "CMD")]
@@ -231,20 +244,19 @@ pub struct ProbeArgs {
     #[arg(long)]
     pub crawl: bool,
     /// How many links away from the start page --crawl goes
-    #[arg(long, default_value_t = DEFAULT_DEPTH, value_name = "N", requires = "crawl")]
+    #[arg(long, default_value_t = DEFAULT_DEPTH, value_name = "N", value_parser = number::<u32>)]
     pub crawl_depth: u32,
     /// How many requests --crawl makes at most
-    #[arg(long, default_value_t = DEFAULT_PAGES, value_name = "N", requires = "crawl")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = DEFAULT_PAGES, value_name = "N", value_parser = pages)]
     pub crawl_pages: u32,
     /// Ask for each operation of an OpenAPI 3 document: a file, or the path at which the application has it; repeatable
-    #[arg(long, value_name = "FILE|PATH")]
+    #[arg(long, value_name = "FILE|PATH", value_parser = NonEmptyStringValueParser::new())]
     pub openapi: Vec<String>,
     /// Which exercisers use what the sources name, after the probes; repeatable, or with commas [default: auto]
     #[arg(long, value_name = "auto|none|python|node|ruby|jvm", value_delimiter = ',')]
     pub exercise: Vec<String>,
     /// The exit code of a command that ends by itself
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = exit_code)]
     pub expect_exit: i32,
     /// Do without probes: keep what the start alone uses
     #[arg(long, conflicts_with_all = ["probe", "http", "exec", "script", "during", "crawl", "openapi"])]
@@ -259,7 +271,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME=SOURCE")]
     pub with: Vec<String>,
     /// One of several ways to start the image, instead of COMMAND; without a command the image's own; repeatable
-    #[arg(long = "run", value_name = "NAME=COMMAND", conflicts_with = "command")]
+    #[arg(long = "run", value_name = "NAME=COMMAND", conflicts_with = "command", value_parser = named_run)]
     pub runs: Vec<String>,
     /// What the project file says that no flag does
     #[arg(skip)]
@@ -286,7 +298,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "COMMAND|JSON")]
     pub entrypoint: Option<String>,
     /// The port that probes go to, where there are several
-    #[arg(short, long, value_name = "PORT[/udp]")]
+    #[arg(short, long, value_name = "PORT[/udp]", value_parser = checked::<Port>)]
     pub port: Option<String>,
     /// A capability beyond Docker's default, or ALL; repeatable
     #[arg(long, value_name = "CAP")]
@@ -299,19 +311,19 @@ pub struct RunArgs {
     pub memory: Option<u64>,
     /// How many processes and threads it may have; 0 or -1 for any number
     #[arg(long, default_value_t = 2048, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(i64).range(-1..=1 << 22))]
+    #[arg(value_parser = pids)]
     pub pids_limit: i64,
     /// How much it may write, which is kept in memory then: a number and b, k, m or g
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk_limit: Option<u64>,
     /// A resource limit of each process, such as nofile=1024:4096; repeatable
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = checked::<Limit>)]
     pub ulimit: Vec<String>,
     /// The network that the application sees
     #[arg(long, value_enum, default_value_t = Net::None)]
     pub net: Net,
     /// The sandbox, instead of the best that this machine allows: see `scrimp doctor`
-    #[arg(long, value_name = "a|b|c|d|e")]
+    #[arg(long, value_name = "a|b|c|d|e", value_parser = checked::<Rung>)]
     pub sandbox: Option<String>,
     /// How long the application may take to be ready, or to end
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
@@ -320,10 +332,10 @@ pub struct RunArgs {
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub stop_timeout: Duration,
     /// Replaces the image's StopSignal
-    #[arg(long, value_name = "SIGNAL")]
+    #[arg(long, value_name = "SIGNAL", value_parser = checked::<StopSignal>)]
     pub stop_signal: Option<String>,
     /// Which image of a multi-platform source
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = checked::<Platform>)]
     pub platform: Option<String>,
     /// See also the one form of fstat that can name a path; slower
     #[arg(long)]
@@ -339,6 +351,17 @@ pub enum Format {
     Json,
 }
 
+/// Whether messages have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// Where they go to a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
 /// The network that an application sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Net {
@@ -346,36 +369,6 @@ pub enum Net {
     None,
     /// The machine's
     Host,
-}
-
-/// Parses `90`, `90s`, `500ms`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let millis = match unit {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number and ms, s, m or h".into()),
-    };
-    let number: u64 = number.parse().map_err(|_| "expected a number and ms, s, m or h")?;
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "it is too long".into())
-}
-
-/// Parses a size as podman does: `1000`, `1000b`, `64k`, `64m`, `1g`, with units of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" | "b" | "B" => 0,
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        _ => return Err("expected a number and b, k, m or g".into()),
-    };
-    let number: u64 = number.parse().map_err(|_| "expected a number and b, k, m or g")?;
-    number.checked_mul(1 << shift).filter(|&bytes| bytes <= i64::MAX as u64).ok_or_else(|| "it is too much".into())
 }
 
 #[cfg(test)]
@@ -387,28 +380,6 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_units() {
-        for (text, millis) in [("90", 90_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
-        }
-        for bad in ["", "s", "-1", "1d", "99999999999999999999", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_units_of_1024() {
-        for (text, bytes) in
-            [("0", 0), ("1000", 1000), ("7b", 7), ("64k", 64 << 10), ("64M", 64 << 20), ("2g", 2 << 30)]
-        {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "m", "-1", "1.5g", "1t", "64mb", "9223372036854775808", "17179869184g"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

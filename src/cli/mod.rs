@@ -12,6 +12,7 @@ mod settings;
 mod slim;
 mod terminal;
 mod trace;
+mod values;
 mod verify;
 
 use std::process::ExitCode;
@@ -29,7 +30,10 @@ const EXIT_BROKEN: u8 = 2;
 /// Parses the arguments and does what they say.
 pub fn run() -> ExitCode {
     let done = match project::parse(std::env::args_os().collect()) {
-        Ok(cli) => dispatch(cli),
+        Ok(cli) => {
+            terminal::choose_color(cli.color);
+            dispatch(cli)
+        }
         Err(cause) => match cause.downcast::<clap::Error>() {
             // Help and version are answers, not errors; clap prints each where it belongs and knows the code.
             Ok(answer) => answer.exit(),
@@ -39,14 +43,15 @@ pub fn run() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(cause) => {
-            terminal::say(format_args!("error: {}", message(&cause)));
+            terminal::say(terminal::Kind::Error, format_args!("{}", message(&cause)));
             ExitCode::from(exit_code(&cause))
         }
     }
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {
-    let context = settings::Context { store: cli.store, quiet: cli.quiet };
+    let moves = !cli.quiet && !cli.no_progress && terminal::can_move();
+    let context = settings::Context { store: cli.store, quiet: cli.quiet, moves };
     match cli.command {
         Command::Slim(args) => slim::run(&context, *args),
         Command::Trace(args) => trace::run(&context, args),

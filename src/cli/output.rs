@@ -9,19 +9,20 @@ use nix::sys::stat::fstat;
 use crate::cli::EXIT_GATE;
 use crate::cli::args::Format;
 use crate::cli::settings::Context;
-use crate::cli::terminal::say;
+use crate::cli::terminal::{Kind, clear, say};
 use crate::pipeline::Ending;
 use crate::report::{write_json, write_text};
 
 /// Prints what a command came to: the report to standard output, warnings and failures to standard error.
 pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitCode> {
+    clear();
     if !context.quiet {
         for warning in &ending.summary.warnings {
-            say(format_args!("warning: {warning}"));
+            say(Kind::Warning, format_args!("{warning}"));
         }
     }
     for failure in &ending.failures {
-        say(format_args!("failed: {failure}"));
+        say(Kind::Failure, format_args!("{failure}"));
     }
     print(|out| match format {
         Format::Json => write_json(out, &ending.summary),
@@ -31,7 +32,7 @@ pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitC
     if ending.failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    say(format_args!("error: a probe or the verification failed; nothing was written"));
+    say(Kind::Error, format_args!("a probe or the verification failed; nothing was written"));
     Ok(ExitCode::from(EXIT_GATE))
 }
 

@@ -2,14 +2,14 @@
 //! it is looked at here and nowhere else.
 
 use std::env::{self, VarError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::base::{Epoch, ImagePath, env_vars};
 use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
-use crate::cli::{interrupt, services};
-use crate::image::Source;
+use crate::cli::{interrupt, services, terminal};
+use crate::image::{Source, SourceError};
 use crate::observation::Overrides;
 use crate::pipeline::{Environment, Input, NamedTrial, Order, Outputs, SideFiles, Trial, Trials};
 use crate::probe::{Exercisers, Spec};
@@ -26,6 +26,8 @@ pub struct Context {
     pub store: Option<PathBuf>,
     /// `--quiet`.
     pub quiet: bool,
+    /// Whether it is shown what is going on.
+    pub moves: bool,
 }
 
 impl Context {
@@ -35,20 +37,42 @@ impl Context {
         let services = services::services(run)?;
         let environment = Environment::enter(self.store.as_deref(), wanted)?;
         interrupt::exit_on_signals()?;
-        Ok(environment.beside(&services)?)
+        Ok(self.shown(environment).beside(&services)?)
     }
 
     /// Opens the store, without a sandbox. To be called once, before any thread is started.
     pub fn enter_for_files(&self) -> Result<Environment> {
         let environment = Environment::enter_for_files(self.store.as_deref())?;
         interrupt::exit_on_signals()?;
-        Ok(environment)
+        Ok(self.shown(environment))
+    }
+
+    fn shown(&self, environment: Environment) -> Environment {
+        if !self.moves {
+            return environment;
+        }
+        terminal::show("starting");
+        environment.telling(terminal::show)
     }
 }
 
 /// What is opened, by its name.
 pub fn input(source: &str, platform: Option<&str>) -> Result<Input> {
-    Ok(Input { source: source.parse()?, platform: platform.map(str::parse).transpose()? })
+    let parsed = source.parse().or_else(|cause: SourceError| match untold(source) {
+        Some(hint) => bail!("{source:?} has no transport\nhint: write {hint}"),
+        None => Err(cause.into()),
+    })?;
+    Ok(Input { source: parsed, platform: platform.map(str::parse).transpose()? })
+}
+
+/// How a file or a directory that stands there without its transport is written.
+fn untold(source: &str) -> Option<String> {
+    let found = std::fs::metadata(source).ok()?;
+    Some(match found.is_dir() {
+        true if Path::new(source).join("oci-layout").exists() => format!("oci:{source}"),
+        true => format!("rootfs:{source}"),
+        false => format!("docker-archive:{source}, or oci-archive:{source}"),
+    })
 }
 
 /// The source that was typed, or that the project file names.
@@ -95,7 +119,7 @@ pub fn trials(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Ve
 }
 
 /// `NAME=COMMAND`, the command split into words as a shell does it.
-fn named_command(text: &str) -> Result<(String, Vec<String>)> {
+pub(super) fn named_command(text: &str) -> Result<(String, Vec<String>)> {
     let Some((name, command)) = text.split_once('=') else {
         bail!(
             "--run {text:?} is not NAME=COMMAND\nhint: as in --run worker='celery worker'; nothing after the '=' stands for the image's own command"
@@ -103,14 +127,21 @@ fn named_command(text: &str) -> Result<(String, Vec<String>)> {
     };
     check_run_name(name)?;
     let words = shlex::split(command);
-    let words = words.with_context(|| format!("--run {text:?}: a quote is not closed, or a backslash ends it"))?;
+    let words = words.with_context(|| {
+        format!(
+            "--run {text:?}: a quote is not closed, or a backslash ends it\nhint: the words are split as a shell does it, but \
+             no shell runs them; a quote that is meant is written \\' or \\\""
+        )
+    })?;
     Ok((name.into(), words))
 }
 
 fn check_run_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || !name.chars().all(good) {
-        bail!("{name:?} is no name for a run\nhint: letters, digits, '-', '_' and '.'");
+        bail!(
+            "{name:?} is no name for a run\nhint: letters, digits, '-', '_' and '.', as in --run worker='celery worker'"
+        );
     }
     Ok(())
 }
@@ -184,7 +215,7 @@ pub(super) fn network(net: Net) -> Network {
 fn limits(args: &RunArgs) -> Result<Limits> {
     let memory = args.memory.filter(|&bytes| bytes > 0);
     if memory.is_some_and(|bytes| bytes < MIN_MEMORY) {
-        bail!("--memory is too small\nhint: 6m is the least, as for podman");
+        bail!("--memory is too small for any process\nhint: 6m is the least, as for podman");
     }
     Ok(Limits {
         memory,
@@ -223,10 +254,13 @@ fn epoch() -> Result<Option<Epoch>> {
     }
 }
 
+/// How a variable for the run is written.
+const RUN_VARIABLE: &str = "write NAME=VALUE, or NAME alone for the value that the caller has";
+
 /// What `--set-env` says. The messages of this and the next function show no value: it may be a secret.
 fn image_variable(text: &str) -> Result<String> {
     match text.split_once('=') {
-        Some(("", _)) => bail!("--set-env: there is no name before the '='"),
+        Some(("", _)) => bail!("--set-env: there is no name before the '='\nhint: write NAME=VALUE"),
         Some(_) => Ok(text.to_owned()),
         None => bail!("--set-env {text:?} is not NAME=VALUE\nhint: only -e takes the caller's value for a name alone"),
     }
@@ -235,15 +269,15 @@ fn image_variable(text: &str) -> Result<String> {
 /// `NAME=VALUE` as it is; `NAME` with the caller's value, or nothing when the caller has none, as podman does.
 fn run_variable(text: &str) -> Result<Option<String>> {
     match text.split_once('=') {
-        Some(("", _)) => bail!("-e: there is no name before the '='"),
+        Some(("", _)) => bail!("-e: there is no name before the '='\nhint: {RUN_VARIABLE}"),
         Some(_) => return Ok(Some(text.to_owned())),
-        None if text.is_empty() => bail!("-e: there is no name"),
+        None if text.is_empty() => bail!("-e: there is no name\nhint: {RUN_VARIABLE}"),
         None => {}
     }
     match env::var(text) {
         Ok(value) => Ok(Some(format!("{text}={value}"))),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => bail!("-e {text}: the caller's value is not UTF-8"),
+        Err(VarError::NotUnicode(_)) => bail!("-e {text}: the caller's value is not UTF-8\nhint: {RUN_VARIABLE}"),
     }
 }
 
@@ -260,20 +294,27 @@ fn entrypoint(text: &str) -> Vec<String> {
 fn volume(text: &str) -> Result<Volume> {
     let mut parts = text.splitn(3, ':');
     let (Some(host), Some(container)) = (parts.next(), parts.next()) else {
-        bail!("-v {text:?} is not HOST:CONTAINER[:ro]");
+        bail!("-v {text:?} is not HOST:CONTAINER[:ro]\nhint: as in -v ./data:/srv/data:ro");
     };
     let read_only = match parts.next() {
         None | Some("rw") => false,
         Some("ro") => true,
         Some(option) => bail!("-v {text:?}: {option:?} is no option\nhint: ro or rw"),
     };
-    let source =
-        std::fs::canonicalize(host).with_context(|| format!("-v {text:?}: there is no {host:?} on this machine"))?;
+    let source = std::fs::canonicalize(host).with_context(|| match host {
+        "" => format!("-v {text:?} names nothing of this machine\nhint: as in -v ./data:/srv/data:ro"),
+        host => format!(
+            "-v {text:?}: there is no {host:?} on this machine\nhint: make it first; named volumes, as engines have them, \
+             there are none"
+        ),
+    })?;
     Ok(Volume { source, target: image_path("-v", container)?, read_only })
 }
 
 fn image_path(flag: &str, text: &str) -> Result<ImagePath> {
-    ImagePath::parse(text).with_context(|| format!("{flag} {text:?} cannot be used"))
+    ImagePath::parse(text).with_context(|| {
+        format!("{flag} {text:?} cannot be used\nhint: a path in the container begins with a slash, as /srv/data")
+    })
 }
 
 fn current_dir() -> Result<String> {

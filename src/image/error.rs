@@ -217,6 +217,10 @@ fn system_hint(cause: &io::Error) -> &'static str {
             "\nhint: make room, or give the store another place with --store DIR (or SCRIMP_STORE)"
         }
         Some(libc::EROFS) => "\nhint: give the store a place where you may write, with --store DIR (or SCRIMP_STORE)",
+        Some(libc::ENOTDIR) => "\nhint: what stands before a slash has to be a directory, and here something is a file",
+        Some(libc::EACCES) => {
+            "\nhint: its owner, or root, can give you the rights: chmod a+r FILE, and a+x its directories"
+        }
         Some(libc::ENOENT) => "\nhint: a relative path is looked for in the current directory",
         _ => "",
     }

@@ -1,8 +1,11 @@
 //! What answers held, for as long as this scrimp runs: so that a message can say where two of them differ, and so that
 //! what differs between two runs of one image is known member by member. None of it is ever in a file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::base::escape_bytes;
@@ -26,15 +29,18 @@ pub struct Evidence {
 pub enum Content {
     /// JSON: an object or an array.
     Json(Value),
-    /// Anything else; bytes that are not UTF-8 in the form of [`escape_bytes`].
+    /// Text; of several messages one that is not UTF-8 in the form of [`escape_bytes`].
     Text(String),
+    /// Bytes that are not UTF-8, in the form of [`escape_bytes`].
+    Escaped(String),
 }
 
 impl Evidence {
     /// Keeps a part of an answer, unless it is too long. Several `contents`, which messages are, become a list where
-    /// all of them are JSON, else lines.
+    /// all of them are JSON, else lines. What is compressed (gzip) is kept as it was before.
     pub fn keep(&mut self, probe: &str, part: &str, contents: &[impl AsRef<[u8]>]) {
-        let bytes: usize = contents.iter().map(|content| content.as_ref().len() + 1).sum();
+        let contents: Vec<Cow<'_, [u8]>> = contents.iter().map(|content| decompressed(content.as_ref())).collect();
+        let bytes: usize = contents.iter().map(|content| content.len() + 1).sum();
         if bytes > LARGEST || self.kept + bytes > ALL {
             return;
         }
@@ -45,6 +51,9 @@ impl Evidence {
                 Content::Json(values.remove(0))
             }
             Some(values) if values.len() > 1 => Content::Json(Value::Array(values)),
+            _ if contents.len() == 1 && std::str::from_utf8(&contents[0]).is_err() => {
+                Content::Escaped(escape_bytes(&contents[0]).into_owned())
+            }
             _ => {
                 let text = |content: &[u8]| match std::str::from_utf8(content) {
                     Ok(text) => text.to_owned(),
@@ -72,11 +81,24 @@ impl Evidence {
             for content in parts.values_mut() {
                 match content {
                     Content::Json(value) => replace_json(value, replace),
-                    Content::Text(text) => replace(text),
+                    Content::Text(text) | Content::Escaped(text) => replace(text),
                 }
             }
             self.parts.insert(replaced(probe), parts);
         }
+    }
+}
+
+/// What gzip made into `content`, where that is it and it is not too long: the same text is seldom compressed to the same
+/// bytes twice, and two texts that differ a little become bytes that have nothing in common.
+fn decompressed(content: &[u8]) -> Cow<'_, [u8]> {
+    if !content.starts_with(&[0x1f, 0x8b]) {
+        return Cow::Borrowed(content);
+    }
+    let mut out = Vec::new();
+    match GzDecoder::new(content).take(LARGEST as u64 + 1).read_to_end(&mut out) {
+        Ok(read) if read <= LARGEST => Cow::Owned(out),
+        _ => Cow::Borrowed(content),
     }
 }
 
@@ -126,6 +148,24 @@ mod tests {
         assert_eq!(evidence.get("a", "messages"), Some(&Content::Json(serde_json::json!([1, {}]))));
         assert_eq!(evidence.get("b", "messages"), Some(&Content::Text("1\nx".into())));
         assert_eq!(evidence.get("c", "body"), Some(&Content::Text("1".into())), "a number is a text as any other");
+    }
+
+    #[test]
+    fn what_is_compressed_is_kept_as_it_was() {
+        let gzip = |content: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, content).unwrap();
+            encoder.finish().unwrap()
+        };
+        let mut evidence = Evidence::default();
+        evidence.keep("a", "body", &[gzip(b"[1]")]);
+        evidence.keep("b", "body", &[gzip(b"text")]);
+        evidence.keep("c", "body", &[&gzip(b"text")[..8]]);
+        evidence.keep("d", "body", &[gzip(&[0; 64 << 20])]);
+        assert_eq!(evidence.get("a", "body"), Some(&Content::Json(serde_json::json!([1]))));
+        assert_eq!(evidence.get("b", "body"), Some(&Content::Text("text".into())));
+        assert!(matches!(evidence.get("c", "body"), Some(Content::Escaped(_))));
+        assert!(evidence.get("d", "body").is_none_or(|content| matches!(content, Content::Escaped(_))), "a bomb");
     }
 
     #[test]

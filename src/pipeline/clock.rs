@@ -4,15 +4,26 @@ use std::time::Instant;
 
 use crate::report::Phase;
 
+/// What is told of each phase when it begins.
+pub type Tell = fn(&'static str);
+
 /// Collects the phases of one run in order; a phase that runs again adds to its first line.
-#[derive(Default)]
 pub struct Clock {
     phases: Vec<Phase>,
+    tell: Option<Tell>,
 }
 
 impl Clock {
+    /// For a run of which each phase is told.
+    pub fn new(tell: Option<Tell>) -> Self {
+        Clock { phases: Vec::new(), tell }
+    }
+
     /// Runs `work` and adds its time to the phase `name`.
     pub fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        if let Some(tell) = self.tell {
+            tell(name);
+        }
         let start = Instant::now();
         let result = work();
         let seconds = start.elapsed().as_secs_f64();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::image::{self, Base, Limits, OpenOptions, Owners, Platform, Source, Store};
+use crate::pipeline::clock::{Clock, Tell};
 use crate::pipeline::{Input, PipelineError, Trials};
 use crate::sandbox::identity::{Identity, inherit_orphans};
 use crate::sandbox::{self, Footing, Rung};
@@ -29,6 +30,7 @@ pub struct Environment {
     footing: Footing,
     store: Store,
     services: Vec<Service>,
+    tell: Option<Tell>,
 }
 
 impl Environment {
@@ -43,14 +45,30 @@ impl Environment {
         inherit_orphans().map_err(PipelineError::Orphans)?;
         // Once more, as who this process is now: only now it may sweep what belongs to subordinate ids.
         let store = Store::open(&dir)?;
-        Ok(Environment { identity: Arc::new(identity), footing, store, services: Vec::new() })
+        Ok(Environment { identity: Arc::new(identity), footing, store, services: Vec::new(), tell: None })
     }
 
     /// For reading and writing images, without running anything.
     pub fn enter_for_files(dir: Option<&Path>) -> Result<Self, PipelineError> {
         let dir = store_dir(dir)?;
         let (identity, footing) = sandbox::settle()?;
-        Ok(Environment { identity: Arc::new(identity), footing, store: Store::open(&dir)?, services: Vec::new() })
+        Ok(Environment {
+            identity: Arc::new(identity),
+            footing,
+            store: Store::open(&dir)?,
+            services: Vec::new(),
+            tell: None,
+        })
+    }
+
+    /// The same where the name of each phase is told when it begins.
+    pub fn telling(self, tell: Tell) -> Self {
+        Environment { tell: Some(tell), ..self }
+    }
+
+    /// A clock for the phases of a run.
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.tell)
     }
 
     /// The same with services beside each application that is run, in this order.

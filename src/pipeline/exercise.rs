@@ -109,11 +109,9 @@ fn repeat_one(
     only: Option<&BTreeSet<String>>,
 ) -> Result<(Vec<Difference>, Option<Exercised>), PipelineError> {
     let redactor = redactor(settings);
-    let differs = |item: String, slim: String| Difference {
-        probe: before.assignment.language.label(),
-        aspect: item,
-        base: "it went well".into(),
-        slim: redactor.text(&slim).into_owned(),
+    let probe = before.assignment.language.label();
+    let differs = |item: String, slim: String| {
+        Difference::new(&probe, item, "it went well".into(), redactor.text(&slim).into_owned())
     };
     match session::exercise_again(environment.place(), subject, settings, before, only) {
         Ok(after) => {

@@ -68,7 +68,7 @@ pub fn slim(
         environment.check_verification()?;
         environment.check_observers(trials)?;
     }
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, input, order.paths(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;
     let (observation, failures) = (tried.observation()?, tried.failures());
@@ -89,7 +89,7 @@ pub fn trace(
     let others = input.source.path().map(PathBuf::from).into_iter().collect();
     let side_files = SideFiles { trace: Some(output), lock: None, others };
     side_files.check()?;
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, input, side_files.paths(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;
     let (observation, failures) = (tried.observation()?, tried.failures());
@@ -108,7 +108,7 @@ pub fn build(
     order: &Order,
 ) -> Result<Ending, PipelineError> {
     order.check(input)?;
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open(environment, input, order.paths(), &mut clock)?;
     if observation.header.source_digest != base.digest {
         return Err(PipelineError::OtherSource {
@@ -127,7 +127,7 @@ pub fn verify(
     trials: &Trials,
 ) -> Result<Ending, PipelineError> {
     environment.check_observers(trials)?;
-    let mut clock = Clock::default();
+    let mut clock = environment.clock();
     let base = open_to_run(environment, against, Vec::new(), &mut clock)?;
     let slim = open(environment, slim, Vec::new(), &mut clock)?;
     let tried = trials.observe(environment, &base, &mut clock)?;

@@ -149,7 +149,8 @@ mod tests {
             (
                 Spec::from_probe_argument,
                 "./none.toml",
-                "cannot read the probe spec ./none.toml: No such file or directory (os error 2)",
+                "cannot read the probe spec ./none.toml: No such file or directory (os error 2)\n\
+                 hint: a relative path begins in the current directory, and one in a file beside that file; is it misspelt?",
             ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);

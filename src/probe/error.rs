@@ -20,7 +20,7 @@ pub enum ProbeError {
         hint: Option<String>,
     },
     /// A file that a probe needs cannot be read.
-    #[error("cannot read {what} {}: {cause}", path.display())]
+    #[error("cannot read {what} {}: {cause}\nhint: {}", path.display(), unreadable(cause))]
     Read {
         /// `the probe spec`, `the request body`.
         what: &'static str,
@@ -31,11 +31,14 @@ pub enum ProbeError {
     },
     /// `--probe` names a spec that is not shipped.
     #[error(
-        "there is no probe named {name:?}\nhint: shipped are {}; a file is given with a slash or `.toml` in its name", known.join(", ")
+        "there is no probe named {name:?}\nhint: {}shipped are {}; a file is given with a slash or `.toml` in its name",
+        near.as_ref().map(|near| format!("did you mean {near}? ")).unwrap_or_default(), known.join(", ")
     )]
     UnknownProbe {
         /// As it was given.
         name: String,
+        /// The one that was probably meant.
+        near: Option<String>,
         /// The names of the shipped specs.
         known: Vec<String>,
     },
@@ -85,6 +88,19 @@ pub enum ProbeError {
         /// What the system said.
         cause: io::Error,
     },
+}
+
+/// What to do about a file that cannot be read.
+fn unreadable(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound => {
+            "a relative path begins in the current directory, and one in a file beside that file; is it misspelt?"
+        }
+        io::ErrorKind::PermissionDenied => "its owner can let you read it: chmod a+r FILE, and a+x its directories",
+        io::ErrorKind::IsADirectory => "it is a directory: give a file in it",
+        io::ErrorKind::InvalidData => "it is no text in UTF-8",
+        _ => "give a file that can be read",
+    }
 }
 
 fn line_text(line: Option<usize>) -> String {

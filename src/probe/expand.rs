@@ -20,6 +20,8 @@ struct Steps<'a, 'b> {
     plan: &'a Plan,
     namer: Namer,
     transcript: Transcript,
+    /// How many times nothing was done, because the application has ended.
+    not_asked: usize,
     /// What was done: the steps of the plan, with what became of those that stand for others.
     done: Vec<Step>,
 }
@@ -39,14 +41,19 @@ impl Probing<'_> {
             plan,
             namer: Namer::new(&given),
             transcript: Transcript::default(),
+            not_asked: 0,
             done: Vec::new(),
         };
         for step in given {
             match &step.action {
-                Action::Crawl(crawl) => steps.crawl(crawl, &step, notes)?,
-                Action::Openapi(openapi) => steps.openapi(openapi, &step)?,
+                Action::Crawl(crawl) if !steps.is_over() => steps.crawl(crawl, &step, notes)?,
+                Action::Openapi(openapi) if !steps.is_over() => steps.openapi(openapi, &step, notes)?,
                 _ => steps.plain(step)?,
             }
+        }
+        if steps.not_asked > 0 {
+            let exit = self.target.exited().map_or("ended".into(), |exit| format!("ended with {exit}"));
+            notes.push(format!("{} more probes were not asked: the application has {exit}", steps.not_asked));
         }
         let Steps { transcript, done, .. } = steps;
         plan.steps = done;
@@ -55,9 +62,18 @@ impl Probing<'_> {
 }
 
 impl Steps<'_, '_> {
+    /// Whether the application has ended and a probe failed by it: whatever is asked then says the same.
+    fn is_over(&self) -> bool {
+        let failed = self.transcript.probes.last().is_some_and(|probe| !probe.passed());
+        failed && self.probing.target.exited().is_some()
+    }
+
     fn plain(&mut self, step: Step) -> Result<(), ProbeError> {
         for _ in 0..step.repeat.max(1) {
-            self.ask(&step, |_| None)?;
+            match self.is_over() {
+                true => self.not_asked += 1,
+                false => self.ask(&step, |_| None)?,
+            }
         }
         self.done.push(step);
         Ok(())
@@ -100,8 +116,7 @@ impl Steps<'_, '_> {
                 None
             })?;
             self.done.push(step);
-            // It would be asked for every page that is left.
-            if self.probing.target.exited().is_some() {
+            if self.is_over() {
                 break;
             }
         }
@@ -109,12 +124,12 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
-    fn openapi(&mut self, openapi: &OpenapiStep, like: &Step) -> Result<(), ProbeError> {
-        let mut operations = Vec::new();
+    fn openapi(&mut self, openapi: &OpenapiStep, like: &Step, notes: &mut Vec<String>) -> Result<(), ProbeError> {
+        let mut described = (Vec::new(), None);
         match (&openapi.source, openapi.request(like)) {
             (OpenapiSource::File { content, .. }, _) => {
                 // It was checked when it was read.
-                operations = openapi.operations(content.as_bytes(), like).unwrap_or_default();
+                described = openapi.operations(content.as_bytes(), like).unwrap_or_default();
             }
             (_, Some(request)) => {
                 self.ask(&request, |outcome| {
@@ -124,7 +139,7 @@ impl Steps<'_, '_> {
                         _ => return None,
                     };
                     match told {
-                        Ok(described) => operations = described,
+                        Ok(found) => described = found,
                         Err(message) => return Some(format!("what it answers describes no requests: {message}")),
                     }
                     None
@@ -133,6 +148,8 @@ impl Steps<'_, '_> {
             }
             (_, None) => {}
         }
+        let (operations, note) = described;
+        notes.extend(note);
         operations.into_iter().try_for_each(|operation| self.plain(operation))
     }
 }

@@ -104,17 +104,26 @@ impl OpenapiStep {
         Some(Step { action: Action::Http(request), repeat: 1, ..like.clone() })
     }
 
-    /// The requests that `document` describes, each `like` the step it stands for. The error says what is wrong with it.
-    pub(super) fn operations(&self, document: &[u8], like: &Step) -> Result<Vec<Step>, String> {
+    /// The requests that `document` describes, each `like` the step it stands for, and what to say of those that there are
+    /// too many of. The error says what is wrong with it.
+    pub(super) fn operations(&self, document: &[u8], like: &Step) -> Result<(Vec<Step>, Option<String>), String> {
         let document = read(document)?;
-        let described = describe(&document)?;
+        let (described, left_out) = describe(&document)?;
+        let note = (left_out > 0).then(|| {
+            format!(
+                "openapi {}: {left_out} of its {} operations are not asked for, because no more than {MOST} are: the last ones \
+                 in the order of GET, POST, PUT, PATCH and DELETE; give them in a document of their own, and to another run",
+                self.source,
+                described.len() + left_out
+            )
+        });
         let step = |operation: HttpStep| {
             let mut headers = self.headers.clone();
             headers.extend(operation.headers);
             let request = HttpStep { port: self.port, host: self.host.clone(), headers, ..operation };
             Step { action: Action::Http(request), ..like.clone() }
         };
-        Ok(described.into_iter().map(step).collect())
+        Ok((described.into_iter().map(step).collect(), note))
     }
 }
 
@@ -148,7 +157,8 @@ fn read(bytes: &[u8]) -> Result<Document, String> {
     }
 }
 
-fn describe(document: &Document) -> Result<Vec<HttpStep>, String> {
+/// The requests, and how many more there would be.
+fn describe(document: &Document) -> Result<(Vec<HttpStep>, usize), String> {
     let Some(paths) = document.0.get("paths").and_then(Value::as_object) else {
         return Err("it describes no paths".into());
     };
@@ -165,6 +175,7 @@ fn describe(document: &Document) -> Result<Vec<HttpStep>, String> {
         return Err("it describes no operations".into());
     }
     described.sort_by_key(|(order, ..)| *order);
+    let left_out = described.len().saturating_sub(MOST);
     described.truncate(MOST);
     let mut bytes = 0;
     let mut out = Vec::new();
@@ -177,7 +188,7 @@ fn describe(document: &Document) -> Result<Vec<HttpStep>, String> {
         }
         out.push(step);
     }
-    Ok(out)
+    Ok((out, left_out))
 }
 
 fn request(

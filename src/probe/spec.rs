@@ -225,7 +225,9 @@ mod tests {
             ),
             (
                 "[[step]]\nkind = 'http'\nbody_file = 'none'",
-                "cannot read the request body none: No such file or directory (os error 2)".into(),
+                "cannot read the request body none: No such file or directory (os error 2)\n\
+                 hint: a relative path begins in the current directory, and one in a file beside that file; is it misspelt?"
+                    .into(),
             ),
             (
                 "[[step]]\nkind = 'http'\nexpect = { status = 'ok' }",

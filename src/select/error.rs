@@ -14,12 +14,15 @@ pub enum SelectError {
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     /// A glob of `--keep` or `--drop` is malformed.
-    #[error("{pattern:?} is not a glob: {cause}")]
+    #[error(
+        "{pattern:?} is not a glob: {problem}\nhint: * and ? match within one name, ** any number of them, [a-z] and {{a,b}} \
+         are alternatives; such a character itself is written with a backslash before it"
+    )]
     Pattern {
         /// As the user wrote it.
         pattern: String,
         /// What is wrong with it.
-        cause: globset::Error,
+        problem: String,
     },
     /// There is no package that the user asked for.
     #[error(

@@ -60,13 +60,17 @@ impl FromStr for Pattern {
     type Err = SelectError;
 
     fn from_str(text: &str) -> Result<Self, SelectError> {
+        let wrong = |problem: String| SelectError::Pattern { pattern: text.to_owned(), problem };
+        if text.is_empty() {
+            return Err(wrong("it is empty".into()));
+        }
         let trimmed = text.trim_end_matches('/');
         let absolute = match trimmed {
             "" => "/".to_owned(),
             path if path.starts_with('/') => path.to_owned(),
             anywhere => format!("/**/{anywhere}"),
         };
-        let glob = compile(&absolute).map_err(|cause| SelectError::Pattern { pattern: text.to_owned(), cause })?;
+        let glob = compile(&absolute).map_err(|cause| wrong(cause.kind().to_string()))?;
         Ok(Pattern { text: text.to_owned(), glob })
     }
 }
@@ -109,7 +113,7 @@ impl Pattern {
         let Ok(end) = std::str::from_utf8(resolution.end.relative()) else { return Ok(plain()) };
         let rewritten = format!("/{}{}", globset::escape(end), &glob[literal..]);
         let rewritten = compile(&rewritten.replacen("//", "/", 1))
-            .map_err(|cause| SelectError::Pattern { pattern: self.text.clone(), cause })?;
+            .map_err(|cause| SelectError::Pattern { pattern: self.text.clone(), problem: cause.kind().to_string() })?;
         Ok(Anchored { matcher: rewritten.compile_matcher(), start: resolution.end, through: Some(start) })
     }
 }

@@ -30,7 +30,9 @@ pub enum LaunchError {
     )]
     NoCommand(String),
     /// WorkingDir is not an absolute path.
-    #[error("the working directory {path:?} cannot be used: {cause}")]
+    #[error(
+        "the working directory {path:?} cannot be used: {cause}\nhint: -w takes a path in the image that begins with a slash"
+    )]
     WorkingDir {
         /// As written.
         path: String,

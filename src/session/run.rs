@@ -235,6 +235,7 @@ pub fn run(
     };
     let (stop_signal, redactor) = (task.stop_signal, redactor(settings, place.services));
     let stage = Stage { sandbox: &sandbox, tracer: watch.tracer(), subject, settings, stop_signal, redactor };
+    let taken = services.taken();
     let played = services.beside(&sandbox, || stage.play(process, exercise, events));
     sandbox.finish();
     let watched = watch.finish();
@@ -245,9 +246,11 @@ pub fn run(
 
     let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());
     let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
+    let clash: Vec<String> = port_clash(&taken, &played.last_output).into_iter().collect();
     let unmounted = if rung == Rung::D { unmounted::warnings(&recording.accesses) } else { Vec::new() };
     // Among those of the sandbox are those of its plan.
-    let warnings = [sandbox.warnings(), &held, &unseen, &unmounted, &recording.warnings, &played.warnings, &notes];
+    let warnings =
+        [sandbox.warnings(), &held, &unseen, &unmounted, &recording.warnings, &played.warnings, &notes, &clash];
     let own = arrange::own_paths(place.store, subject.rootfs, sandbox.plan())?;
     let mut observation = Observation {
         header: Header {
@@ -276,6 +279,19 @@ pub fn run(
     drop(sandbox);
     scratch.remove()?;
     Ok(Run { observation, script: played.script, last_output: played.last_output, exceeded, exercised: Vec::new() })
+}
+
+/// What to do when the application says of its port what the system says (EADDRINUSE, in glibc's and musl's words), and
+/// services listen.
+fn port_clash(taken: &[String], said: &str) -> Option<String> {
+    let in_use = ["ddress already in use", "ddress in use", "EADDRINUSE"];
+    (!taken.is_empty() && in_use.iter().any(|text| said.contains(text))).then(|| {
+        format!(
+            "the application found a port taken: it shares one network with its services, and {} listens already\nhint: give \
+             that service another port, by a command or env in a table [[service]] of scrimp.toml",
+            taken.join(" and ")
+        )
+    })
 }
 
 /// Takes the values of `-e`, for the application and its services, out of whatever is written or shown.

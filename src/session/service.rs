@@ -68,7 +68,7 @@ pub enum ServiceError {
         output: String,
     },
     /// It has ended before its time.
-    #[error("the service {name} ended with {exit} {when}{}\nhint: {HINT_ENDED}", said(.output))]
+    #[error("the service {name} ended with {exit} {when}{}\nhint: {}", said(.output), .hint)]
     Ended {
         /// Its name.
         name: String,
@@ -78,6 +78,8 @@ pub enum ServiceError {
         when: &'static str,
         /// What it wrote last.
         output: String,
+        /// What to do about it.
+        hint: Box<str>,
     },
     /// The application has no files of its own, so none of them can name the service.
     #[error(
@@ -88,8 +90,27 @@ pub enum ServiceError {
 }
 
 const HINT_LATE: &str = "give it longer (timeout), or say when it is ready, in a table [[service]] of scrimp.toml";
-const HINT_ENDED: &str = "its command, env and user can be set in a table [[service]] of scrimp.toml; all services and the \
-                          application share one network, where a port can be taken once";
+
+/// What to write in scrimp.toml for a service that has ended.
+fn ended_hint(name: &str, command: &[String], taken: &[String]) -> Box<str> {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let share = match taken {
+        [] => "all services and the application share one network, where a port can be taken once".to_owned(),
+        taken => format!(
+            "all services and the application share one network, where a port can be taken once, and {} listens already; \
+             if that is it, let this one listen on another",
+            taken.join(" and ")
+        ),
+    };
+    format!(
+        "{share}; its command, env and user are set in scrimp.toml, now they are as\n  [[service]]\n  name = {}\n  entrypoint = \
+         []\n  command = [{}]",
+        quoted(name),
+        words.join(", ")
+    )
+    .into()
+}
 
 fn said(output: &str) -> String {
     match output.is_empty() {
@@ -159,13 +180,21 @@ impl Running<'_> {
         self.sandbox.finish();
     }
 
-    /// The error of a service that is of no use.
-    pub fn failure(self, unready: probe::Unready) -> ServiceError {
+    /// What to do when it has ended, where others listen as `taken` says.
+    pub fn hint(&self, taken: &[String]) -> Box<str> {
+        let word = |word: &Vec<u8>| self.redactor.text(&String::from_utf8_lossy(word)).into_owned();
+        let command: Vec<String> = self.process.argv.iter().map(word).collect();
+        ended_hint(&self.service.name, &command, taken)
+    }
+
+    /// The error of a service that is of no use; others listened where `taken` says.
+    pub fn failure(self, unready: probe::Unready, taken: Vec<String>) -> ServiceError {
         let name = self.service.name.clone();
         match unready {
             probe::Unready::Late(why) => ServiceError::Late { name, why, output: self.last_words() },
             probe::Unready::Ended(exit) => {
-                ServiceError::Ended { name, exit, when: "before it was ready", output: self.last_words() }
+                let (hint, when) = (self.hint(&taken), "before it was ready");
+                ServiceError::Ended { name, exit, when, output: self.last_words(), hint }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::observation::Redactor;
+use crate::probe::Target as _;
 use crate::sandbox::{Bounds, Ids, Network, ProcessSpec, Rung, Sandbox, Stdio};
 use crate::session::arrange::{self, Neighbourhood, Task};
 use crate::session::output::{CapturedOutput, EDGE, capture};
@@ -38,7 +39,10 @@ impl<'a> Services<'a> {
             let settings = Settings { network: settings.network, ..service.settings.clone() };
             let running = services.start_one(place, service, &settings, redactor)?;
             match running.wait()? {
-                Err(unready) => return Err(running.failure(unready).into()),
+                Err(unready) => {
+                    let taken = services.taken();
+                    return Err(running.failure(unready, taken).into());
+                }
                 Ok(()) if matches!(service.until, Until::Ended) => {}
                 Ok(()) => services.running.push(running),
             }
@@ -49,6 +53,18 @@ impl<'a> Services<'a> {
     /// What the sandbox of the application has to know of them.
     pub fn neighbourhood(&self, hostname: &'a str) -> Neighbourhood<'_> {
         Neighbourhood { hostname, names: &self.names, network: self.network.as_ref(), observed_from: None }
+    }
+
+    /// Who listens where, in words.
+    pub fn taken(&self) -> Vec<String> {
+        let listening = |running: &Running<'_>| {
+            let mut ports: Vec<String> =
+                running.listeners().into_iter().map(|l| format!("{} {}", l.protocol, l.port)).collect();
+            ports.sort();
+            ports.dedup();
+            (!ports.is_empty()).then(|| format!("the service {} on {}", running.service.name, ports.join(", ")))
+        };
+        self.running.iter().filter_map(listening).collect()
     }
 
     fn start_one(
@@ -127,7 +143,9 @@ impl<'a> Services<'a> {
         for running in self.running {
             if let Some(&exit) = running.died.get() {
                 let (name, when) = (running.service.name.clone(), "while the application ran");
-                return Err(ServiceError::Ended { name, exit, when, output: running.last_words() }.into());
+                let hint = running.hint(&[]);
+                let output = running.last_words();
+                return Err(ServiceError::Ended { name, exit, when, output, hint }.into());
             }
             let Running { sandbox, scratch, .. } = running;
             drop(sandbox);

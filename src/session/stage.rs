@@ -60,6 +60,8 @@ struct Exercised {
     transcript: Transcript,
     script: Script,
     notes: Vec<String>,
+    /// Why nothing could be asked although something listens.
+    elsewhere: Option<String>,
 }
 
 impl Stage<'_> {
@@ -88,10 +90,16 @@ impl Stage<'_> {
             let stopped = application.stop(self.stop_signal, settings.stop_timeout);
             // Whatever happened, everything has to end, and with it the tracer's events.
             self.sandbox.finish();
-            let Exercised { mut transcript, script, notes } = exercised?;
+            let Exercised { mut transcript, script, notes, elsewhere } = exercised?;
             let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
             if let Script::Own = script {
-                transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr));
+                // What is kept of a stream is its end, and all of it where that is as long as it was.
+                for (part, stream) in [("stdout", &stdout), ("stderr", &stderr)] {
+                    if stream.tail.len() as u64 == stream.bytes {
+                        transcript.evidence.keep(OWN_PROBE, part, &[&stream.tail]);
+                    }
+                }
+                transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr, elsewhere));
             }
             let mut warnings = notes;
             warnings.extend(stopped.map_err(|cause| system("stop the application", cause))?);
@@ -139,15 +147,18 @@ impl Stage<'_> {
         // Where no probe was given, a command that ended by itself was its own; and so is one that never served
         // anything, and that is its failure.
         if run.transcript.probes.is_empty() && run.plan.discover {
-            return Ok(Exercised::without_probes(Script::Own));
+            let listens = run.ended.is_none() && !application.listeners().is_empty();
+            let elsewhere = run.notes.last().filter(|_| listens).cloned();
+            return Ok(Exercised { elsewhere, ..Exercised::without_probes(Script::Own) });
         }
-        Ok(Exercised { transcript: run.transcript, script: Script::Probes(Box::new(run.plan)), notes: run.notes })
+        let script = Script::Probes(Box::new(run.plan));
+        Ok(Exercised { transcript: run.transcript, script, notes: run.notes, elsewhere: None })
     }
 }
 
 impl Exercised {
     fn without_probes(script: Script) -> Self {
-        Exercised { transcript: Transcript::default(), script, notes: Vec::new() }
+        Exercised { transcript: Transcript::default(), script, notes: Vec::new(), elsewhere: None }
     }
 }
 
@@ -163,8 +174,15 @@ pub(super) fn circumstances(config: &ImageConfig, command: Option<&[u8]>, port: 
 }
 
 /// The result of a command that is its own probe.
-fn own_probe(exit: Option<Exit>, settings: &Settings, stdout: &Stream, stderr: &Stream) -> ProbeResult {
+fn own_probe(
+    exit: Option<Exit>,
+    settings: &Settings,
+    stdout: &Stream,
+    stderr: &Stream,
+    elsewhere: Option<String>,
+) -> ProbeResult {
     let (answer, failure) = match exit {
+        None if elsewhere.is_some() => (Answer::None, elsewhere),
         None => {
             let seconds = settings.timeout.as_secs_f32();
             let hint = "hint: give it longer (--timeout), a probe (--exec, --probe) or none (--no-probe)";

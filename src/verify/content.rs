@@ -39,7 +39,11 @@ fn compare(path: String, base: &Value, slim: &Value, places: &mut Vec<Place>) {
         (Value::Object(base), Value::Object(slim)) => {
             let only = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
                 let names: Vec<&str> = these.keys().filter(|k| !those.contains_key(*k)).map(String::as_str).collect();
-                if names.is_empty() { "no other members".into() } else { format!("also {}", cut(&names.join(", "))) }
+                if names.is_empty() {
+                    "no other members".into()
+                } else {
+                    format!("also {}", excerpt(&names.join(", ")))
+                }
             };
             if !base.keys().all(|k| slim.contains_key(k)) || base.len() != slim.len() {
                 // The object as a whole: names that are made at run time are other ones each time.
@@ -51,7 +55,7 @@ fn compare(path: String, base: &Value, slim: &Value, places: &mut Vec<Place>) {
                 }
             }
         }
-        (base, slim) => places.push((path, cut(&base.to_string()), cut(&slim.to_string()))),
+        (base, slim) => places.push((path, excerpt(&base.to_string()), excerpt(&slim.to_string()))),
     }
 }
 
@@ -78,12 +82,13 @@ pub(super) fn first_difference(base: &str, slim: &str) -> Option<(String, String
     }
     let show = |text: &str| match text[begin..].lines().next() {
         None => "ends before it".into(),
-        Some(rest) => cut(&format!("{rest:?}")),
+        Some(rest) => excerpt(&format!("{rest:?}")),
     };
     Some((format!("line {line}: {}", show(base)), format!("line {line}: {}", show(slim))))
 }
 
-fn cut(text: &str) -> String {
+/// The beginning of a text.
+pub(super) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_owned(),

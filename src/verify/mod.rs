@@ -5,6 +5,7 @@
 
 mod content;
 mod difference;
+mod pattern;
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,13 @@ pub use difference::{Difference, transcripts};
 
 use crate::base::ImagePath;
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
-use crate::observation::{Found, Lookup, Observation, covers};
+use crate::observation::{Found, Lookup, Observation};
 
 /// How many differences in the answer to one probe are told.
 const MOST_SHOWN: usize = 10;
 
 /// How the small image did beside its base.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Answers that are not the base's.
     pub differences: Vec<Difference>,
@@ -53,18 +54,23 @@ impl Verdict {
     /// on the base, too, would let an image pass that answers nothing. Returns what was not compared therefore, a
     /// sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
-        let is_unstable = |d: &Difference| unstable.iter().any(|u| u.probe == d.probe && covers(&u.aspect, &d.aspect));
-        let mut forgiven = BTreeMap::<String, Vec<String>>::new();
+        let is_unstable = |d: &mut Difference| unstable.iter().any(|u| d.is_excused_by(u));
+        let mut forgiven = BTreeMap::<(String, bool), Vec<String>>::new();
         for d in self.differences.extract_if(.., |d| !d.is_failure() && is_unstable(d)) {
-            forgiven.entry(d.aspect).or_default().push(d.probe);
+            let is_text = d.is_in_parts() && !d.aspect.starts_with("json:");
+            forgiven.entry((d.aspect, is_text)).or_default().push(d.probe);
         }
-        let sentence = |(aspect, probes): (String, Vec<String>)| {
+        let sentence = |((aspect, is_text), probes): ((String, bool), Vec<String>)| {
             let more = match probes.len() {
                 1 => String::new(),
                 count => format!(" and {} more", count - 1),
             };
             let first = &probes[0];
-            format!("{aspect} of {first}{more}: two runs of the source differ in it, so it says nothing of the image")
+            let what = match is_text {
+                true => "parts of it, which say nothing of the image; the rest is the same",
+                false => "it, so it says nothing of the image",
+            };
+            format!("{aspect} of {first}{more}: two runs of the source differ in {what}")
         };
         forgiven.into_iter().map(sentence).collect()
     }
@@ -157,12 +163,8 @@ mod tests {
 
     #[test]
     fn a_probe_that_fails_is_never_forgiven() {
-        let difference = |aspect: &str| Difference {
-            probe: "http GET /".into(),
-            aspect: aspect.into(),
-            base: "passed".into(),
-            slim: "connection refused".into(),
-        };
+        let difference =
+            |aspect: &str| Difference::new("http GET /", aspect, "passed".into(), "connection refused".into());
         let mut verdict =
             Verdict { differences: vec![difference("expectation"), difference("body")], missing: BTreeMap::new() };
         let notes = verdict.forgive(&[difference("expectation"), difference("body")]);
@@ -172,12 +174,7 @@ mod tests {
 
     #[test]
     fn what_changes_by_itself_is_forgiven_with_what_is_in_it_and_no_more() {
-        let difference = |aspect: &str| Difference {
-            probe: "http GET /".into(),
-            aspect: aspect.into(),
-            base: "1".into(),
-            slim: "2".into(),
-        };
+        let difference = |aspect: &str| Difference::new("http GET /", aspect, "1".into(), "2".into());
         let found = ["json:$.items[4].time", "json:$.items[0].name", "header:content-length", "header:server"];
         let mut verdict = Verdict { differences: found.map(difference).into(), missing: BTreeMap::new() };
         verdict.forgive(&[difference("json:$.items[0].time")]);

@@ -130,10 +130,36 @@ fn bad_probes() {
     let env = environment(Env::new());
     for (rest, code, parts) in [
         ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp [::]:8080"][..]),
+        (
+            "-p 99 --timeout 1s",
+            1,
+            &[
+                "run: the application does not listen on tcp port 99",
+                "tcp [::]:8080",
+                "hint: name that port with --port",
+            ],
+        ),
         ("--http /missing --http / --exec false", 1, &["exec false: expected exit code 0, got 1"]),
         ("--exec nothing", 1, &["exec nothing", "not found"]),
         ("--probe gopher", 2, &["no probe named \"gopher\"", "hint: shipped are dns"]),
-        ("--probe ./missing.toml", 2, &["./missing.toml", "No such file"]),
+        ("--probe rediss", 2, &["no probe named \"rediss\"", "hint: did you mean redis?"]),
+        ("--probe ''", 2, &["--probe <NAME|FILE>", "none was supplied"]),
+        ("--probe ./missing.toml", 2, &["./missing.toml", "No such file", "hint: a relative path begins in"]),
+        ("--probe full/", 2, &["cannot read the probe spec full/", "hint: it is a directory"]),
+        (
+            "--openapi missing.yaml",
+            2,
+            &["OpenAPI document missing.yaml: No such file", "hint: a relative path begins in"],
+        ),
+        ("--openapi full", 2, &["cannot read the OpenAPI document full", "hint: it is a directory"]),
+        ("--openapi ''", 2, &["--openapi <FILE|PATH>", "none was supplied"]),
+        ("--run 'web=sh \"x'", 2, &["--run \"web=sh \\\"x\": a quote is not closed", "hint: the words are split"]),
+        ("--run =x", 2, &["'--run <NAME=COMMAND>': \"\" is no name for a run", "hint: letters"]),
+        ("--crawl-depth 2", 2, &["--crawl-depth is a limit for --crawl, which is not given\nhint: add --crawl"]),
+        ("--crawl --crawl-pages 0", 2, &["expected a number from 1 to 100000"]),
+        ("--crawl --crawl-depth x", 2, &["expected a number, 0 or more"]),
+        ("--expect-exit 300 -- true", 2, &["expected an exit code, a number from 0 to 255"]),
+        ("--exercise pyton", 2, &["no exerciser named \"pyton\"", "hint: there are auto, none, python"]),
         ("--probe broken.toml", 2, &["broken.toml:1"]),
         ("--probe unknown-kind.toml", 2, &["unknown-kind.toml", "gopher"]),
         ("--http nopath", 2, &["nopath"]),
@@ -149,7 +175,16 @@ fn bad_probes() {
 fn bad_options() {
     let env = environment(Env::new());
     for (rest, parts) in [
-        ("--keep a[", &["\"a[\" is not a glob"][..]),
+        (
+            "--keep a[",
+            &[
+                "'--keep <GLOB>': \"a[\" is not a glob: unclosed character class; missing ']'\nhint: * and ? match within",
+            ][..],
+        ),
+        ("--keep [", &["\"[\" is not a glob", "hint: "]),
+        ("--keep ''", &["\"\" is not a glob: it is empty"]),
+        ("--keep-listed [", &["'--keep-listed <GLOB>': \"[\" is not a glob"]),
+        ("--keep-package ''", &["--keep-package <NAME>", "none was supplied"]),
         ("--drop /{a", &["\"/{a\" is not a glob"]),
         (
             "--level everything",
@@ -157,12 +192,21 @@ fn bad_options() {
         ),
         ("--stop-signal SIGNOT", &["\"SIGNOT\" is not a signal", "hint: "]),
         ("--timeout soon", &["'soon'", "ms, s, m or h"]),
-        ("-v missing:/x", &["there is no \"missing\""]),
-        ("-v web.tar", &["is not HOST:CONTAINER"]),
+        ("-v missing:/x", &["there is no \"missing\"", "hint: make it first"]),
+        ("-v web.tar", &["is not HOST:CONTAINER", "hint: as in -v"]),
+        ("-v web.tar:x", &["\"x\" is not absolute", "hint: a path in the container begins with a slash"]),
+        ("-e ''", &["-e: there is no name", "hint: write NAME=VALUE"]),
+        ("--set-env =x", &["--set-env: there is no name", "hint: write NAME=VALUE"]),
+        ("-w srv", &["\"srv\" is not absolute", "hint: -w takes a path in the image"]),
+        ("--ulimit nofile=2:1", &["the soft limit is above the hard limit", "hint: "]),
+        ("--pids-limit many", &["expected a number of processes", "0 and -1 are any number"]),
+        ("--memory 5", &["too small", "hint: 6m is the least"]),
+        ("--config missing.toml", &["cannot read the settings in missing.toml", "hint: --config names a file"]),
         ("-v web.tar:/x:rx", &["\"rx\" is no option", "hint: ro or rw"]),
         ("--tmpfs x", &["--tmpfs \"x\""]),
         ("--set-env X", &["is not NAME=VALUE", "hint: "]),
         ("--cap-add CAP_FLY", &["CAP_FLY"]),
+        ("--cap-add NET_ADMN", &["\"NET_ADMN\" is not a capability", "hint: did you mean NET_ADMIN?"]),
         ("--platform pdp11", &["\"pdp11\" is not a platform", "hint: "]),
         ("--platform linux/pdp11", &["linux/pdp11"]),
         ("--nonsense", &["--nonsense"]),
@@ -172,6 +216,9 @@ fn bad_options() {
     }
     refuses(&env, "", 2, &["Usage: scrimp"]);
     refuses(&env, "polish", 2, &["polish"]);
+    refuses(&env, "inspect full", 2, &["\"full\" has no transport", "hint: write rootfs:full"]);
+    refuses(&env, "inspect web.tar", 2, &["\"web.tar\" has no transport", "hint: write docker-archive:web.tar"]);
+    refuses(&env, "verify docker-archive:web.tar", 2, &["nothing to hold it against", "hint: ", "--against SOURCE"]);
     refuses(&env, "build docker-archive:web.tar -o oci:x", 2, &["--trace"]);
     refuses(&env, "build docker-archive:web.tar -o oci:x --trace missing", 2, &["missing", "No such file"]);
     refuses(&env, "build docker-archive:web.tar -o oci:x --trace text.tar", 2, &["text.tar"]);
@@ -217,4 +264,64 @@ fn a_store_that_cannot_be_used_is_told() {
     let env = environment(Env::new());
     refuses(&env, "inspect docker-archive:web.tar --store exists.tar", 2, &["exists.tar", "in the store"]);
     refuses(&env, "inspect docker-archive:web.tar --store /proc/none", 2, &["/proc/none"]);
+}
+
+#[test]
+fn bad_variables_are_named() {
+    let env = environment(Env::new());
+    for (name, value, arguments, parts) in [
+        ("SCRIMP_TIMEOUT", "soon", "", &["the variable SCRIMP_TIMEOUT = \"soon\": ", "ms, s, m or h"][..]),
+        (
+            "SCRIMP_NET",
+            "hots",
+            "",
+            &["the variable SCRIMP_NET = \"hots\": expected one of none, host", "did you mean host?"],
+        ),
+        ("SCRIMP_LEVEL", "clousure", "", &["the variable SCRIMP_LEVEL", "hint: the levels are"]),
+        ("SCRIMP_COLOR", "pink", "", &["the variable SCRIMP_COLOR", "expected one of auto, always, never"]),
+        (
+            "SCRIMP_CRAWL_DEPTH",
+            "2",
+            "",
+            &["SCRIMP_CRAWL_DEPTH is set", "hint: add --crawl", "unset SCRIMP_CRAWL_DEPTH"],
+        ),
+        // What is typed goes first, and then it is to blame.
+        ("SCRIMP_TIMEOUT", "1s", "--timeout later", &["invalid value 'later' for '--timeout"]),
+    ] {
+        let words = shell_words(&format!("{WEB} {arguments}"));
+        let mut command = env.scrimp_command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        command.env(name, value);
+        let run = Run::of(command).exits(2);
+        for part in parts {
+            assert!(run.stderr.contains(part), "it does not say {part:?}\n{run}");
+        }
+        assert!(!std::path::Path::new(&env.path("out.tar")).exists());
+    }
+}
+
+#[test]
+fn bad_settings_are_told_with_their_line() {
+    let env = environment(Env::new());
+    for (text, parts) in [
+        ("[run]\nport = 99999", &["s.toml:2: port = \"99999\": \"99999\" is not a port", "hint: "][..]),
+        ("[run]\nenv = 3", &["s.toml:2: env is a table, as { NAME = \"value\" }, or a list", "not integer"]),
+        ("[run]\ntimeout = [1]", &["s.toml:2: timeout is one text or one number, and not array"]),
+        ("[run]\ncommand = ''", &["s.toml:2: command is empty\nhint: a command is a text"]),
+        ("[run]\ncommand = []", &["s.toml:2: command is empty\nhint: "]),
+        ("[run]\nname = 'a'", &["s.toml:2: [run] has no key \"name\"\nhint: several ways", "[[run]]"]),
+        ("[run]\nsandbox = 'q'", &["s.toml:2: sandbox = \"q\"", "hint: "]),
+        ("[probes]\ncrawl-depth = 3", &["s.toml:2: crawl-depth is a limit for a crawl", "hint: write crawl = true"]),
+        ("[probes]\nhttp = 3", &["s.toml:2: http = \"3\"", "does not begin with a slash", "hint: "]),
+        ("[probes]\nexpect-exit = 'x'", &["s.toml:2: expect-exit = \"x\": expected an exit code"]),
+        ("[select]\nkeep = '['", &["s.toml:2: keep = \"[\"", "is not a glob", "hint: "]),
+        ("[select]\nlevel = 'clousure'", &["s.toml:2: level = \"clousure\"", "hint: the levels are"]),
+        ("[[run]]\nname = 'a'\nprobes = 3", &["s.toml:3: probes is a table\nhint: "]),
+        (
+            "[[service]]\nname = 'a'\nready = 'redy'",
+            &["s.toml:3: ready is \"started\", \"ended\" or a table", "hint: "],
+        ),
+    ] {
+        fs::write(env.path("s.toml"), text).unwrap();
+        refuses(&env, &format!("{WEB} --config s.toml"), 2, parts);
+    }
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Env, busybox, web_config};
+use crate::support::{Env, Run, busybox, web_config};
 
 const COMMANDS: [&str; 6] = ["slim", "trace", "build", "verify", "inspect", "doctor"];
 
@@ -165,4 +165,75 @@ fn doctor_finds_that_this_machine_can_run_the_tests() {
     let findings = env.scrimp(&["doctor", "--format", "json"]).succeeds().json();
     assert_eq!((&findings[0]["name"], &findings[0]["ok"]), (&Value::from("sandbox a"), &Value::from(true)));
     assert_eq!(findings.as_array().unwrap().len(), run.stdout.lines().filter(|line| !line.starts_with(' ')).count());
+}
+
+#[test]
+fn messages_have_colours_where_somebody_wants_them() {
+    let env = Env::new();
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = env.scrimp_command(arguments);
+        command.envs(variables.iter().copied());
+        Run::of(command).exits(2).stderr
+    };
+    let (wrong, red) = (["slim", "nothing:x"], "\x1b[1;31merror\x1b[0m: ");
+    for (arguments, variables, colored) in [
+        (&[][..], &[][..], false),
+        (&["--color", "always"], &[], true),
+        (&["--color=auto"], &[("CLICOLOR_FORCE", "1")], true),
+        (&[], &[("CLICOLOR_FORCE", "1")], true),
+        (&["--color", "never"], &[("CLICOLOR_FORCE", "1")], false),
+        (&[], &[("SCRIMP_COLOR", "always")], true),
+        (&[], &[("NO_COLOR", "1")], false),
+    ] {
+        let said = run(&[&wrong[..], arguments].concat(), variables);
+        assert_eq!(said.starts_with(red), colored, "{arguments:?} {variables:?}: {said:?}");
+        assert_eq!(said.contains('\x1b'), colored, "{said:?}");
+        assert_eq!(said.contains("\n\x1b[1;36mhint\x1b[0m: "), colored, "{said:?}");
+        // What the parser says, too.
+        assert_eq!(run(&[&["slim", "--nonsense"], arguments].concat(), variables).contains('\x1b'), colored);
+    }
+    std::fs::write(env.path("scrimp.toml"), "color = 'always'\n").unwrap();
+    assert!(run(&wrong, &[]).starts_with(red));
+    assert!(run(&["slim", "--color", "pink"], &[]).contains("[possible values: auto, always, never]"));
+}
+
+/// Runs scrimp with a terminal as its standard error, and prints all that came there.
+const WITH_A_TERMINAL: &str = "
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=slave)
+os.close(slave)
+said = b''
+while True:
+    try:
+        more = os.read(master, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    said += more
+sys.stdout.write(said.decode())
+sys.exit(child.wait())
+";
+
+#[test]
+fn a_terminal_shows_which_phase_it_is_and_nothing_of_it_stays() {
+    let env = Env::new();
+    let source = web(&env);
+    let slim = [env!("CARGO_BIN_EXE_scrimp"), "slim", &source, "--http", "/"];
+    let shown = |arguments: &[&str], term: &str| {
+        let mut command = env.command("python3", &[&["-c", WITH_A_TERMINAL], &slim[..], arguments].concat());
+        command.env("TERM", term);
+        Run::of(command).succeeds().stdout
+    };
+    let moving = shown(&[], "xterm");
+    for phase in ["starting", "unpack", "trace", "verify"] {
+        assert!(moving.contains(&format!("\r\x1b[K{phase}")), "{moving:?}");
+    }
+    let after = moving.rsplit("\r\x1b[K").next().unwrap();
+    assert!(after.is_empty() || after.starts_with("\x1b[1;33mwarning"), "the line is taken away: {moving:?}");
+    for (arguments, term) in [(&["--no-progress"][..], "xterm"), (&["-q"], "xterm"), (&[], "dumb")] {
+        let said = shown(arguments, term);
+        assert!(!said.contains("\x1b[K") && !said.contains("unpack"), "{arguments:?}: {said:?}");
+    }
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Env, Image, Podman, User, busybox, busybox_with, fixture, sandboxed, web_config};
+use crate::support::{Env, Image, Podman, Response, User, busybox, busybox_with, fixture, sandboxed, web_config};
 
 const RUNGS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -134,7 +134,26 @@ fn a_port_can_be_taken_once() {
     let (one, two) = (format!("one={side}"), format!("two={side}"));
     let run = env.scrimp(&["slim", &web, "--with", &one, "--with", &two]).exits(2);
     assert!(run.stderr.contains("the service two ended with exit code 1 before it was ready"), "{run}");
-    assert!(run.stderr.contains("a port can be taken once"), "{run}");
+    let hint = "a port can be taken once, and the service one on tcp 8081 listens already";
+    assert!(run.stderr.contains(hint), "{run}");
+    let table = "  [[service]]\n  name = \"two\"\n  entrypoint = []\n  command = [";
+    assert!(run.stderr.contains(table) && run.stderr.contains("\"-p\", \"8081\", \"-h\", \"/www\"]"), "{run}");
+
+    // The table as it was told, with another port in it.
+    let told = run.stderr.split("now they are as\n").nth(1).unwrap();
+    let told: Vec<&str> = told.lines().take_while(|line| line.starts_with("  ")).map(str::trim).collect();
+    fs::write(env.path("scrimp.toml"), told.join("\n").replace("8081", "8082")).unwrap();
+    env.scrimp(&["slim", &web, "--with", &one, "--with", &two]).succeeds();
+    fs::remove_file(env.path("scrimp.toml")).unwrap();
+
+    // The same between the application and a service.
+    let taken = format!("one={}", crate::services::side(&env, "8080"));
+    let run = env.scrimp(&["slim", &web, "--with", &taken]).exits(1);
+    assert!(run.stderr.contains("the application found a port taken"), "{run}");
+    assert!(
+        run.stderr.contains("the service one on tcp 8080 listens already\nhint: give that service another"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -254,28 +273,125 @@ fn what_a_service_is_told_stays_secret() {
     assert!(run.stderr.contains("[redacted]") && !run.stderr.contains(secret), "{run}");
 }
 
-#[test]
-fn an_application_with_a_database_works_in_podman() {
-    let env = Env::new().sharing_the_store();
-    let (counter, redis) = (env.source("counter"), env.source("redis"));
-    let with = format!("redis={redis}");
-    let out = format!("docker-archive:{}:localhost/counter:1", env.path("small.tar"));
-    let run =
-        env.scrimp(&["slim", &counter, "--with", &with, "--http", "/", "-o", &out, "--format", "json"]).succeeds();
-    assert_eq!(run.json()["verify"]["status"], "passed", "{run}");
-    let small = Image::read(Path::new(&env.path("small.tar")));
-    assert!(!small.tree.keys().any(|path| path.contains("redis")), "the service is no part of it");
+/// What `flask-redis` is asked: the method, the path, a body, and what the answer holds. scrimp is told of the first two.
+const ASKED: [(&str, &str, &str, &str); 9] = [
+    ("GET", "/", "", "visit 1\n"),
+    ("GET", "/total", "", "{\"visits\":1}"),
+    ("GET", "/", "", "visit 2\n"),
+    ("POST", "/vote/apple", "", "\"votes\":1"),
+    ("POST", "/vote/pear", "<votes count='3'/>", "\"votes\":3"),
+    ("GET", "/votes", "", "<li>pear: 3</li>\n  <li>apple: 1</li>"),
+    ("GET", "/votes.csv", "", "apple,1.0"),
+    ("GET", "/wrong", "", "WRONGTYPE"),
+    ("GET", "/nowhere", "", "404 Not Found"),
+];
 
-    let podman = Podman::new();
+/// What an image answers to all that it is asked, beside a redis of its own; the last answer is that without the redis.
+fn beside_redis(podman: &Podman, env: &Env, archive: &Path) -> Vec<String> {
     let database = podman.start(&podman.load(&fixture("redis")));
     database.says(&["redis-cli", "ping"]);
     fs::write(env.path("hosts"), "127.0.0.1 localhost redis\n").unwrap();
-    let hosts = format!("{}:/etc/hosts:ro", env.path("hosts"));
-    let application =
-        podman.start_with(&[&database.network(), "--volume", &hosts], &podman.load(Path::new(&env.path("small.tar"))));
-    for visit in 1..=2 {
-        let answer = application.get(8000, "/");
-        assert_eq!(String::from_utf8_lossy(&answer.body), format!("visit {visit}\n"));
+    let (network, hosts) = (database.network(), format!("{}:/etc/hosts:ro", env.path("hosts")));
+    let application = podman.start_with(&[&network, "--volume", &hosts], &podman.load(archive));
+    let ask = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let request = format!("{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+        let bytes =
+            application.talk(8000, request.as_bytes()).unwrap_or_else(|e| panic!("{e}\n{}", application.logs()));
+        let answer = Response::parse(&bytes).unwrap();
+        format!("{} {:?} {}", answer.status, answer.headers.get("content-type"), String::from_utf8_lossy(&answer.body))
+    };
+    let mut answers: Vec<String> = ASKED.iter().map(|(method, path, body, _)| ask(method, path, body)).collect();
+    let visits = database.says(&["redis-cli", "get", "visits"]);
+    assert_eq!(visits, "2\n", "the answers come from the redis");
+    database.exec(&["redis-cli", "shutdown", "nosave"]);
+    answers.push(ask("GET", "/total", ""));
+    answers
+}
+
+#[track_caller]
+fn answers_alike(base: &[String], small: &[String]) {
+    assert_eq!(base, small);
+    for ((method, path, _, holds), answer) in ASKED.iter().zip(base) {
+        assert!(answer.contains(holds), "{method} {path}: {answer}");
     }
-    assert_eq!(database.says(&["redis-cli", "get", "visits"]), "2\n");
+    assert!(base.last().is_some_and(|answer| answer.starts_with("503 ") && answer.contains("the store is away")));
+}
+
+#[test]
+fn a_flask_application_with_a_redis_works_in_podman() {
+    let env = Env::new().sharing_the_store();
+    let (shop, redis) = (env.source("flask-redis"), env.source("redis"));
+    let with = format!("redis={redis}");
+    let small = env.path("small.tar");
+    let out = format!("docker-archive:{small}:localhost/shop:1");
+    let arguments = ["slim", &shop, "--with", &with, "--http", "/", "--http", "/total", "-o", &out, "--format", "json"];
+    let run = env.scrimp(&arguments).succeeds();
+    assert_eq!(run.json()["verify"]["status"], "passed", "{run}");
+    let tree = Image::read(Path::new(&small)).tree;
+    assert!(!tree.keys().any(|path| path.contains("redis-server")), "the service is no part of it");
+    assert!(tree.keys().any(|path| path.ends_with("/redis/client.py")), "what the application has of it is");
+
+    let podman = Podman::new();
+    let base = beside_redis(&podman, &env, &fixture("flask-redis"));
+    answers_alike(&base, &beside_redis(&podman, &env, Path::new(&small)));
+}
+
+#[test]
+fn services_of_the_settings_have_a_port_and_a_job_before_them() {
+    let env = Env::new().sharing_the_store();
+    let (shop, redis) = (env.source("flask-redis"), env.source("redis"));
+    let (small, password) = (env.path("small.tar"), "only-for-the-run");
+    let url = format!("redis://:{password}@store:7000/1");
+    // The server is moved to another port and wants a password; a job fills it; the application has two ways to start.
+    let settings = format!(
+        r#"
+        [image]
+        source = "{shop}"
+        output = ["docker-archive:{small}:localhost/shop:2"]
+
+        [all-runs]
+        env = {{ REDIS_URL = "{url}" }}
+
+        [[run]]
+        name = "web"
+        probes = {{ http = ["/", "/total"], exercise = "none" }}
+
+        [[run]]
+        name = "worker"
+        command = ["worker"]
+        probes = {{ exercise = "none" }}
+
+        [[service]]
+        name = "store"
+        source = "{redis}"
+        command = "redis-server --port 7000 --requirepass {password}"
+        ready = {{ step = {{ kind = "tcp", send = 'AUTH {password}\r\nPING\r\n', expect = {{ contains = "+PONG" }} }} }}
+
+        [[service]]
+        name = "fill"
+        source = "{redis}"
+        env = {{ REDISCLI_AUTH = "{password}" }}
+        command = "redis-cli -h store -p 7000 -n 1 rpush jobs first"
+        ready = "ended"
+        "#
+    );
+    fs::write(env.path("scrimp.toml"), settings).unwrap();
+    let run = env.scrimp(&["slim", "--lock", "out.lock", "--trace", "out.trace", "--format", "json"]).succeeds();
+    assert_eq!(run.json()["verify"]["status"], "passed", "{run}");
+    for file in ["out.lock", "out.trace"] {
+        let written = fs::read_to_string(env.path(file)).unwrap();
+        assert!(!written.contains(password), "{file} has the password");
+    }
+    let podman = Podman::new();
+    let image = podman.load(Path::new(&small));
+    let server = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no"];
+    let database = podman.start_command(&["--network=none"], &podman.load(&fixture("redis")), &server);
+    database.says(&["redis-cli", "rpush", "jobs", "second"]);
+    let (network, url) = (database.network(), "REDIS_URL=redis://127.0.0.1:6379/0");
+    let web = podman.start_with(&[&network, "--env", url], &image);
+    assert_eq!(String::from_utf8_lossy(&web.get(8000, "/total").body).trim(), "{\"visits\":0}");
+    for job in ["c2Vjb25k", "bm90aGluZw=="] {
+        assert_eq!(web.says(&["python3", "/app/shop.py", "worker"]), format!("worked on {job}\n"));
+    }
 }

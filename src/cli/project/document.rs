@@ -83,7 +83,10 @@ impl Document {
         let path = given.unwrap_or(Path::new(NAME));
         let text = match read(path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && given.is_none() => return Ok(None),
-            text => text.with_context(|| format!("cannot read the settings in {}", path.display()))?,
+            text => text.with_context(|| {
+                let file = path.display();
+                format!("cannot read the settings in {file}\nhint: --config names a file in TOML, see docs/settings.md")
+            })?,
         };
         Self::parse(&text, path, keys).map(Some)
     }
@@ -188,7 +191,11 @@ impl Reader<'_> {
 
     fn unknown(&self, section: &str, name: &Key<'_>, known: &[&str]) -> anyhow::Error {
         let key = name.get_ref().as_ref();
+        let is_of_tables = |tables: &[&str]| tables.contains(&key) && !known.contains(&key);
         let hint = match (nearest(key, known.iter().copied()), self.keys.section_of(key)) {
+            _ if section == "run" && is_of_tables(&OF_RUN) => {
+                "several ways to start the image stand in tables [[run]], each with a name".into()
+            }
             (Some(near), _) if strsim::levenshtein(near, key) <= 2 => format!("did you mean {near}?"),
             (_, Some("")) => "it stands at the top of the file, before all sections".into(),
             (_, Some(other)) if other != section => format!("it belongs to [{other}]"),
@@ -214,12 +221,19 @@ impl Reader<'_> {
         let key = name.get_ref().to_string();
         let place = value.span();
         let wrong = |what: &str| self.error(&place, format!("{key} is {what}"));
+        let kind = value.get_ref().type_str();
+        // An empty entrypoint is one: none.
+        if key == "command" && words(value.get_ref()) == 0 {
+            return Err(wrong(
+                "empty\nhint: a command is a text, as \"sh -c 'a b'\", or a list of words; without the key it is the image's",
+            ));
+        }
         let value = match (shape, value.into_inner()) {
             (Shape::Switch, DeValue::Boolean(is_on)) => Value::Switch(is_on),
             (Shape::Switch, _) => return Err(wrong("true or false")),
-            (Shape::One, value) => {
-                Value::Texts(vec![text_of(&value).ok_or_else(|| wrong("a text or a number, and one"))?])
-            }
+            (Shape::One, value) => Value::Texts(vec![
+                text_of(&value).ok_or_else(|| wrong(&format!("one text or one number, and not {kind}")))?,
+            ]),
             (Shape::Command, DeValue::String(text)) => {
                 let words = shlex::split(&text);
                 Value::Texts(words.ok_or_else(|| wrong("no command: a quote is not closed, or a backslash ends it"))?)
@@ -239,6 +253,11 @@ impl Reader<'_> {
                 };
                 let texts = table.into_iter().map(pair).collect::<Option<_>>();
                 Value::Texts(texts.ok_or_else(|| wrong("a table of texts"))?)
+            }
+            (Shape::Many { pairs: true }, value) if !matches!(value, DeValue::String(_)) => {
+                return Err(wrong(&format!(
+                    "a table, as {{ NAME = \"value\" }}, or a list of texts, as [\"NAME=value\"], and not {kind}"
+                )));
             }
             (Shape::Many { .. }, value) => {
                 Value::Texts(vec![text_of(&value).ok_or_else(|| wrong("a text or a list of texts"))?])
@@ -277,6 +296,10 @@ impl Reader<'_> {
                 ("default", DeValue::Boolean(value)) => is_default = *value,
                 ("name" | "default", _) => {
                     return Err(self.error(&value.span(), "name is a text, and default is true or false"));
+                }
+                ("probes", value) if !matches!(value, DeValue::Table(_)) => {
+                    let message = "probes is a table\nhint: probes = { http = \"/\" }, or a table [run.probes]";
+                    return Err(self.error(&name.span(), message));
                 }
                 ("probes", DeValue::Table(_)) => {
                     let DeValue::Table(table) = value.into_inner() else { continue };
@@ -350,6 +373,15 @@ impl Reader<'_> {
             bail!("{}: more than one run has default = true", self.file);
         }
         Ok(())
+    }
+}
+
+/// How many words a command has, or at least one.
+fn words(value: &DeValue<'_>) -> usize {
+    match value {
+        DeValue::String(text) => usize::from(!text.trim().is_empty()),
+        DeValue::Array(items) => items.len(),
+        _ => 1,
     }
 }
 

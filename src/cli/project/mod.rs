@@ -4,10 +4,12 @@
 //! that no flag is without; what the file says is put behind what was typed, and read by the same parser. What no flag can
 //! say (several runs, services with settings of their own) goes into [`Project`].
 
+mod crawl;
 mod document;
 mod keys;
 mod merge;
 mod paths;
+mod variables;
 
 use std::ffi::OsString;
 
@@ -76,15 +78,25 @@ struct ServiceArgs {
 /// # Errors
 /// A [`clap::Error`], help and version among them, or what is wrong with the file.
 pub fn parse(arguments: Vec<OsString>) -> Result<Cli> {
-    let mut command = definition();
+    let mut command = definition().color(variables::color(&arguments));
     command.build();
-    let matches = command.clone().try_get_matches_from(&arguments)?;
+    let matches = command.clone().try_get_matches_from(&arguments);
+    let matches = matches.map_err(|error| variables::explain(error, &command, &arguments))?;
     let cli = Cli::from_arg_matches(&matches)?;
     let Some((name, given)) = matches.subcommand().filter(|(name, _)| COMMANDS.contains(name)) else { return Ok(cli) };
     let keys = Keys::of(&command);
-    let Some(document) = Document::find(cli.config.as_deref(), &keys)? else { return Ok(cli) };
-    let merge = Merge::new(&command, name, given, &arguments, &document);
-    read(&merge, &document, given)
+    let document = Document::find(cli.config.as_deref(), &keys)?;
+    let mut cli = match &document {
+        None => cli,
+        Some(document) => read(&Merge::new(&command, name, given, &arguments, document), document, given)?,
+    };
+    if let Some((run, probe, _)) = parts(&mut cli.command) {
+        let crawls = probe.crawl || probe.no_probe || run.project.runs.iter().any(|run| run.probe.crawl);
+        if !crawls {
+            crawl::refuse_limits(given, document.as_ref())?;
+        }
+    }
+    Ok(cli)
 }
 
 fn read(merge: &Merge<'_>, document: &Document, given: &ArgMatches) -> Result<Cli> {

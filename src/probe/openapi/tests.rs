@@ -8,7 +8,8 @@ use super::*;
 fn requests(document: &str) -> Vec<String> {
     let openapi = OpenapiStep::new(OpenapiSource::Path("/openapi.json".into()));
     let like = Step::new(Action::Openapi(openapi.clone()));
-    let steps = openapi.operations(document.as_bytes(), &like).unwrap();
+    let (steps, note) = openapi.operations(document.as_bytes(), &like).unwrap();
+    assert_eq!(note, None);
     assert!(steps.iter().all(|step| step.secrets().is_empty()), "what the document says is no secret");
     let text = |bytes: &Secret| String::from_utf8(bytes.0.clone()).unwrap();
     let line = |step: Step| {
@@ -155,4 +156,20 @@ fn a_document_that_grows_without_end_is_refused() {
     }
     assert!(read(bomb.as_bytes()).is_err());
     assert!(read("[".repeat(100_000).as_bytes()).is_err());
+}
+
+#[test]
+fn operations_that_are_too_many_are_told() {
+    let openapi = OpenapiStep::new(OpenapiSource::Path("/api".into()));
+    let like = Step::new(Action::Openapi(openapi.clone()));
+    let paths: Map<String, Value> =
+        (0..MOST / 2 + 3).map(|n| (format!("/{n}"), json!({"get": {}, "delete": {}}))).collect();
+    let document = json!({"openapi": "3.0.0", "paths": paths}).to_string();
+    let (steps, note) = openapi.operations(document.as_bytes(), &like).unwrap();
+    assert_eq!(steps.len(), MOST);
+    let note = note.unwrap();
+    assert!(
+        note.starts_with("openapi /api: 6 of its 1006 operations are not asked for, because no more than 1000 are"),
+        "{note}"
+    );
 }

@@ -154,3 +154,19 @@ fn a_dead_application_is_reported_at_once() {
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
     assert_eq!(summary(&done), "http GET /: the application has ended with signal 11\n");
 }
+
+#[test]
+fn a_dead_application_is_asked_once_more_and_no_further() {
+    let target = FakeTarget::listening(&["127.0.0.1:1".parse().unwrap()]).with_command("x", vec![output(0, "", "")]);
+    *target.exit.lock().unwrap() = Some(Exit::Code(3));
+    let document = "{openapi: 3.0.0, paths: {/a: {get: {}}, /b: {get: {}}}}";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("api.yaml"), document).unwrap();
+    let api = Spec::from_openapi_argument(dir.path().join("api.yaml").to_str().unwrap()).unwrap();
+    let http = spec("[[step]]\nkind = 'http'\nport = 1\nrepeat = 3");
+    let specs = vec![http, Spec::from_exec_argument("x").unwrap(), Spec::from_crawl_arguments(1, 5), api];
+    let done = run_plan(&given(specs), &target);
+    assert_eq!(summary(&done), "http GET /: the application has ended with exit code 3\n");
+    assert_eq!(done.notes, ["5 more probes were not asked: the application has ended with exit code 3"]);
+    assert_eq!(target.log(), ["enter"]);
+}

@@ -71,8 +71,19 @@ pub struct CapabilitySet(u64);
 
 /// A text is not the name of a capability.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a capability\nhint: use a name as in capabilities(7), for example NET_ADMIN, or ALL")]
+#[error("{0:?} is not a capability\nhint: {near}a name as in capabilities(7), for example NET_ADMIN, or ALL", near = near(.0))]
 pub struct UnknownCapability(String);
+
+/// Which one was probably meant.
+fn near(name: &str) -> String {
+    let bare = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        name.strip_prefix("CAP_").map_or(name.clone(), str::to_owned)
+    };
+    let scored = NAMES.iter().map(|known| (strsim::jaro_winkler(&bare(name), &bare(known)), bare(known)));
+    let best = scored.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, known)| format!("did you mean {known}? ")).unwrap_or_default()
+}
 
 impl CapabilitySet {
     /// No capability at all.

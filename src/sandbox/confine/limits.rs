@@ -59,7 +59,7 @@ pub enum BadLimit {
     #[error("there is no resource limit {0:?}\nhint: {names}", names = names())]
     Name(String),
     /// The soft limit is above the hard one.
-    #[error("{0:?}: the soft limit is above the hard limit")]
+    #[error("{0:?}: the soft limit is above the hard limit\nhint: NAME=SOFT:HARD, as nofile=1024:4096")]
     Order(String),
 }
 

@@ -90,9 +90,14 @@ impl Podman {
 
     /// The same with options of `podman run`, one for the network among them.
     pub fn start_with(&self, options: &[&str], image: &str) -> Container<'_> {
+        self.start_command(options, image, &[])
+    }
+
+    /// The same with a command in the place of the image's, where one is given.
+    pub fn start_command(&self, options: &[&str], image: &str, command: &[&str]) -> Container<'_> {
         let monitor = self.monitor_file();
         let fixed = ["run", "--detach", "--conmon-pidfile", &monitor];
-        let run = self.podman(&[&fixed, options, &[image]].concat()).succeeds();
+        let run = self.podman(&[&fixed, options, &[image], command].concat()).succeeds();
         let mut container = Container { podman: self, id: run.stdout.trim().to_owned(), pid: 0, monitor };
         container.pid = container.state("Pid");
         container

@@ -1,0 +1,287 @@
+//! What two answers of one image have in common, and whether a third one has it too. The base answers twice; what is not the
+//! same in both by itself is not held against the small image, and all the rest is.
+//!
+//! A text is taken apart into pieces: lines, and of a long line (a page on one line) its words and tags. The pieces that
+//! both answers have, in their order, stand fast; between them as many others may stand as there were, or any number where
+//! there were not equally many. Where the order itself is another one (a set that was printed), what stands fast has only to be
+//! there. Bytes that are no text are compared at their places, with a margin, because bytes of two random values are the
+//! same now and then; where the lengths differ only beginning and end count.
+
+use std::collections::BTreeMap;
+
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+/// A longer line is compared by its words, in bytes.
+const LONG_LINE: usize = 200;
+
+/// A text of more pieces is compared by its lines alone, and one of more lines is not compared in parts.
+const MOST: usize = 1 << 14;
+
+/// How many bytes around those that differ say nothing either.
+const MARGIN: usize = 16;
+
+/// Whether `tried` is as `first` but for what `second` has otherwise, too; else the piece of `first` that it lacks or has
+/// otherwise, as far as it can be told.
+pub(super) fn fits(first: &str, second: &str, tried: &str) -> Result<(), Option<String>> {
+    let taken_apart = [words, lines].into_iter().find_map(|split| {
+        let parts = [first, second, tried].map(split);
+        parts.iter().all(|pieces| pieces.len() <= MOST).then_some(parts)
+    });
+    let Some([first, second, tried]) = taken_apart else { return Ok(()) };
+    let common = Common::of(&first, &second);
+    match common.is_ordered {
+        true if common.leads_to(&tried) => Ok(()),
+        true => Err(common.lost(&tried)),
+        false => missing(&first, &second, &tried).map_or(Ok(()), |piece| Err(Some(piece))),
+    }
+}
+
+/// Whether a text can be compared in parts.
+pub(super) fn is_comparable(text: &str) -> bool {
+    lines(text).len() <= MOST
+}
+
+/// The same for bytes that are no text.
+pub(super) fn bytes_fit(first: &[u8], second: &[u8], tried: &[u8]) -> bool {
+    if first.len() != second.len() || first.len() != tried.len() {
+        let common = |a: &mut dyn Iterator<Item = (&u8, &u8)>| a.take_while(|(a, b)| a == b).count();
+        let begin = common(&mut first.iter().zip(second)).saturating_sub(MARGIN);
+        let end = common(&mut first.iter().rev().zip(second.iter().rev())).saturating_sub(MARGIN);
+        let shortest = first.len().min(second.len());
+        // They overlap where one of the two repeats itself.
+        let end = end.min(shortest - begin);
+        return tried.len() >= begin + end
+            && tried[..begin] == first[..begin]
+            && tried[tried.len() - end..] == first[first.len() - end..];
+    }
+    let differing = |at: usize| first[at] != second[at];
+    let mut last = None;
+    let mut next = (0..first.len()).find(|&at| differing(at));
+    for at in 0..first.len() {
+        if next == Some(at) {
+            last = next;
+            next = (at + 1..first.len()).find(|&at| differing(at));
+        }
+        let near = last.is_some_and(|last| at - last <= MARGIN) || next.is_some_and(|next| next - at <= MARGIN);
+        if !near && first[at] != tried[at] {
+            return false;
+        }
+    }
+    true
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n').collect()
+}
+
+fn words(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    for line in lines(text) {
+        if line.len() <= LONG_LINE {
+            out.push(line);
+            continue;
+        }
+        let mut begin = 0;
+        let mut before = None;
+        for (at, c) in line.char_indices() {
+            let ends = |before: char| matches!(before, '>' | ',' | ';' | '&' | '"' | '\'') || before.is_whitespace();
+            if before.is_some_and(|before: char| c == '<' || (ends(before) && !c.is_whitespace())) {
+                out.push(&line[begin..at]);
+                begin = at;
+            }
+            before = Some(c);
+        }
+        out.push(&line[begin..]);
+    }
+    out
+}
+
+/// What two sequences of pieces have in common.
+struct Common<'a> {
+    first: &'a [&'a str],
+    parts: Vec<Part>,
+    /// Whether what both have stands in one order.
+    is_ordered: bool,
+}
+
+/// A part of the first sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The piece at this index stands fast.
+    Fast(usize),
+    /// Any one piece.
+    One,
+    /// Any number of pieces.
+    Any,
+}
+
+impl<'a> Common<'a> {
+    fn of(first: &'a [&'a str], second: &[&str]) -> Self {
+        let mut parts = Vec::new();
+        let mut fast = 0;
+        for op in capture_diff_slices(Algorithm::Myers, first, second) {
+            match op {
+                DiffOp::Equal { old_index, len, .. } => {
+                    fast += len;
+                    parts.extend((old_index..old_index + len).map(Part::Fast));
+                }
+                DiffOp::Replace { old_len, new_len, .. } if old_len == new_len => {
+                    parts.extend(std::iter::repeat_n(Part::One, old_len));
+                }
+                DiffOp::Replace { .. } | DiffOp::Delete { .. } | DiffOp::Insert { .. } => parts.push(Part::Any),
+            }
+        }
+        let (ours, theirs) = (counts(first), counts(second));
+        let in_both: usize = ours.iter().map(|(piece, n)| (*n).min(theirs.get(piece).copied().unwrap_or(0))).sum();
+        Common { first, parts, is_ordered: in_both == fast }
+    }
+
+    /// Whether the parts, one after the other, are `tried`: as a glob is matched, by going back to the last `Any` only.
+    fn leads_to(&self, tried: &[&str]) -> bool {
+        let (mut part, mut at) = (0, 0);
+        let mut retry: Option<(usize, usize)> = None;
+        loop {
+            let matched = match self.parts.get(part) {
+                None => at == tried.len(),
+                Some(Part::Any) => {
+                    retry = Some((part + 1, at));
+                    part += 1;
+                    continue;
+                }
+                Some(Part::One) => at < tried.len(),
+                Some(Part::Fast(index)) => tried.get(at) == Some(&self.first[*index]),
+            };
+            match (matched, &mut retry) {
+                (true, _) if part == self.parts.len() => return true,
+                (true, _) => (part, at) = (part + 1, at + 1),
+                (false, Some((again, from))) if *from < tried.len() => {
+                    *from += 1;
+                    (part, at) = (*again, *from);
+                }
+                (false, _) => return false,
+            }
+        }
+    }
+
+    /// The first piece that stands fast and that `tried` does not have in its place.
+    fn lost(&self, tried: &[&str]) -> Option<String> {
+        let fast: std::collections::BTreeSet<usize> =
+            self.parts.iter().filter_map(|part| if let Part::Fast(at) = part { Some(*at) } else { None }).collect();
+        capture_diff_slices(Algorithm::Myers, self.first, tried).into_iter().find_map(|op| match op {
+            DiffOp::Delete { old_index, old_len, .. } | DiffOp::Replace { old_index, old_len, .. } => {
+                (old_index..old_index + old_len).find(|at| fast.contains(at)).map(|at| self.first[at].to_owned())
+            }
+            DiffOp::Equal { .. } | DiffOp::Insert { .. } => None,
+        })
+    }
+}
+
+/// A piece that the first two have and `tried` does not, or one of more pieces than there may be.
+fn missing(first: &[&str], second: &[&str], tried: &[&str]) -> Option<String> {
+    let (theirs, found) = (counts(second), counts(tried));
+    let of = |counts: &BTreeMap<&str, usize>, piece: &str| counts.get(piece).copied().unwrap_or(0);
+    let all = counts(first);
+    let lost = all.iter().find(|(piece, n)| of(&found, piece) < (**n).min(of(&theirs, piece)));
+    if let Some((piece, _)) = lost {
+        return Some((*piece).to_owned());
+    }
+    let is_fixed = first.len() == second.len();
+    let added = |(piece, n): &(&&str, &usize)| **n > of(&all, piece).max(of(&theirs, piece));
+    (is_fixed && tried.len() != first.len())
+        .then(|| found.iter().find(added).map_or(String::new(), |(piece, _)| (*piece).to_owned()))
+}
+
+fn counts<'a>(pieces: &[&'a str]) -> BTreeMap<&'a str, usize> {
+    let mut out = BTreeMap::new();
+    pieces.iter().for_each(|piece| *out.entry(*piece).or_default() += 1);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One long line of many words.
+    fn page(token: &str, rest: &str) -> String {
+        let filler = "<p class=\"a\">Some words that are always here</p>".repeat(5);
+        format!("<html>{filler}<input name=\"token\" value=\"{token}\">{rest}</html>")
+    }
+
+    #[test]
+    fn only_what_differs_by_itself_is_free() {
+        let (one, two, three) = (page("3f", "<b>Fruit</b>"), page("7a", "<b>Fruit</b>"), page("c1", "<b>Fruit</b>"));
+        let wrong = page("c1", "<b>Error</b>");
+        let longer = page("c1", "<b>Fruit</b><pre>Traceback</pre>");
+        for (first, second, tried, expected) in [
+            ("a\nat 5\nb\n", "a\nat 6\nb\n", "a\nat 7\nb\n", Ok(())),
+            ("a\nat 5\nb\n", "a\nat 6\nb\n", "a\nat 7\nc\n", Err("b\n")),
+            ("a\nat 5\nb\n", "a\nat 6\nb\n", "a\nat 5\n", Err("b\n")),
+            ("a\nat 5\n", "a\nat 6\n", "a\nTraceback\n  File\n", Err("")),
+            ("a\nat 5\n", "a\nat 6\n", "a\n", Err("")),
+            // One line as a whole.
+            ("up 59 s", "up 1 min", "up 2 min 3 s", Ok(())),
+            ("5 a\n", "6 b\n", "7 c\n", Ok(())),
+            // Not equally many.
+            ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n1\n2\n3\n>\n", Ok(())),
+            ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n>\n", Err("1\n")),
+            ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n1\n", Err(">\n")),
+            // In any order.
+            ("a\nb\nc\n", "c\na\nb\n", "b\nc\na\n", Ok(())),
+            ("a\nb\nc\n", "c\na\nb\n", "b\nc\n", Err("a\n")),
+            ("a\nb\nc\n", "c\na\nb\n", "b\nd\na\n", Err("c\n")),
+            ("a\nb\nc\n", "c\na\nb\n", "b\na\nc\nd\n", Err("d\n")),
+            // Words of a long line.
+            (&one, &two, &three, Ok(())),
+            (&one, &two, &wrong, Err("<b>")),
+            (&one, &two, &longer, Err("")),
+            ("", "x\n", "y\n", Ok(())),
+        ] {
+            let found = fits(first, second, tried).map_err(Option::unwrap_or_default);
+            match (&found, expected) {
+                (Err(piece), Err("<b>")) => assert!(piece.contains("Fruit"), "{piece}"),
+                _ => assert_eq!(found, expected.map_err(String::from), "{first:?} {second:?} {tried:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_text() {
+        let text = format!("a\n{}\nb", page("x", " &amp; 'y', z\u{e9}"));
+        assert_eq!(words(&text).concat(), text);
+        assert_eq!(words("short line, of words\n\nb"), ["short line, of words\n", "\n", "b"]);
+        assert!(words(&text).len() > 30);
+    }
+
+    #[test]
+    fn what_was_printed_in_any_number_is_found_again() {
+        // Several free places, so that going back is needed.
+        let (first, second) = ("a\nx\nb\n1\nb\nc\n", "a\nb\n2\n3\nb\nc\n");
+        for (tried, fitting) in
+            [("a\nb\nx\nb\n4\nb\nc\n", true), ("a\nb\n\nb\nc\n", true), ("a\nb\nc\n", false), ("a\nb\nb\nd\n", false)]
+        {
+            assert_eq!(fits(first, second, tried).is_ok(), fitting, "{tried:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_very_many_lines_is_not_taken_apart() {
+        let many = |end: &str| "x\n".repeat(MOST) + end;
+        assert_eq!(fits(&many("1"), &many("2"), &many("3")), Ok(()));
+        let words = |end: &str| format!("{}{end}", "word ".repeat(MOST + 1));
+        assert_eq!(fits(&words("1\na"), &words("2\na"), &words("3\nb")), Err(Some("a".into())));
+    }
+
+    #[test]
+    fn bytes_stand_fast_at_their_places() {
+        let document = |id: &[u8], end: &[u8]| [&[0xff; 40], id, &[7; 40], end, &[8; 40]].concat();
+        let (one, two) = (document(b"0123", b"same"), document(b"4567", b"same"));
+        assert!(bytes_fit(&one, &two, &document(b"89ab", b"same")));
+        assert!(!bytes_fit(&one, &two, &document(b"89ab", b"diff")));
+        // Of other lengths.
+        let longer = document(b"01234", b"same");
+        assert!(bytes_fit(&one, &longer, &document(b"012345", b"same")));
+        assert!(!bytes_fit(&one, &longer, &document(b"012345", b"diff")));
+        assert!(!bytes_fit(&one, &longer, &one[..50]));
+        assert!(bytes_fit(b"", b"x", b"y"));
+    }
+}
