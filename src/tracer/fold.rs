@@ -1,8 +1,10 @@
 //! Accesses, folded per path.
 //!
-//! Everything has a number, so that one more use of a known path by a known program allocates nothing.
+//! Everything has a number, so that one more use of a known path by a known program allocates nothing. Paths are kept as
+//! names below each other: to a new name in a known directory no path is written before all is over.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Map;
 use super::events::Tree;
@@ -35,6 +37,11 @@ pub struct PathId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutableId(u32);
 
+impl PathId {
+    /// That of `/`.
+    pub const ROOT: PathId = PathId(0);
+}
+
 impl ExecutableId {
     /// That of a process that has not executed anything yet.
     pub const UNKNOWN: ExecutableId = ExecutableId(u32::MAX);
@@ -51,6 +58,7 @@ pub struct User {
     pub probe: u32,
 }
 
+#[derive(Default)]
 struct Row {
     operations: u32,
     executable: Option<ExecutableId>,
@@ -62,10 +70,11 @@ struct Row {
 }
 
 /// All uses of all paths.
-#[derive(Default)]
 pub struct Fold {
+    /// The first is that of `/`; all others come after that of the directory in which they are.
     rows: Vec<Row>,
-    paths: Map<ImagePath, PathId>,
+    /// The rows of names, each by the directory in which it is.
+    names: Map<(PathId, Arc<[u8]>), PathId>,
     executables: Vec<ImagePath>,
     executable_ids: Map<ImagePath, ExecutableId>,
 }
@@ -98,20 +107,25 @@ const OPERATIONS: [Operation; 25] = [
     Operation::Write,
 ];
 
+impl Default for Fold {
+    fn default() -> Self {
+        let rows = vec![Row::default()];
+        Fold { rows, names: Map::default(), executables: Vec::new(), executable_ids: Map::default() }
+    }
+}
+
 impl Fold {
     /// The number of `path`, new or known.
-    pub fn path(&mut self, path: ImagePath) -> PathId {
+    pub fn path(&mut self, path: &ImagePath) -> PathId {
+        path.components().fold(PathId::ROOT, |directory, name| self.name(directory, name.into()))
+    }
+
+    /// The number of `name` in `directory`, new or known: a component, so neither empty nor `.` nor `..`, and without a
+    /// slash or a NUL.
+    pub fn name(&mut self, directory: PathId, name: Arc<[u8]>) -> PathId {
         let next = PathId(self.rows.len() as u32);
-        *self.paths.entry(path).or_insert_with(|| {
-            self.rows.push(Row {
-                operations: 0,
-                executable: None,
-                other_executables: Vec::new(),
-                first_probe: 0,
-                application: false,
-                resolved: false,
-                count: 0,
-            });
+        *self.names.entry((directory, name)).or_insert_with(|| {
+            self.rows.push(Row::default());
             next
         })
     }
@@ -149,7 +163,9 @@ impl Fold {
 
     /// All of it; `probes[n - 1]` is the label of probe `n`.
     pub fn finish(self, probes: &[String]) -> FileTree<Folded> {
-        let Fold { rows, paths, executables, .. } = self;
+        let Fold { rows, names, executables, .. } = self;
+        let mut places = vec![(PathId::ROOT, Arc::default()); rows.len()];
+        names.into_iter().for_each(|(place, id)| places[id.0 as usize] = place);
         let folded = |row: &Row| Folded {
             operations: OPERATIONS.into_iter().filter(|&o| row.operations & 1 << o as u32 != 0).collect(),
             executables: (row.executable.iter().chain(&row.other_executables))
@@ -160,12 +176,26 @@ impl Fold {
             resolved: row.resolved,
             count: row.count,
         };
-        paths
-            .into_iter()
-            .map(|(path, id)| (path, &rows[id.0 as usize]))
-            .filter(|(_, row)| row.count > 0)
-            .map(|(path, row)| (path, folded(row)))
-            .collect()
+        let mut path = Vec::new();
+        let used = (0..).zip(&rows).filter(|(_, row)| row.count > 0);
+        used.filter_map(|(id, row)| {
+            write_path(&places, PathId(id), &mut path);
+            // Made of components, so it is one.
+            Some((ImagePath::parse(&path).ok()?, folded(row)))
+        })
+        .collect()
+    }
+}
+
+/// Writes the path with the number `id` to `path`.
+fn write_path(places: &[(PathId, Arc<[u8]>)], id: PathId, path: &mut Vec<u8>) {
+    let up = |id: &PathId| Some(places[id.0 as usize].0);
+    let chain: Vec<PathId> = std::iter::successors(Some(id), up).take_while(|&id| id != PathId::ROOT).collect();
+    path.clear();
+    path.push(b'/');
+    for id in chain.into_iter().rev() {
+        path.extend_from_slice(&places[id.0 as usize].1);
+        path.push(b'/');
     }
 }
 
@@ -177,9 +207,9 @@ mod tests {
     fn uses_of_a_path_are_one_record() {
         let mut fold = Fold::default();
         let shell = fold.executable(&ImagePath::parse("/bin/sh").unwrap());
-        let path = fold.path(ImagePath::parse("/etc/x").unwrap());
+        let path = fold.path(&ImagePath::parse("/etc/x").unwrap());
         fold.add(path, Operation::Stat, false, &User { tree: Tree::Probe, executable: shell, probe: 2 });
-        assert_eq!(fold.path(ImagePath::parse("/etc/x").unwrap()), path);
+        assert_eq!(fold.path(&ImagePath::parse("/etc/x").unwrap()), path);
         let user = User { tree: Tree::Application, executable: ExecutableId::UNKNOWN, probe: 0 };
         fold.add(path, Operation::Traverse, true, &user);
         let tree = fold.finish(&["a".into(), "b".into()]);

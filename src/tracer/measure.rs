@@ -61,8 +61,8 @@ impl Measured {
 pub fn fold(path: &ImagePath, times: u64) -> u64 {
     let mut fold = Fold::default();
     let user = User { tree: Tree::Application, executable: ExecutableId::UNKNOWN, probe: 0 };
+    let id = fold.path(path);
     for _ in 0..times {
-        let id = fold.path(path.clone());
         fold.add(id, Operation::Stat, true, &user);
     }
     fold.finish(&[]).get(path).map_or(0, |folded| folded.count)

@@ -26,7 +26,6 @@ use super::fold::{Fold, PathId};
 use super::scout::Scout;
 pub use super::sight::{Kind, Seen, open_root};
 use super::sight::{absent_unless_broken, kind, kind_of, look, stat};
-use crate::base::ImagePath;
 use crate::tracer::names::ahead::FIRST_CREDIT;
 
 /// A name that may have been forgotten since, and its number used again.
@@ -231,16 +230,24 @@ impl Names {
 
     /// The number under which uses of the name are counted.
     pub fn path_id(&mut self, name: Name, fold: &mut Fold) -> PathId {
-        if let Some(id) = self.node(name).and_then(|node| node.path) {
-            return id;
+        // Mostly the directory has a number, or the name itself.
+        let mut unknown = Vec::new();
+        let mut at = self.node(name).map_or(ROOT, |_| name.id);
+        let mut path = loop {
+            match self.nodes[at as usize].path {
+                Some(path) => break path,
+                None if at == ROOT => break PathId::ROOT,
+                None => unknown.push(at),
+            }
+            at = self.nodes[at as usize].parent;
+        };
+        for id in unknown.into_iter().rev() {
+            let node = &mut self.nodes[id as usize];
+            // Components come from calls and from links: they hold no NUL, no slash, and are never `..`.
+            path = fold.name(path, Arc::clone(&node.name));
+            node.path = Some(path);
         }
-        // Components come from calls and from links: they hold no NUL, no slash, and are never `..`.
-        let path = ImagePath::parse(self.path(name)).unwrap_or_else(|_| ImagePath::root());
-        let id = fold.path(path);
-        if let Some(node) = self.node_mut(name) {
-            node.path = Some(id);
-        }
-        id
+        path
     }
 
     /// What is at `name`, and whether that may be remembered.

@@ -437,7 +437,7 @@ impl Recorder {
         if let Some(end) = &chain.end {
             let path = match end.below.is_empty() {
                 true => resolver.names.path_id(end.name, &mut self.fold),
-                false => self.fold.path(end_path(&resolver.names, end)),
+                false => self.fold.path(&end_path(&resolver.names, end)),
             };
             hits.push(Hit { path, operation, resolved: end.resolved() });
         }
