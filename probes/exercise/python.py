@@ -72,6 +72,10 @@ def alone(name):
 def family(names, deadline):
     """A package and the modules in it, which begin where the package has been imported already."""
     top = names[0].partition(".")[0]
+    if time.time() > deadline:
+        for name in names:
+            report("module " + name, "there was no time left", late=True)
+        return
     error = attempt(top)
     if names[0] == top:
         report("module " + names.pop(0), error)

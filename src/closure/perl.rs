@@ -2,8 +2,10 @@
 //! plain words, and where they lie every installation of Perl has in common.
 //!
 //! The sources are read as words, not understood: `use` and `require` with a literal name, the classes that `base` and
-//! `parent` get, the drivers in data source names, the modules behind names of encodings. A name that is made at run time
-//! is not known, and one in a text that is no code is looked for and seldom found.
+//! `parent` get, the drivers in data source names, the modules behind names of encodings. One in a text that is no code is
+//! looked for and seldom found. Of a name that is made at run time its beginning is known at best, so a module that loads
+//! such a name brings its whole family: what lies in the directory of its own name (`DateTime/TimeZone.pm` has
+//! `DateTime/TimeZone`), and in those that it has in quotes (`"DBD::$driver"`).
 
 use std::collections::BTreeSet;
 
@@ -15,6 +17,28 @@ use crate::image::{EntryKind, Rootfs};
 const MOST: u64 = 4 << 20;
 /// How many files in a directory belong to one module at most.
 const MOST_BESIDE: usize = 256;
+/// How many modules and files of data are taken from one directory of a family.
+const MOST_IN_FAMILY: usize = 2000;
+
+/// What stands in sources that load a module by a name in a variable.
+const LOADS_ANY: [&str; 16] = [
+    "require $",
+    "require \"$",
+    "require($",
+    "eval \"require",
+    "eval \"use ",
+    "eval qq{require",
+    "eval qq{use",
+    "eval qq{package",
+    "do $",
+    "do(\"",
+    "find_modules",
+    "load_class",
+    "load_module",
+    "require_module",
+    "use_module",
+    "Module::Pluggable",
+];
 
 /// Where the directories of modules lie: straight there, or in directories of a version, an architecture or a vendor.
 const PLACES: [&str; 11] = [
@@ -49,6 +73,10 @@ struct Names {
     quoted: BTreeSet<String>,
     /// Whether it converts to or from a character set that is not among the first modules of Encode.
     converts: bool,
+    /// Whether it loads modules by names that are made at run time.
+    loads_any: bool,
+    /// Directories of modules, as beginnings of names in quotes say: `DBD`, `Template/Plugin`.
+    families: BTreeSet<String>,
 }
 
 impl<'a> Perl<'a> {
@@ -72,12 +100,22 @@ impl<'a> Perl<'a> {
             names.files.extend(self.encodings()?);
         }
         let mut directories = self.directories()?;
+        let mut found = Vec::new();
+        if names.loads_any {
+            names.families.extend(own_family(path, &directories));
+            for directory in &directories {
+                for family in names.families.iter().filter(|family| family.as_str() != "Encode") {
+                    if let Some(family) = below(directory, family) {
+                        self.members(&family, &mut found)?;
+                    }
+                }
+            }
+        }
         // An application has its modules near its scripts, and says so in a way that need not be a literal.
         for above in path.ancestors().filter(|above| above.components().next().is_some()) {
             directories.extend(above.child(b"lib").ok());
             directories.push(above);
         }
-        let mut found = Vec::new();
         for file in &names.files {
             for directory in &directories {
                 self.find(directory, file, &mut found)?;
@@ -95,6 +133,12 @@ impl<'a> Perl<'a> {
         found.push(path);
         // Its machine code, and functions that were split off, are beside it or in another directory for modules.
         let Some(name) = file.strip_suffix(".pm") else { return Ok(()) };
+        // What File::ShareDir finds for a distribution or a module of that name.
+        for kind in ["dist", "module"] {
+            if let Some(share) = below(directory, &format!("auto/share/{kind}/{}", name.replace('/', "-"))) {
+                self.members(&share, found)?;
+            }
+        }
         for directory in self.directories.iter().flatten().chain([directory]) {
             let Some(auto) = below(directory, &format!("auto/{name}")) else { continue };
             let walk = self.rootfs.resolve(auto.as_bytes(), true)?;
@@ -105,6 +149,32 @@ impl<'a> Perl<'a> {
                 let Ok(path) = auto.child(&beside) else { continue };
                 if self.is_file(&path)? && !found.contains(&path) {
                     found.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what lies in the directory `family` and below, machine code excepted, which comes with its modules.
+    fn members(&self, family: &ImagePath, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
+        let walk = self.rootfs.resolve(family.as_bytes(), true)?;
+        if !walk.entry.is_some_and(|entry| entry.is_dir()) {
+            return Ok(());
+        }
+        let mut pending = vec![walk.end];
+        let mut left = MOST_IN_FAMILY;
+        while let Some(directory) = pending.pop() {
+            for name in self.rootfs.list(&directory)? {
+                let Ok(path) = directory.child(&name) else { continue };
+                let Some(entry) = self.rootfs.lookup(&path)? else { continue };
+                if entry.is_dir() {
+                    pending.push(path);
+                } else if entry.is_file() && !name.ends_with(b".pod") && !name.ends_with(b".so") {
+                    found.push(path);
+                }
+                left -= 1;
+                if left == 0 {
+                    return Ok(());
                 }
             }
         }
@@ -183,6 +253,15 @@ fn is_of_family(path: &ImagePath, file: &str) -> bool {
     family != b"Encode" && (is_source || path.components().any(|part| part == family))
 }
 
+/// The directory in which a module has its family: `DateTime/TimeZone` for that of `DateTime/TimeZone.pm`.
+fn own_family(path: &ImagePath, directories: &[ImagePath]) -> Option<String> {
+    let text = path.as_bytes().strip_suffix(b".pm")?;
+    // The longest, for they lie in each other.
+    let directory = directories.iter().filter(|directory| path.is_within(directory)).max_by_key(|d| d.as_bytes().len())?;
+    let name = text.strip_prefix(directory.as_bytes())?.strip_prefix(b"/")?;
+    std::str::from_utf8(name).ok().map(str::to_owned)
+}
+
 /// Whether a file can be a source of Perl, by its name.
 pub(super) fn is_source(path: &ImagePath) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -229,13 +308,16 @@ fn names(text: &str) -> Names {
 
 impl Names {
     fn read(&mut self, line: &str) {
-        for word in ["use", "require"] {
+        self.loads_any |= LOADS_ANY.iter().any(|sign| line.contains(sign));
+        for word in ["use", "require", "do"] {
             for (at, _) in line.match_indices(word) {
                 let is_word =
                     !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | ':' | '>'));
                 let rest = &line[at + word.len()..];
-                if is_word && rest.starts_with([' ', '\t', '\'', '"', '(']) {
-                    self.load(rest.trim_start_matches([' ', '\t', '(']));
+                let name = rest.trim_start_matches([' ', '\t', '(']);
+                // `do` has blocks, too.
+                if is_word && rest.starts_with([' ', '\t', '\'', '"', '(']) && (word != "do" || name.starts_with(['\'', '"'])) {
+                    self.load(name);
                 }
             }
         }
@@ -244,7 +326,14 @@ impl Names {
             self.files.extend(module_file(&format!("DBD::{driver}")));
         }
         let words = line.split(['\'', '"']).filter(|word| word.contains("::"));
-        self.quoted.extend(words.filter_map(module_file));
+        for word in words {
+            let beginning = word.split(['$', '@', '%', '{']).next().unwrap_or_default();
+            self.families.extend(module_file(beginning.trim_end_matches(':')).and_then(|file| {
+                let is_whole = beginning.len() == word.len() && !beginning.contains("::");
+                file.strip_suffix(".pm").filter(|_| !is_whole).map(str::to_owned)
+            }));
+            self.quoted.extend(module_file(word));
+        }
         for call in ["encode(", "decode(", "from_to(", ":encoding(", "find_encoding("] {
             self.converts |= line.split(call).skip(1).any(names_a_further_encoding);
         }

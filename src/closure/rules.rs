@@ -10,11 +10,11 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, nss, own_scripts, pam, perl, prepared,
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, languages, nss, own_scripts, pam, perl, prepared,
     resources, runtime, state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
-use crate::observation::{Found, Observation, Operation};
+use crate::observation::{Found, Observation, Operation, PathRecord};
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
 const MOST_FOR_A_MODULE: u64 = 32 << 20;
@@ -117,11 +117,16 @@ impl<'a> Rules<'a> {
 
     /// What the programs of the run look up by name: see [`resources`].
     fn resources(&mut self) -> Result<(), ClosureError> {
-        let conversions = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
-        let found = resources::find(self.rootfs, self.observation, conversions)?;
+        let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
+        let kept = || self.kept.paths().iter().map(|(path, _)| path);
+        if languages::knows_zones(self.observation, kept()) {
+            known.insert(self.rootfs.resolve(resources::ZONES, true)?.end);
+        }
+        let libraries = languages::find(self.rootfs, self.observation, kept())?;
+        let found = resources::find(self.rootfs, self.observation, known)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
-        self.warnings.extend(found.warnings.into_iter().chain(bundled.warnings));
-        for (area, files) in found.areas.into_iter().chain(bundled.packages) {
+        self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
+        for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
             for (path, entry) in files {
                 let libraries = if entry.is_file() { self.weight_of_needs(&path)? } else { 0 };
                 if libraries <= MOST_FOR_A_MODULE {
@@ -272,7 +277,7 @@ impl<'a> Rules<'a> {
             }
             Content::Script(_) | Content::Malformed(_) | Content::Other => {}
         }
-        if perl::is_source(path) && !self.is_there_for_others(path) {
+        if perl::is_source(path) && (!self.is_there_for_others(path) || self.is_own_perl(path)) {
             self.modules(path)?;
         }
         if let Some(source) = bytecode::source_of(path) {
@@ -287,6 +292,19 @@ impl<'a> Rules<'a> {
         let is_such =
             |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+    }
+
+    /// Whether the file at `path` is the application's own and the run has started, or loaded, what interprets Perl: one of
+    /// its sources loads the others.
+    fn is_own_perl(&self, path: &ImagePath) -> bool {
+        let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
+        let is_used = |(path, record): (&ImagePath, &PathRecord)| {
+            let name = path.file_name().unwrap_or_default();
+            let runs = record.operations.contains(&Operation::Exec) && perl::is_interpreter(name);
+            !record.probe_tool && (runs || name.starts_with(b"libperl.so") && record.found != Found::Absent)
+        };
+        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
+            && self.observation.paths.iter().any(is_used)
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {
