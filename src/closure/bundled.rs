@@ -22,8 +22,23 @@ const CODE: [&[u8]; 20] = [
 ];
 /// The same in packages of Node.js.
 const NODE_CODE: [&[u8]; 17] = [
-    b".cjs", b".coffee", b".cts", b".flow", b".gyp", b".gypi", b".js", b".jsx", b".map", b".markdown", b".mjs", b".mts",
-    b".node", b".ts", b".tsbuildinfo", b".tsx", b".vue",
+    b".cjs",
+    b".coffee",
+    b".cts",
+    b".flow",
+    b".gyp",
+    b".gypi",
+    b".js",
+    b".jsx",
+    b".map",
+    b".markdown",
+    b".mjs",
+    b".mts",
+    b".node",
+    b".ts",
+    b".tsbuildinfo",
+    b".tsx",
+    b".vue",
 ];
 
 /// Directories that no application reads.
@@ -170,6 +185,10 @@ mod tests {
             ("/usr/lib/python3/dist-packages/six.py", ""),
             ("/usr/lib/python3.11/json/__init__.py", ""),
             ("/app/gems/x.py", ""),
+            ("/app/node_modules/moment/src/a.js", "/app/node_modules/moment"),
+            ("/app/node_modules/@a/b/c.mjs", "/app/node_modules/@a/b"),
+            ("/app/node_modules/x/node_modules/y/lib/c.js", "/app/node_modules/x/node_modules/y"),
+            ("/app/node_modules/.pnpm/y@1/node_modules/y/c.js", "/app/node_modules/.pnpm/y@1/node_modules/y"),
         ] {
             let found = package(&ImagePath::parse(path).unwrap()).map_or(String::new(), |path| path.to_string());
             assert_eq!(found, expected, "{path}");

@@ -85,7 +85,7 @@ const LANGUAGES: [Language; 6] = [
 const AUTOLOADER: &[u8] = b"autoload_real.php";
 
 /// Parts of libraries that no run reads.
-const UNUSED_DIRECTORIES: [&[u8]; 17] = [
+const UNUSED_DIRECTORIES: [&[u8]; 16] = [
     b".git",
     b"demo",
     b"doc",
@@ -96,7 +96,6 @@ const UNUSED_DIRECTORIES: [&[u8]; 17] = [
     b"html",
     b"include",
     b"man",
-    b"src",
     b"Test",
     b"Tests",
     b"test",
@@ -154,7 +153,8 @@ pub(super) fn find<'a>(
 /// Whether something is kept that asks for time zones by name, in the library of a language.
 pub(super) fn knows_zones<'a>(observation: &Observation, mut kept: impl Iterator<Item = &'a ImagePath>) -> bool {
     let ends = ["/zoneinfo/_tzpath.py", "/tzinfo/data_sources/zoneinfo_data_source.rb"];
-    LANGUAGES[0].was_used(observation) || kept.any(|path| ends.iter().any(|end| path.as_bytes().ends_with(end.as_bytes())))
+    LANGUAGES[0].was_used(observation)
+        || kept.any(|path| ends.iter().any(|end| path.as_bytes().ends_with(end.as_bytes())))
 }
 
 impl Language {
@@ -193,7 +193,8 @@ fn expand(rootfs: &Rootfs, place: &str) -> Result<Vec<ImagePath>, ClosureError> 
         let is_there = walk.entry.is_some_and(|entry| entry.is_dir());
         let names = if is_there { rootfs.list(&walk.end)? } else { Vec::new() };
         let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
-        directories = names.filter(|name| name.contains("-linux")).map(|name| format!("{before}/{name}{after}")).collect();
+        directories =
+            names.filter(|name| name.contains("-linux")).map(|name| format!("{before}/{name}{after}")).collect();
     }
     for directory in directories {
         let walk = rootfs.resolve(directory.as_bytes(), true)?;

@@ -10,11 +10,11 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, languages, nss, own_scripts, pam, perl, prepared,
-    resources, runtime, state,
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, languages, nss, own_scripts, pam, perl,
+    prepared, resources, runtime, state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
-use crate::observation::{Found, Observation, Operation, PathRecord};
+use crate::observation::{Found, Observation, Operation};
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
 const MOST_FOR_A_MODULE: u64 = 32 << 20;
@@ -29,6 +29,8 @@ pub(super) struct Rules<'a> {
     contents: Contents<'a>,
     loader: Loader<'a>,
     perl: Perl<'a>,
+    /// Whether the run has started, or loaded, what interprets Perl.
+    runs_perl: bool,
     /// The processes that executables become; `None` for what is not loaded dynamically.
     processes: BTreeMap<ImagePath, Option<Process>>,
     /// Libraries that some process has loaded, so that their needs are known.
@@ -52,6 +54,7 @@ impl<'a> Rules<'a> {
             contents: Contents::new(rootfs),
             loader: Loader::new(rootfs, execution),
             perl: Perl::new(rootfs),
+            runs_perl: observation.paths.iter().any(|(path, record)| !record.probe_tool && perl::was_run(path, record)),
             processes: BTreeMap::new(),
             loaded: BTreeSet::new(),
             warnings: BTreeSet::new(),
@@ -294,17 +297,10 @@ impl<'a> Rules<'a> {
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
-    /// Whether the file at `path` is the application's own and the run has started, or loaded, what interprets Perl: one of
-    /// its sources loads the others.
+    /// Whether the file at `path` is a source of the application's own that one of those that ran may load.
     fn is_own_perl(&self, path: &ImagePath) -> bool {
         let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
-        let is_used = |(path, record): (&ImagePath, &PathRecord)| {
-            let name = path.file_name().unwrap_or_default();
-            let runs = record.operations.contains(&Operation::Exec) && perl::is_interpreter(name);
-            !record.probe_tool && (runs || name.starts_with(b"libperl.so") && record.found != Found::Absent)
-        };
-        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
-            && self.observation.paths.iter().any(is_used)
+        self.runs_perl && self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {
