@@ -10,6 +10,7 @@ finders. Writes one JSON object per line:
     {"note": "..."}                         what is made at run time and so not known
 """
 
+import _imp
 import ast
 import encodings
 import encodings.aliases
@@ -146,6 +147,10 @@ def dotted(node):
     return ".".join([node.id] + parts[::-1])
 
 
+def is_variable(node):
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
+
+
 def literal(node):
     value = getattr(node, "value", getattr(node, "s", None))
     return value if isinstance(value, str) and not isinstance(node, (ast.Attribute, ast.Name)) else None
@@ -239,6 +244,9 @@ class Source:
             self.make(None, 0)
         elif last in ("encode", "decode", "lookup", "getreader", "getwriter", "getdecoder", "getencoder") and first:
             self.codecs.add(first)
+        elif last in ("encode", "decode") and self.kind in ("app", "own") and len(node.args) in (1, 2) and is_variable(node.args[0]):
+            # Any codec: what a request, a header or a file says.
+            self.made.add(("encodings", ""))
         elif last in ("entry_points", "iter_entry_points"):
             self.metadata = True
             groups = [first] + [literal(k.value) for k in node.keywords if k.arg == "group"]
@@ -366,7 +374,9 @@ class Scan:
                 else:
                     self.reach(module + "." + name, by_app)
         for package, start in source.made:
-            # Of an application's own all are looked at anyway.
+            # Of an application's own all are looked at anyway, and of codecs most applications use two.
+            if source.kind == "std" and package == "encodings":
+                continue
             if (package or source.kind == "site") and self.reach(package or source.package, by_app):
                 self.any_of(package or source.package, start)
         if source.strptime:
@@ -523,7 +533,7 @@ class Scan:
             if self.is_used(spec):
                 continue
             # Its file, too: nobody knows whether there will be time to import it, and whether that goes well without arguments.
-            if spec.has_location:
+            if spec.has_location and not _imp.is_frozen(name):
                 line(do="file", name=spec.origin)
             if name not in self.members:
                 line(do="module", name=name)

@@ -3,7 +3,7 @@
 //! for the application, and they are small, so they are kept whole when the run has started the interpreter, or
 //! loaded it as a library.
 //!
-//! Also the time zones, when what a language has for them is kept: a request says which.
+//! Also what such an interpreter asks the system for by a name from a request: time zones, character sets, fonts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,19 @@ struct Language {
     libraries: &'static [&'static str],
     /// Directories whose entries are libraries; a `*` stands for the directories of the architecture.
     places: &'static [&'static str],
+    /// What the language asks the system for.
+    asks: &'static [Ask],
+}
+
+/// What a distribution has for all programs, and programs ask for by name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Time zones.
+    Zones,
+    /// Modules of `iconv`.
+    Conversions,
+    /// Fonts, and what fontconfig reads to find them.
+    Fonts,
 }
 
 const LANGUAGES: [Language; 6] = [
@@ -30,6 +43,7 @@ const LANGUAGES: [Language; 6] = [
         programs: &["tclsh", "wish", "expect"],
         libraries: &["libtcl"],
         places: &["/usr/share/tcltk", "/usr/lib/tcltk", "/usr/lib/tcltk/*", "/usr/local/lib/tcltk", "/usr/share/tcl"],
+        asks: &[Ask::Zones],
     },
     Language {
         programs: &["lua", "luajit", "texlua"],
@@ -42,6 +56,7 @@ const LANGUAGES: [Language; 6] = [
             "/usr/local/share/lua",
             "/usr/local/lib/lua",
         ],
+        asks: &[],
     },
     Language {
         programs: &["R", "Rscript"],
@@ -56,6 +71,7 @@ const LANGUAGES: [Language; 6] = [
             "/usr/local/lib/R/library",
             "/usr/local/lib/R/site-library",
         ],
+        asks: &[Ask::Zones, Ask::Conversions, Ask::Fonts],
     },
     Language {
         programs: &["beam.smp", "beam"],
@@ -68,18 +84,24 @@ const LANGUAGES: [Language; 6] = [
             "/usr/local/lib/erlang/lib",
             "/usr/local/lib/elixir/lib",
         ],
+        asks: &[],
     },
     Language {
         programs: &["guile"],
         libraries: &["libguile-"],
         places: &["/usr/share/guile", "/usr/lib/guile", "/usr/lib/*/guile", "/usr/local/share/guile"],
+        asks: &[Ask::Zones, Ask::Conversions],
     },
     Language {
         programs: &["php", "php-fpm", "php-cgi"],
         libraries: &["libphp"],
         places: &["/usr/share/php", "/usr/local/lib/php"],
+        asks: &[],
     },
 ];
+
+/// Libraries of languages that ask for time zones.
+const FOR_ZONES: [&[u8]; 2] = [b"/zoneinfo/_tzpath.py", b"/tzinfo/data_sources/zoneinfo_data_source.rb"];
 
 /// Where PHP's package manager puts what it installs: beside a directory `composer` with a file of this name.
 const AUTOLOADER: &[u8] = b"autoload_real.php";
@@ -150,11 +172,22 @@ pub(super) fn find<'a>(
     Ok(libraries)
 }
 
-/// Whether something is kept that asks for time zones by name, in the library of a language.
-pub(super) fn knows_zones<'a>(observation: &Observation, mut kept: impl Iterator<Item = &'a ImagePath>) -> bool {
-    let ends = ["/zoneinfo/_tzpath.py", "/tzinfo/data_sources/zoneinfo_data_source.rb"];
-    LANGUAGES[0].was_used(observation)
-        || kept.any(|path| ends.iter().any(|end| path.as_bytes().ends_with(end.as_bytes())))
+/// Whether a language that the run has used asks for it.
+pub(super) fn ask_for(observation: &Observation, what: Ask) -> bool {
+    LANGUAGES.iter().any(|language| language.asks.contains(&what) && language.was_used(observation))
+}
+
+/// What the distribution has of what a language, or a library of one that is kept, asks for: directories.
+pub(super) fn asked<'a>(observation: &Observation, mut kept: impl Iterator<Item = &'a ImagePath>) -> Vec<&'static str> {
+    let mut places = Vec::new();
+    let is_for_zones = |path: &ImagePath| FOR_ZONES.iter().any(|end| path.as_bytes().ends_with(end));
+    if ask_for(observation, Ask::Zones) || kept.any(is_for_zones) {
+        places.push("/usr/share/zoneinfo");
+    }
+    if ask_for(observation, Ask::Fonts) {
+        places.extend(["/etc/fonts", "/usr/share/fontconfig", "/usr/share/fonts", "/usr/local/share/fonts"]);
+    }
+    places
 }
 
 impl Language {

@@ -64,6 +64,8 @@ pub(super) struct Perl<'a> {
     /// Known once somebody asks.
     directories: Option<Vec<ImagePath>>,
     seen: BTreeSet<ImagePath>,
+    /// Those in which machine code lies.
+    code: Vec<ImagePath>,
     /// What these directories have of a module, by its relative path: most are named by many.
     found: BTreeMap<String, Vec<ImagePath>>,
     /// Families of which all was found.
@@ -87,7 +89,14 @@ struct Names {
 
 impl<'a> Perl<'a> {
     pub(super) fn new(rootfs: &'a Rootfs) -> Self {
-        Perl { rootfs, directories: None, seen: BTreeSet::new(), found: BTreeMap::new(), complete: BTreeSet::new() }
+        Perl {
+            rootfs,
+            directories: None,
+            code: Vec::new(),
+            seen: BTreeSet::new(),
+            found: BTreeMap::new(),
+            complete: BTreeSet::new(),
+        }
     }
 
     /// The paths, as Perl opens them, of what the source at `path` names, and what lies beside that for it. A source is
@@ -159,15 +168,16 @@ impl<'a> Perl<'a> {
     /// Adds the machine code of the module `name` (`File/Glob`), and functions that were split off: they lie beside it, in
     /// `directory`, or in another directory for modules.
     fn beside(&self, directory: &ImagePath, name: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
-        for directory in self.directories.iter().flatten().chain([directory]) {
-            let Some(auto) = below(directory, &format!("auto/{name}")) else { continue };
+        let own = below(directory, "auto").filter(|auto| !self.code.contains(auto));
+        for auto in self.code.iter().chain(&own) {
+            let Some(auto) = below(auto, name) else { continue };
             let walk = self.rootfs.resolve(auto.as_bytes(), true)?;
             if !walk.entry.is_some_and(|entry| entry.is_dir()) {
                 continue;
             }
             for beside in self.rootfs.list(&walk.end)?.into_iter().take(MOST_BESIDE) {
                 let Ok(path) = auto.child(&beside) else { continue };
-                if self.is_file(&path)? && !found.contains(&path) {
+                if self.is_file(&path)? {
                     found.push(path);
                 }
             }
@@ -233,6 +243,11 @@ impl<'a> Perl<'a> {
         let mut directories = Vec::new();
         for place in PLACES.iter().filter_map(|place| ImagePath::parse(place).ok()) {
             self.collect(&place, DEPTH, &mut directories)?;
+        }
+        for auto in directories.iter().filter_map(|directory| below(directory, "auto")) {
+            if self.rootfs.resolve(auto.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_dir()) {
+                self.code.push(auto);
+            }
         }
         self.directories = Some(directories.clone());
         Ok(directories)

@@ -103,8 +103,6 @@ const LANGUAGES: [&[u8]; 20] = [
 
 /// The file that says which time zone the machine is in.
 const LOCALTIME: &[u8] = b"/etc/localtime";
-/// The time zones.
-pub(super) const ZONES: &[u8] = b"/usr/share/zoneinfo";
 
 /// Directories with their files, each file with what it is; and what was left out.
 pub(super) struct Resources {

@@ -122,8 +122,8 @@ impl<'a> Rules<'a> {
     fn resources(&mut self) -> Result<(), ClosureError> {
         let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
         let kept = || self.kept.paths().iter().map(|(path, _)| path);
-        if languages::knows_zones(self.observation, kept()) {
-            known.insert(self.rootfs.resolve(resources::ZONES, true)?.end);
+        for place in languages::asked(self.observation, kept()) {
+            known.insert(self.rootfs.resolve(place.as_bytes(), true)?.end);
         }
         let libraries = languages::find(self.rootfs, self.observation, kept())?;
         let found = resources::find(self.rootfs, self.observation, known)?;
