@@ -10,6 +10,13 @@ const { createRequire, builtinModules } = require('module');
 
 const MAX_SOURCE = 8 << 20;
 const MAX_FILES = 50000;
+// How many files a directory or a package of which any may be asked for can have, and how many bytes of sources.
+const MAX_ANY = 5000;
+const MAX_ANY_BYTES = 32 << 20;
+// Parts of an application and of packages that no run loads.
+const UNUSED = new Set(['node_modules', '__tests__', '__mocks__', 'test', 'tests', 'spec', 'coverage', 'doc', 'docs', 'example',
+  'examples', 'benchmark', 'benchmarks', 'cypress', 'e2e']);
+const UNUSED_FILE = /\.(test|spec|stories|config)\.[cm]?[jt]sx?$|\.d\.[cm]?ts$|\.(map|md|markdown|flow|tsbuildinfo)$/;
 const SOURCES = new Set(['.js', '.cjs', '.mjs', '.jsx', '.ts', '.cts', '.mts', '.tsx']);
 const CONDITIONS = new Set(['node', 'import', 'module-sync', 'node-addons', 'default']);
 // After these words a slash begins a regular expression.
@@ -46,7 +53,7 @@ function tokens(text) {
       if (text[i] === '\\') { i++; value += text[i]; continue; }
       if (text[i] === '\n') line++;
       if (text[i] === '`') { i++; push(isStart ? 'text' : 'other', value); return; }
-      if (text[i] === '$' && text[i + 1] === '{') { i += 2; templates.push(depth); depth = 0; push('other', '`'); return; }
+      if (text[i] === '$' && text[i + 1] === '{') { i += 2; templates.push(depth); depth = 0; push(isStart ? 'beginning' : 'other', value); return; }
       value += text[i];
     }
   }
@@ -95,18 +102,30 @@ function tokens(text) {
   return out;
 }
 
-// What a source names: { required, imported, beside, started, dynamic }.
+// What a source names: { required, imported, beside, begun, served, started, dynamic, hasOwnDirectory }. `begun` are beginnings of
+// names the rest of which is made at run time, `served` what is in directories of packages.
 function names(text) {
-  const found = { required: new Set(), imported: new Set(), beside: new Set(), started: new Set(), dynamic: [] };
+  const found = { required: new Set(), imported: new Set(), beside: new Set(), begun: new Set(), served: new Set(), started: new Set(),
+    dynamic: [], hasOwnDirectory: false };
   const all = tokens(text);
   const is = (at, value) => all[at] && all[at].type !== 'text' && all[at].value === value;
   const textAt = (at) => (all[at] && all[at].type === 'text' ? all[at].value : undefined);
-  // Texts that are joined to the name of a directory, which ends before `next`.
-  function joined(next) {
+  // The name in a call that is made at run time, from the sign behind the bracket on.
+  const made = (at, line) => {
+    const beginning = all[at] && all[at].type === 'beginning' ? all[at].value : is(at + 1, '+') ? textAt(at) : undefined;
+    if (beginning && beginning.length > 1) found.begun.add(beginning);
+    else found.dynamic.push(line);
+  };
+  // Texts that are joined to the name of a directory, which ends before `next`. Whoever has the directory itself can look for
+  // anything in it.
+  const joined = (at, next) => {
     const parts = [];
     while ((is(next, ',') || is(next, '+')) && textAt(next + 1) !== undefined) { parts.push(textAt(next + 1)); next += 2; }
-    if (parts.length) found.beside.add(parts.join('/'));
-  }
+    const isWhole = parts.length && !is(next, ',') && !is(next, '+');
+    if (isWhole) found.beside.add(parts.join('/'));
+    else if (parts.length) found.begun.add('./' + parts.join('/').replace(/^\/+/, '') + '/');
+    else if (!is(at - 1, '.') && !is(next, ':') && !is(next, '=')) found.hasOwnDirectory = true;
+  };
   const meta = (at, name) => is(at, 'import') && is(at + 1, '.') && is(at + 2, 'meta') && is(at + 3, '.') && is(at + 4, name);
   const requires = new Set(['require']);
   // Modules that are made for `import` make themselves one: `const load = createRequire(import.meta.url)`.
@@ -119,30 +138,38 @@ function names(text) {
     if (is(end, '(') && textAt(end + 1) !== undefined && is(end + 2, ')')) found.required.add(textAt(end + 1));
   }
   for (let at = 0; at < all.length; at++) {
-    if (all[at].type !== 'word') continue;
     const { value, line } = all[at];
+    if (all[at].type === 'text') {
+      const parts = [value];
+      for (let next = at + 1; value === 'node_modules' && is(next, ',') && textAt(next + 1) !== undefined; next += 2) {
+        parts.push(textAt(next + 1));
+      }
+      const inside = /(?:^|\/)node_modules\/([\w@.][\w@./-]*)$/.exec(parts.join('/'));
+      if (inside) found.served.add(inside[1]);
+    }
+    if (all[at].type !== 'word') continue;
     if (requires.has(value)) {
       const resolves = is(at + 1, '.') && is(at + 2, 'resolve');
       const open = resolves ? at + 3 : at + 1;
       if (!is(open, '(')) continue;
       const name = textAt(open + 1);
       if (name !== undefined && (is(open + 2, ')') || is(open + 2, ','))) found.required.add(name);
-      else if (!is(open + 1, ')') && value === 'require') found.dynamic.push(line);
+      else if (!is(open + 1, ')') && value === 'require') made(open + 1, line);
     } else if (value === 'import') {
       if (textAt(at + 1) !== undefined) found.imported.add(textAt(at + 1));
       else if (is(at + 1, '(')) {
         const name = textAt(at + 2);
         if (name !== undefined && (is(at + 3, ')') || is(at + 3, ','))) found.imported.add(name);
-        else if (!is(at - 1, '.')) found.dynamic.push(line);
+        else if (!is(at - 1, '.')) made(at + 2, line);
       } else if (meta(at, 'resolve') && textAt(at + 6)) {
         found.imported.add(textAt(at + 6));
       } else if (meta(at, 'dirname')) {
-        joined(at + 5);
+        joined(at, at + 5);
       }
     } else if (value === 'from' && textAt(at + 1) !== undefined) {
       found.imported.add(textAt(at + 1));
     } else if (value === '__dirname') {
-      joined(at + 1);
+      joined(at, at + 1);
     } else if ((value === 'Worker' || value === 'fork') && is(at + 1, '(') && textAt(at + 2) !== undefined) {
       found.started.add(textAt(at + 2));
     } else if (value === 'URL' && is(at + 1, '(') && textAt(at + 2) !== undefined && is(at + 3, ',') && is(at + 4, 'import')) {
@@ -202,10 +229,121 @@ class Scan {
     this.used = new Set(request.used);
     this.cwd = request.cwd || '/';
     this.files = new Set();
+    this.whole = new Set();
     this.queue = [];
     this.notes = [];
     for (const file of request.used) {
       if (SOURCES.has(path.extname(file)) || this.isScript(file)) this.queue.push(file);
+    }
+    const own = this.queue.filter((file) => !file.includes('/node_modules/'));
+    for (const root of new Set(own.map((file) => this.rootOf(file)))) if (root) this.application(root);
+  }
+
+  // The directory of the package to which a file belongs.
+  rootOf(file) {
+    for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+      if (isFile(path.join(directory, 'package.json'))) return directory;
+      if (directory === path.dirname(directory) || path.basename(directory) === 'node_modules') return undefined;
+    }
+  }
+
+  // An application's sources are there to be loaded, by a name from a request or a list of a directory, and what it declares
+  // that it needs is there to be required, as an engine of templates is by the ending of a name.
+  application(root) {
+    const description = path.join(root, 'package.json');
+    const { dependencies, optionalDependencies } = readJson(description) || {};
+    for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+      if (name.startsWith('@types/')) continue;
+      this.require(name, description);
+      this.import(name, description);
+    }
+    for (const file of this.below(root, '') || []) if (SOURCES.has(path.extname(file))) this.queue.push(file);
+  }
+
+  // The files below a directory whose paths begin so; `undefined` when they are too many.
+  below(root, beginning) {
+    const found = [];
+    const pending = [root];
+    let bytes = 0;
+    while (pending.length) {
+      const directory = pending.pop();
+      let entries = [];
+      try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch (error) { continue; }
+      for (const entry of entries) {
+        const child = path.join(directory, entry.name);
+        if (entry.name.startsWith('.') || UNUSED.has(entry.name) || UNUSED_FILE.test(entry.name)) continue;
+        if (entry.isDirectory()) {
+          if (child.startsWith(beginning) || beginning.startsWith(child)) pending.push(child);
+        } else if (entry.isFile() && child.startsWith(beginning)) {
+          found.push(child);
+          if (SOURCES.has(path.extname(child))) bytes += fs.statSync(child).size;
+        }
+      }
+      if (found.length > MAX_ANY || bytes > MAX_ANY_BYTES) return undefined;
+    }
+    return found;
+  }
+
+  // What a name can become of which only the beginning is known.
+  begun(beginning, from) {
+    const files = (root, start) => {
+      const found = this.below(root, start);
+      if (!found) this.notes.push(from);
+      for (const file of found || []) this.add(file);
+    };
+    if (/^\.{0,2}\//.test(beginning)) {
+      const start = path.resolve(path.dirname(from), beginning) + (beginning.endsWith('/') ? '/' : '');
+      files(path.dirname(start + 'x'), start);
+      return;
+    }
+    const scoped = beginning.startsWith('#') ? ['', '', ''] : /^(@[^/]+\/[^/]+|[^@/][^/]*)\/(.*)$/.exec(beginning);
+    if (!scoped) {
+      this.notes.push(from);
+      return;
+    }
+    for (let directory = path.dirname(from); ; directory = path.dirname(directory)) {
+      const root = scoped[1] ? path.join(directory, 'node_modules', scoped[1]) : directory;
+      const description = readJson(path.join(root, 'package.json'));
+      if (description) {
+        if (scoped[1]) this.links(beginning, from);
+        const map = scoped[1] ? description.exports : description.imports;
+        const key = scoped[1] ? './' + scoped[2] : beginning;
+        if (map && typeof map === 'object') {
+          for (const each of Object.keys(map)) {
+            const [before, after] = each.split('*');
+            if (!each.startsWith(key) && !(after !== undefined && key.startsWith(before))) continue;
+            const found = target(map[each], '*') || '';
+            const [start, end] = path.join(root, found).split('*');
+            if (end === undefined) this.add(start);
+            else files(path.dirname(start + 'x'), start);
+          }
+        } else files(path.dirname(path.join(root, scoped[2]) + 'x'), path.join(root, scoped[2]));
+        return;
+      }
+      if (directory === path.dirname(directory)) return;
+    }
+  }
+
+  // A package that loads what it is told, or hands out its own directory.
+  any(from) {
+    const root = this.rootOf(from);
+    if (!root || this.whole.has(root)) return;
+    this.whole.add(root);
+    const found = this.below(root, '');
+    if (!found) this.notes.push(from);
+    for (const file of found || []) this.add(file);
+    const { peerDependencies } = readJson(path.join(root, 'package.json')) || {};
+    for (const name of Object.keys(peerDependencies || {})) this.require(name, from);
+  }
+
+  // A directory of a package that is named from outside, to serve what is in it.
+  served(name, from) {
+    for (let directory = path.dirname(from); ; directory = path.dirname(directory)) {
+      const named = path.join(directory, 'node_modules', name);
+      const kind = kindOf(named);
+      if (kind === 'file') this.add(named);
+      if (kind === 'directory') for (const file of this.below(named, '') || []) this.add(file);
+      if (kind !== 'none' || directory === path.dirname(directory)) return;
     }
   }
 
@@ -241,7 +379,10 @@ class Scan {
       for (const name of found.beside) this.add(path.join(path.dirname(file), decodeURIComponentOrNot(name)));
       // Threads and processes begin in the working directory, whoever starts them.
       for (const name of found.started) this.start(path.resolve(this.cwd, name));
+      for (const beginning of found.begun) this.begun(beginning, file);
+      for (const name of found.served) this.served(name, file);
       if (!file.includes('/node_modules/')) this.notes.push(...found.dynamic.map((line) => file + ':' + line));
+      else if (found.dynamic.length || found.hasOwnDirectory) this.any(file);
     }
   }
 

@@ -10,6 +10,7 @@ finders. Writes one JSON object per line:
     {"note": "..."}                         what is made at run time and so not known
 """
 
+import _imp
 import ast
 import encodings
 import encodings.aliases
@@ -40,6 +41,14 @@ IMPLIED = {
 }
 MAX_SOURCE = 4 << 20
 MAX_MODULES = 20000
+# How many modules in one package can be meant by a name that is made at run time, and how many own sources are looked at.
+MAX_MEMBERS = 2000
+MAX_OWN = 3000
+# Where the sources of others lie beside an application's.
+SHARED = {"/", "/etc", "/home", "/mnt", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin",
+          "/usr/local/lib", "/usr/sbin", "/usr/share", "/usr/src", "/var", "/var/lib"}
+# Scripts for those who build and test.
+BUILDING = {"setup.py", "conftest.py", "noxfile.py", "fabfile.py", "tasks.py", "dodo.py"}
 
 
 def below(path, directory):
@@ -113,6 +122,21 @@ def static(test, main):
     return None
 
 
+def beginning(node):
+    """The literal text with which a name begins that is made at run time; None where there is none."""
+    if isinstance(node, ast.JoinedStr):
+        return literal(node.values[0]) if node.values else None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return literal(node.left) or beginning(node.left)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        text = literal(node.left)
+        return text.partition("%")[0] if text else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        text = literal(node.func.value)
+        return text.partition("{")[0] if text else None
+    return None
+
+
 def dotted(node):
     parts = []
     while isinstance(node, ast.Attribute):
@@ -121,6 +145,10 @@ def dotted(node):
     if not isinstance(node, ast.Name):
         return None
     return ".".join([node.id] + parts[::-1])
+
+
+def is_variable(node):
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
 
 
 def literal(node):
@@ -135,6 +163,8 @@ class Source:
         self.kind, self.package, self.main = kind, package, main
         # Each a tuple of the module, the names taken from it, and whether the module stands there for itself.
         self.imports, self.dynamic, self.codecs, self.texts, self.groups = [], [], set(), set(), set()
+        # Packages of which any module can be meant, with how its name begins; an empty one is the source's own.
+        self.made = set()
         self.strptime = self.metadata = False
         self.all = []
         stack = [ast.parse(text)]
@@ -148,7 +178,7 @@ class Source:
                     continue
             if isinstance(node, ast.FunctionDef) and kind == "std" and re.match("_?test|_?main$", node.name):
                 continue
-            if isinstance(node, ast.Try) and kind != "app" and resolves is not None and self.is_settled(node, resolves):
+            if isinstance(node, ast.Try) and kind in ("site", "std") and resolves is not None and self.is_settled(node, resolves):
                 stack.extend(node.body + node.orelse + node.finalbody)
                 continue
             self.look(node)
@@ -186,7 +216,7 @@ class Source:
             self.strptime = True
         elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             self.all += [t for t in map(literal, getattr(node.value, "elts", [])) if t]
-        elif literal(node) is not None and (self.kind == "app" or self.is_of_family(literal(node))):
+        elif literal(node) is not None and (self.kind in ("app", "own") or self.is_of_family(literal(node))):
             self.texts.add(literal(node))
 
     def is_of_family(self, text):
@@ -205,8 +235,18 @@ class Source:
                     self.imports.append((module.replace(":", "."), ["*"]))
             elif node.args:
                 self.dynamic.append(node.lineno)
+                level = next((k.value.value for k in node.keywords if k.arg == "level" and isinstance(k.value, ast.Constant)), 0)
+                self.make(beginning(node.args[0]), level if isinstance(level, int) else 0)
+        elif "import" in last and first and first.isascii() and all(map(str.isidentifier, first.split("."))):
+            # What a package has for modules that need not be there.
+            self.imports.append((first, []))
+        elif last in ("iter_modules", "walk_packages", "find_modules"):
+            self.make(None, 0)
         elif last in ("encode", "decode", "lookup", "getreader", "getwriter", "getdecoder", "getencoder") and first:
             self.codecs.add(first)
+        elif last in ("encode", "decode") and self.kind in ("app", "own") and len(node.args) in (1, 2) and is_variable(node.args[0]):
+            # Any codec: what a request, a header or a file says.
+            self.made.add(("encodings", ""))
         elif last in ("entry_points", "iter_entry_points"):
             self.metadata = True
             groups = [first] + [literal(k.value) for k in node.keywords if k.arg == "group"]
@@ -216,12 +256,27 @@ class Source:
                 self.codecs.add(literal(keyword.value))
 
 
+    def make(self, text, level):
+        """A name that is made at run time and begins with `text`."""
+        if not text:
+            self.made.add(("", ""))
+            return
+        level = level or len(text) - len(text.lstrip("."))
+        package, dot, rest = text.lstrip(".").rpartition(".")
+        if level or dot:
+            package = self.absolute(package, level)
+            if package:
+                self.made.add((package, rest))
+
+
 class Scan:
     def __init__(self, request):
         self.used, self.command = set(request["used"]), request["command"]
         self.places = Places()
         self.specs, self.reached, self.queue = {}, set(), []
         self.app_named, self.notes, self.groups, self.metadata = set(), [], set(), False
+        # Modules that may be meant by a name that is made at run time: too many to import each.
+        self.members = set()
         self.scripts(request)
 
     # Where modules are.
@@ -318,6 +373,12 @@ class Scan:
                         self.reach(module + "." + each, by_app)
                 else:
                     self.reach(module + "." + name, by_app)
+        for package, start in source.made:
+            # Of an application's own all are looked at anyway, and of codecs most applications use two.
+            if source.kind == "std" and package == "encodings":
+                continue
+            if (package or source.kind == "site") and self.reach(package or source.package, by_app):
+                self.any_of(package or source.package, start)
         if source.strptime:
             self.reach("_strptime", by_app)
         if source.kind != "std":
@@ -339,6 +400,46 @@ class Scan:
         self.groups |= source.groups
         self.metadata = self.metadata or source.metadata
 
+    def any_of(self, package, start):
+        """The modules straight in a package whose names begin so."""
+        spec = self.spec(package)
+        names = set()
+        for directory in (spec and spec.submodule_search_locations) or []:
+            try:
+                entries = os.listdir(directory)
+            except OSError:
+                continue
+            for entry in entries:
+                name = entry.partition(".")[0]
+                is_module = entry.endswith((".py", ".so")) or os.path.isfile(os.path.join(directory, entry, "__init__.py"))
+                if is_module and name.startswith(start) and name != "__init__":
+                    names.add(package + "." + name)
+        for name in sorted(names)[:MAX_MEMBERS]:
+            if name not in self.reached and self.reach(name, False):
+                self.members.add(name)
+
+    def own(self):
+        """The application's sources that the run did not use: a name from a request or a setting may ask for them."""
+        known = {os.path.realpath(file) for file in self.sources}
+        roots = {os.path.dirname(file) for file in known if file.endswith(".py")}
+        roots = {root for root in roots if root not in SHARED and self.places.kind(root + "/x.py") == "app"}
+        found = set()
+        for root in sorted(roots):
+            for directory, directories, files in os.walk(root):
+                inside = lambda name: os.path.join(directory, name)
+                directories[:] = sorted(
+                    name for name in directories
+                    if name not in UNUSED and name not in ("node_modules", "site-packages", "dist-packages", "__pycache__")
+                    and not name.startswith(".") and not os.path.exists(os.path.join(inside(name), "pyvenv.cfg"))
+                )
+                found.update(inside(name) for name in files if name.endswith(".py") and name not in BUILDING)
+                if len(found) > MAX_OWN:
+                    return
+        for file in sorted(found - known):
+            name = self.name_of(file)
+            package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
+            self.scan(file, "own", package, False)
+
     def all_of(self, module):
         spec = self.spec(module)
         if spec is None or spec.submodule_search_locations is None or not is_text(spec.origin):
@@ -353,6 +454,7 @@ class Scan:
             name = self.name_of(file)
             package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
             self.scan(file, "app", package, True)
+        self.own()
         for before, word in zip([""] + self.command, self.command):
             # `python3 -m package`, `celery -A project`, `gunicorn package.module:app`.
             named = before in ("-m", "-A", "--app") or re.match(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*", word)
@@ -427,7 +529,13 @@ class Scan:
         for entry in self.path:
             line(do="path", name=entry)
         for name in sorted(self.reached):
-            if not self.is_used(self.spec(name)):
+            spec = self.spec(name)
+            if self.is_used(spec):
+                continue
+            # Its file, too: nobody knows whether there will be time to import it, and whether that goes well without arguments.
+            if spec.has_location and not _imp.is_frozen(name):
+                line(do="file", name=spec.origin)
+            if name not in self.members:
                 line(do="module", name=name)
         if self.metadata:
             for name in ("METADATA", "PKG-INFO", "entry_points.txt"):

@@ -3,7 +3,7 @@
 //! package of which the run has loaded code its data is kept whole, and its code is left to those who know what imports
 //! what.
 //!
-//! A package is a directory in `site-packages` or `dist-packages`, or one of a gem's own.
+//! A package is a directory in `site-packages`, `dist-packages` or `node_modules`, or one of a gem's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,26 @@ const MOST: u64 = 64 << 20;
 const CODE: [&[u8]; 20] = [
     b".a", b".c", b".cc", b".cpp", b".cu", b".f", b".gem", b".h", b".hpp", b".js.map", b".md", b".o", b".po", b".pot",
     b".pxd", b".pyi", b".pyx", b".rst", b".so", b".rb",
+];
+/// The same in packages of Node.js.
+const NODE_CODE: [&[u8]; 17] = [
+    b".cjs",
+    b".coffee",
+    b".cts",
+    b".flow",
+    b".gyp",
+    b".gypi",
+    b".js",
+    b".jsx",
+    b".map",
+    b".markdown",
+    b".mjs",
+    b".mts",
+    b".node",
+    b".ts",
+    b".tsbuildinfo",
+    b".tsx",
+    b".vue",
 ];
 
 /// Directories that no application reads.
@@ -42,7 +62,7 @@ const FOR_DEVELOPERS: [&[u8]; 16] = [
 ];
 
 /// Directories in which code is data: the formats of a language.
-const TRANSLATIONS: [&[u8]; 2] = [b"locale", b"locales"];
+const TRANSLATIONS: [&[u8]; 6] = [b"i18n", b"lang", b"langs", b"languages", b"locale", b"locales"];
 
 /// The data of packages, by the package's directory; and what was left out.
 #[derive(Default)]
@@ -75,7 +95,7 @@ pub(super) fn find(rootfs: &Rootfs, observation: &Observation) -> Result<Bundled
 
 fn is_code(path: &ImagePath) -> bool {
     let name = path.file_name().unwrap_or_default();
-    [&b".py"[..], b".pyc", b".so", b".rb"].iter().any(|end| name.ends_with(end))
+    [&b".py"[..], b".pyc", b".so", b".rb", b".js", b".cjs", b".mjs"].iter().any(|end| name.ends_with(end))
 }
 
 /// The directory of the package to which the code at `path` belongs.
@@ -86,6 +106,9 @@ fn package(path: &ImagePath) -> Option<ImagePath> {
         !is_metadata
             && match parent.file_name() {
                 Some(b"site-packages" | b"dist-packages") => true,
+                // `node_modules/NAME` or `node_modules/@SCOPE/NAME`.
+                Some(b"node_modules") => !directory.file_name().is_some_and(|name| matches!(name[0], b'@' | b'.')),
+                Some([b'@', ..]) => parent.parent().is_some_and(|above| above.file_name() == Some(b"node_modules")),
                 // `gems/3.1.0/gems/NAME-1.0`, or that of a bundle, `ruby/3.1.0/gems/NAME-1.0`.
                 Some(b"gems") => parent.components().any(|part| part == b"ruby") || gems(&parent) > 1,
                 _ => false,
@@ -103,6 +126,11 @@ fn data(
     observation: &Observation,
     root: &ImagePath,
 ) -> Result<Option<Vec<(ImagePath, Entry)>>, ClosureError> {
+    let is_nodes = root.ancestors().take(2).any(|above| above.file_name() == Some(b"node_modules"));
+    let is_data = |name: &[u8], in_translations: bool| match is_nodes && !in_translations {
+        true => is_data(name, false) && !NODE_CODE.iter().any(|end| name.ends_with(end)),
+        false => is_data(name, in_translations) && !name.ends_with(b".d.ts") && !name.ends_with(b".map"),
+    };
     let mut files = Vec::new();
     let mut unused = 0;
     let mut pending = vec![(root.clone(), false)];
@@ -157,6 +185,10 @@ mod tests {
             ("/usr/lib/python3/dist-packages/six.py", ""),
             ("/usr/lib/python3.11/json/__init__.py", ""),
             ("/app/gems/x.py", ""),
+            ("/app/node_modules/moment/src/a.js", "/app/node_modules/moment"),
+            ("/app/node_modules/@a/b/c.mjs", "/app/node_modules/@a/b"),
+            ("/app/node_modules/x/node_modules/y/lib/c.js", "/app/node_modules/x/node_modules/y"),
+            ("/app/node_modules/.pnpm/y@1/node_modules/y/c.js", "/app/node_modules/.pnpm/y@1/node_modules/y"),
         ] {
             let found = package(&ImagePath::parse(path).unwrap()).map_or(String::new(), |path| path.to_string());
             assert_eq!(found, expected, "{path}");

@@ -9,12 +9,14 @@
 //!    library in a directory of one program, as a mail server has.
 //! 3. The run has started a program that asks by itself, a mail server or the `php` of an image that has everything in
 //!    one file; but not a shell, which asks for what its own escapes need.
+//! 4. The run has used a language that converts by a name that its programs give: see [`languages`].
 
 use std::collections::BTreeSet;
 
 use crate::base::ImagePath;
 use crate::closure::contents::Contents;
 use crate::closure::kept::Kept;
+use crate::closure::languages::{self, Ask};
 use crate::closure::{ClosureError, script};
 use crate::image::Rootfs;
 use crate::observation::{Found, Observation, Operation};
@@ -31,7 +33,7 @@ pub(super) fn directories(
     contents: &mut Contents<'_>,
 ) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut directories = BTreeSet::new();
-    if !converts(observation, kept, contents)? {
+    if !languages::ask_for(observation, Ask::Conversions) && !converts(observation, kept, contents)? {
         return Ok(directories);
     }
     for (path, _) in kept.paths().iter().filter(|(path, _)| path.file_name() == Some(b"libc.so.6")) {

@@ -11,6 +11,7 @@ mod elf;
 mod execution;
 mod gconv;
 mod kept;
+mod languages;
 mod ld_cache;
 mod loader;
 mod named;

@@ -2,19 +2,45 @@
 //! plain words, and where they lie every installation of Perl has in common.
 //!
 //! The sources are read as words, not understood: `use` and `require` with a literal name, the classes that `base` and
-//! `parent` get, the drivers in data source names, the modules behind names of encodings. A name that is made at run time
-//! is not known, and one in a text that is no code is looked for and seldom found.
+//! `parent` get, the drivers in data source names, the modules behind names of encodings. One in a text that is no code is
+//! looked for and seldom found. Of a name that is made at run time its beginning is known at best, so a module that loads
+//! such a name brings its whole family: what lies in the directory of its own name (`DateTime/TimeZone.pm` has
+//! `DateTime/TimeZone`), and in those that it has in quotes (`"DBD::$driver"`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
 use crate::image::{EntryKind, Rootfs};
+use crate::observation::{Operation, PathRecord};
 
 /// What is longer is no source.
 const MOST: u64 = 4 << 20;
 /// How many files in a directory belong to one module at most.
 const MOST_BESIDE: usize = 256;
+/// How many modules and files of data are taken from one directory of a family.
+const MOST_IN_FAMILY: usize = 2000;
+
+/// What stands in sources that load a module by a name in a variable.
+const LOADS_ANY: [&str; 17] = [
+    "require $",
+    "require \"$",
+    "require($",
+    "eval \"require",
+    "eval \"use ",
+    "eval qq{require",
+    "eval qq{use",
+    "eval qq{package",
+    "do $",
+    "do(\"",
+    "find_modules",
+    "load_class",
+    "load_module",
+    "require_module",
+    "use_module",
+    "Module::Implementation",
+    "Module::Pluggable",
+];
 
 /// Where the directories of modules lie: straight there, or in directories of a version, an architecture or a vendor.
 const PLACES: [&str; 11] = [
@@ -38,6 +64,12 @@ pub(super) struct Perl<'a> {
     /// Known once somebody asks.
     directories: Option<Vec<ImagePath>>,
     seen: BTreeSet<ImagePath>,
+    /// Those in which machine code lies.
+    code: Vec<ImagePath>,
+    /// What these directories have of a module, by its relative path: most are named by many.
+    found: BTreeMap<String, Vec<ImagePath>>,
+    /// Families of which all was found.
+    complete: BTreeSet<String>,
 }
 
 /// What a source names.
@@ -49,11 +81,22 @@ struct Names {
     quoted: BTreeSet<String>,
     /// Whether it converts to or from a character set that is not among the first modules of Encode.
     converts: bool,
+    /// Whether it loads modules by names that are made at run time.
+    loads_any: bool,
+    /// Directories of modules, as beginnings of names in quotes say: `DBD`, `Template/Plugin`.
+    families: BTreeSet<String>,
 }
 
 impl<'a> Perl<'a> {
     pub(super) fn new(rootfs: &'a Rootfs) -> Self {
-        Perl { rootfs, directories: None, seen: BTreeSet::new() }
+        Perl {
+            rootfs,
+            directories: None,
+            code: Vec::new(),
+            seen: BTreeSet::new(),
+            found: BTreeMap::new(),
+            complete: BTreeSet::new(),
+        }
     }
 
     /// The paths, as Perl opens them, of what the source at `path` names, and what lies beside that for it. A source is
@@ -71,15 +114,36 @@ impl<'a> Perl<'a> {
         if names.converts {
             names.files.extend(self.encodings()?);
         }
-        let mut directories = self.directories()?;
-        // An application has its modules near its scripts, and says so in a way that need not be a literal.
-        for above in path.ancestors().filter(|above| above.components().next().is_some()) {
-            directories.extend(above.child(b"lib").ok());
-            directories.push(above);
-        }
+        let directories = self.directories()?;
         let mut found = Vec::new();
+        if names.loads_any {
+            names.families.extend(own_family(path, &directories));
+            for family in names.families.iter().filter(|family| family.as_str() != "Encode") {
+                if self.complete.insert(family.clone()) {
+                    for directory in &directories {
+                        self.members(directory, family, &mut found)?;
+                    }
+                }
+            }
+        }
+        // An application has its modules near its scripts, and says so in a way that need not be a literal.
+        let mut near = Vec::new();
+        if !directories.iter().any(|directory| path.is_within(directory)) {
+            for above in path.ancestors().filter(|above| above.components().next().is_some()) {
+                near.extend(above.child(b"lib").ok());
+                near.push(above);
+            }
+        }
         for file in &names.files {
-            for directory in &directories {
+            if !self.found.contains_key(file) {
+                let mut modules = Vec::new();
+                for directory in &directories {
+                    self.find(directory, file, &mut modules)?;
+                }
+                self.found.insert(file.clone(), modules);
+            }
+            found.extend(self.found.get(file).into_iter().flatten().cloned());
+            for directory in &near {
                 self.find(directory, file, &mut found)?;
             }
         }
@@ -93,18 +157,58 @@ impl<'a> Perl<'a> {
             return Ok(());
         }
         found.push(path);
-        // Its machine code, and functions that were split off, are beside it or in another directory for modules.
         let Some(name) = file.strip_suffix(".pm") else { return Ok(()) };
-        for directory in self.directories.iter().flatten().chain([directory]) {
-            let Some(auto) = below(directory, &format!("auto/{name}")) else { continue };
+        // What File::ShareDir finds for a distribution or a module of that name.
+        for kind in ["dist", "module"] {
+            self.members(directory, &format!("auto/share/{kind}/{}", name.replace('/', "-")), found)?;
+        }
+        self.beside(directory, name, found)
+    }
+
+    /// Adds the machine code of the module `name` (`File/Glob`), and functions that were split off: they lie beside it, in
+    /// `directory`, or in another directory for modules.
+    fn beside(&self, directory: &ImagePath, name: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
+        let own = below(directory, "auto").filter(|auto| !self.code.contains(auto));
+        for auto in self.code.iter().chain(&own) {
+            let Some(auto) = below(auto, name) else { continue };
             let walk = self.rootfs.resolve(auto.as_bytes(), true)?;
             if !walk.entry.is_some_and(|entry| entry.is_dir()) {
                 continue;
             }
             for beside in self.rootfs.list(&walk.end)?.into_iter().take(MOST_BESIDE) {
                 let Ok(path) = auto.child(&beside) else { continue };
-                if self.is_file(&path)? && !found.contains(&path) {
+                if self.is_file(&path)? {
                     found.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what lies in `family`, a path relative to `directory`, and below, with the machine code of the modules there.
+    fn members(&self, directory: &ImagePath, family: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
+        let Some(top) = below(directory, family) else { return Ok(()) };
+        if !self.rootfs.resolve(top.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_dir()) {
+            return Ok(());
+        }
+        let mut pending = vec![family.to_owned()];
+        let mut left = MOST_IN_FAMILY;
+        while let Some(family) = pending.pop() {
+            let Some(above) = below(directory, &family) else { continue };
+            for name in self.rootfs.list(&self.rootfs.resolve(above.as_bytes(), true)?.end)? {
+                let (Ok(path), Ok(name)) = (above.child(&name), std::str::from_utf8(&name)) else { continue };
+                let Some(entry) = self.rootfs.lookup(&path)? else { continue };
+                if entry.is_dir() {
+                    pending.push(format!("{family}/{name}"));
+                } else if entry.is_file() && !name.ends_with(".pod") {
+                    found.push(path);
+                    if let Some(module) = name.strip_suffix(".pm") {
+                        self.beside(directory, &format!("{family}/{module}"), found)?;
+                    }
+                }
+                left -= 1;
+                if left == 0 {
+                    return Ok(());
                 }
             }
         }
@@ -139,6 +243,11 @@ impl<'a> Perl<'a> {
         let mut directories = Vec::new();
         for place in PLACES.iter().filter_map(|place| ImagePath::parse(place).ok()) {
             self.collect(&place, DEPTH, &mut directories)?;
+        }
+        for auto in directories.iter().filter_map(|directory| below(directory, "auto")) {
+            if self.rootfs.resolve(auto.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_dir()) {
+                self.code.push(auto);
+            }
         }
         self.directories = Some(directories.clone());
         Ok(directories)
@@ -183,6 +292,16 @@ fn is_of_family(path: &ImagePath, file: &str) -> bool {
     family != b"Encode" && (is_source || path.components().any(|part| part == family))
 }
 
+/// The directory in which a module has its family: `DateTime/TimeZone` for that of `DateTime/TimeZone.pm`.
+fn own_family(path: &ImagePath, directories: &[ImagePath]) -> Option<String> {
+    let text = path.as_bytes().strip_suffix(b".pm")?;
+    // The longest, for they lie in each other.
+    let directory =
+        directories.iter().filter(|directory| path.is_within(directory)).max_by_key(|d| d.as_bytes().len())?;
+    let name = text.strip_prefix(directory.as_bytes())?.strip_prefix(b"/")?;
+    std::str::from_utf8(name).ok().map(str::to_owned)
+}
+
 /// Whether a file can be a source of Perl, by its name.
 pub(super) fn is_source(path: &ImagePath) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -192,6 +311,13 @@ pub(super) fn is_source(path: &ImagePath) -> bool {
 /// Whether a program of this file name interprets Perl.
 pub(super) fn is_interpreter(name: &[u8]) -> bool {
     name.strip_prefix(b"perl").is_some_and(|rest| rest.iter().all(|b| b.is_ascii_digit() || *b == b'.'))
+}
+
+/// Whether a run has started the interpreter by this `path`, or loaded it as a library.
+pub(super) fn was_run(path: &ImagePath, record: &PathRecord) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let is_started = record.operations.contains(&Operation::Exec) && is_interpreter(name);
+    is_started || name.starts_with(b"libperl.so") && record.operations.contains(&Operation::Open)
 }
 
 fn below(directory: &ImagePath, relative: &str) -> Option<ImagePath> {
@@ -229,13 +355,19 @@ fn names(text: &str) -> Names {
 
 impl Names {
     fn read(&mut self, line: &str) {
-        for word in ["use", "require"] {
+        self.loads_any |= LOADS_ANY.iter().any(|sign| line.contains(sign));
+        for word in ["use", "require", "do"] {
             for (at, _) in line.match_indices(word) {
                 let is_word =
                     !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | ':' | '>'));
                 let rest = &line[at + word.len()..];
-                if is_word && rest.starts_with([' ', '\t', '\'', '"', '(']) {
-                    self.load(rest.trim_start_matches([' ', '\t', '(']));
+                let name = rest.trim_start_matches([' ', '\t', '(']);
+                // `do` has blocks, too.
+                if is_word
+                    && rest.starts_with([' ', '\t', '\'', '"', '('])
+                    && (word != "do" || name.starts_with(['\'', '"']))
+                {
+                    self.load(name);
                 }
             }
         }
@@ -244,7 +376,14 @@ impl Names {
             self.files.extend(module_file(&format!("DBD::{driver}")));
         }
         let words = line.split(['\'', '"']).filter(|word| word.contains("::"));
-        self.quoted.extend(words.filter_map(module_file));
+        for word in words {
+            let beginning = word.split(['$', '@', '%', '{']).next().unwrap_or_default();
+            self.families.extend(module_file(beginning.trim_end_matches(':')).and_then(|file| {
+                let is_whole = beginning.len() == word.len() && !beginning.contains("::");
+                file.strip_suffix(".pm").filter(|_| !is_whole).map(str::to_owned)
+            }));
+            self.quoted.extend(module_file(word));
+        }
         for call in ["encode(", "decode(", "from_to(", ":encoding(", "find_encoding("] {
             self.converts |= line.split(call).skip(1).any(names_a_further_encoding);
         }
@@ -317,6 +456,24 @@ mod tests {
         ] {
             assert_eq!(is_of_family(&ImagePath::parse(path).unwrap(), file), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_made_at_run_time_stands_for_a_family() {
+        for (text, expected) in [
+            ("my $class = \"DBD::$driver\"; eval qq{package X; require $class};", "any DBD"),
+            ("my $base = 'Template::Plugin'; require $file;", "any Template/Plugin"),
+            ("use Module::Implementation;", "any"),
+            ("print \"main: $x\"; require File::Spec;", ""),
+        ] {
+            let names = names(text);
+            let any = names.loads_any.then(|| "any".to_owned());
+            let found: Vec<String> = any.into_iter().chain(names.families).collect();
+            assert_eq!(found.join(" "), expected, "{text}");
+        }
+        let directories = ["/usr/share", "/usr/share/perl5"].map(|d| ImagePath::parse(d).unwrap());
+        let path = ImagePath::parse("/usr/share/perl5/DateTime/TimeZone.pm").unwrap();
+        assert_eq!(own_family(&path, &directories).as_deref(), Some("DateTime/TimeZone"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, named, nss, own_scripts, pam, perl, prepared,
-    resources, runtime, state,
+    ClosureError, Level, Reason, Requirements, bundled, bytecode, gconv, languages, named, nss, own_scripts, pam, perl,
+    prepared, resources, runtime, state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
@@ -29,6 +29,8 @@ pub(super) struct Rules<'a> {
     contents: Contents<'a>,
     loader: Loader<'a>,
     perl: Perl<'a>,
+    /// Whether the run has started, or loaded, what interprets Perl.
+    runs_perl: bool,
     /// The processes that executables become; `None` for what is not loaded dynamically.
     processes: BTreeMap<ImagePath, Option<Process>>,
     /// Libraries that some process has loaded, so that their needs are known.
@@ -52,6 +54,7 @@ impl<'a> Rules<'a> {
             contents: Contents::new(rootfs),
             loader: Loader::new(rootfs, execution),
             perl: Perl::new(rootfs),
+            runs_perl: observation.paths.iter().any(|(path, record)| !record.probe_tool && perl::was_run(path, record)),
             processes: BTreeMap::new(),
             loaded: BTreeSet::new(),
             warnings: BTreeSet::new(),
@@ -117,13 +120,17 @@ impl<'a> Rules<'a> {
 
     /// What the programs of the run look up by name: see [`resources`].
     fn resources(&mut self) -> Result<(), ClosureError> {
-        let conversions = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
-        let mut roots = conversions;
-        roots.extend(self.named()?);
-        let found = resources::find(self.rootfs, self.observation, roots)?;
+        let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
+        known.extend(self.named()?);
+        let kept = || self.kept.paths().iter().map(|(path, _)| path);
+        for place in languages::asked(self.observation, kept()) {
+            known.insert(self.rootfs.resolve(place.as_bytes(), true)?.end);
+        }
+        let libraries = languages::find(self.rootfs, self.observation, kept())?;
+        let found = resources::find(self.rootfs, self.observation, known)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
-        self.warnings.extend(found.warnings.into_iter().chain(bundled.warnings));
-        for (area, files) in found.areas.into_iter().chain(bundled.packages) {
+        self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
+        for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
             for (path, entry) in files {
                 let libraries = if entry.is_file() { self.weight_of_needs(&path)? } else { 0 };
                 if libraries <= MOST_FOR_A_MODULE {
@@ -293,7 +300,7 @@ impl<'a> Rules<'a> {
             }
             Content::Script(_) | Content::Malformed(_) | Content::Other => {}
         }
-        if perl::is_source(path) && !self.is_there_for_others(path) {
+        if perl::is_source(path) && (!self.is_there_for_others(path) || self.is_own_perl(path)) {
             self.modules(path)?;
         }
         if let Some(source) = bytecode::source_of(path) {
@@ -308,6 +315,12 @@ impl<'a> Rules<'a> {
         let is_such =
             |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+    }
+
+    /// Whether the file at `path` is a source of the application's own that one of those that ran may load.
+    fn is_own_perl(&self, path: &ImagePath) -> bool {
+        let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
+        self.runs_perl && self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {

@@ -150,6 +150,107 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
 }
 
 #[test]
+fn python_names_made_at_run_time_stand_for_the_modules_of_a_package() {
+    let package = "
+from importlib import import_module
+def a(x): return import_module(f'third.backends._{x}')
+def b(x): return __import__('third.dialects.%s' % x)
+def c(x): return import_module('.codecs.' + x, __name__)
+def d(x): return optional_import('wanted')
+";
+    let files = [
+        ("main.py", "import third"),
+        ("plugins/__init__.py", ""),
+        ("plugins/one.py", "import wave\ndef f(x, name): return x.encode(name, 'replace')"),
+        ("tests/x.py", "import sndhdr"),
+        ("setup.py", "import nntplib"),
+        ("lib/site-packages/third/__init__.py", package),
+        ("lib/site-packages/third/backends/__init__.py", ""),
+        ("lib/site-packages/third/backends/_loop.py", "import colorsys"),
+        ("lib/site-packages/third/backends/other.py", ""),
+        ("lib/site-packages/third/dialects/__init__.py", ""),
+        ("lib/site-packages/third/dialects/sql/__init__.py", ""),
+        ("lib/site-packages/third/codecs/__init__.py", ""),
+        ("lib/site-packages/third/codecs/deep.py", ""),
+        ("lib/site-packages/third/unnamed.py", ""),
+        ("lib/site-packages/wanted.py", ""),
+    ];
+    let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
+    let there = [
+        "file @/lib/site-packages/third/backends/_loop.py",
+        "module colorsys",
+        "file @/lib/site-packages/third/dialects/sql/__init__.py",
+        "file @/lib/site-packages/third/codecs/deep.py",
+        "module wanted",
+        "module wave",
+    ];
+    let not = [
+        "module third.backends._loop",
+        "file @/lib/site-packages/third/backends/other.py",
+        "file @/lib/site-packages/third/unnamed.py",
+        "module sndhdr",
+        "module nntplib",
+    ];
+    assert_found(&found, &there, &not);
+    // Where the standard library lies, the machine says.
+    assert!(found.iter().any(|item| item.starts_with("file ") && item.ends_with("/encodings/koi8_r.py")), "{found:#?}");
+}
+
+#[test]
+fn node_names_made_at_run_time_stand_for_files_that_begin_so() {
+    let server = r#"
+import { createRequire } from 'module';
+export const a = (l) => import(`pkg/locale/${l}.js`);
+export const b = (l) => import(`mapped/lang/${l}`);
+export const c = (l) => import('#own/' + l);
+serve(path.join(root, 'node_modules', 'pages', 'dist'));
+"#;
+    let files = [
+        ("server.mjs", server),
+        (
+            "package.json",
+            r##"{"imports": {"#own/*": "./lib/*.js"}, "dependencies": {"engine": "1"}, "devDependencies": {"tool": "1"}}"##,
+        ),
+        ("lib/x.js", ""),
+        ("plugins/p.js", "require('late')"),
+        ("test/t.js", "require('tested')"),
+        ("node_modules/pkg/package.json", "{}"),
+        ("node_modules/pkg/locale/de.js", "require('../deep')"),
+        ("node_modules/pkg/deep.js", ""),
+        ("node_modules/pkg/other.js", ""),
+        ("node_modules/mapped/package.json", r#"{"exports": {"./lang/*": "./l/*.js", "./x/*": "./x/*.js"}}"#),
+        ("node_modules/mapped/l/fr.js", ""),
+        ("node_modules/mapped/x/fr.js", ""),
+        ("node_modules/engine/package.json", "{}"),
+        ("node_modules/engine/index.js", "module.exports = (x) => require('./parts/' + x)"),
+        ("node_modules/engine/parts/a.js", ""),
+        ("node_modules/engine/unused.js", ""),
+        ("node_modules/late/index.js", "module.exports = (x) => require(x)"),
+        ("node_modules/late/package.json", "{}"),
+        ("node_modules/late/any.js", ""),
+        ("node_modules/late/test/any.js", ""),
+        ("node_modules/tested/index.js", ""),
+        ("node_modules/tool/index.js", ""),
+        ("node_modules/pages/dist/app.js", ""),
+    ];
+    let found = scan(NODE, "node_scan.js", &files, &["server.mjs"]);
+    let there = [
+        "file @/lib/x.js",
+        "file @/node_modules/pkg/locale/de.js",
+        "file @/node_modules/pkg/deep.js",
+        "file @/node_modules/mapped/l/fr.js",
+        "file @/node_modules/engine/index.js",
+        "file @/node_modules/engine/parts/a.js",
+        "file @/node_modules/late/any.js",
+        "file @/node_modules/pages/dist/app.js",
+    ];
+    let not =
+        ["pkg/other.js", "mapped/x/fr.js", "engine/unused.js", "late/test/any.js", "tested/index.js", "tool/index.js"];
+    let not = not.map(|name| format!("file @/node_modules/{name}"));
+    assert_found(&found, &there, &not.each_ref().map(String::as_str));
+}
+
+#[test]
 fn node_sources_name_files_and_texts_do_not() {
     let server = r#"#!/usr/bin/env node
 const a = require('./a'), { b } = require("pkg");

@@ -165,3 +165,46 @@ fn the_programs_of_a_script_are_kept_and_so_is_what_they_need() {
              /entrypoint exec",
         );
 }
+
+#[test]
+fn libraries_of_a_language_are_kept_whole_when_its_interpreter_ran() {
+    let case = Case::new()
+        .program("/usr/bin/tclsh8.6", "")
+        .program("/usr/bin/tool", "")
+        .file("/usr/share/tcltk/tcl8.6/init.tcl", "")
+        .file("/usr/share/tcltk/tcl8.6/encoding/cp1252.enc", "")
+        .file("/usr/share/tcltk/tcllib/doc/x.html", "")
+        .file("/usr/lib/tcltk/x86_64-linux-gnu/dom/pkgIndex.tcl", "")
+        .file("/usr/share/php/Twig/Environment.php", "")
+        .file("/usr/share/zoneinfo/Asia/Tokyo", "")
+        .used("/usr/bin/tool", &[Exec])
+        .used("/usr/bin/tclsh8.6", &[Stat]);
+    case.has_resources("");
+    case.used("/usr/bin/tclsh8.6", &[Exec]).has_resources(
+        "/usr/lib/tcltk/x86_64-linux-gnu/dom/pkgIndex.tcl resource:/usr/lib/tcltk/x86_64-linux-gnu/dom
+         /usr/share/tcltk/tcl8.6/encoding/cp1252.enc resource:/usr/share/tcltk/tcl8.6
+         /usr/share/tcltk/tcl8.6/init.tcl resource:/usr/share/tcltk/tcl8.6
+         /usr/share/zoneinfo/Asia/Tokyo resource:/usr/share/zoneinfo",
+    );
+}
+
+#[test]
+fn what_an_autoloader_of_php_may_load_is_kept() {
+    let case = || {
+        Case::new()
+            .program("/usr/bin/php8.2", "")
+            .file("/app/vendor/autoload.php", "")
+            .file("/app/vendor/composer/autoload_real.php", "")
+            .file("/app/vendor/org/used/src/A.php", "")
+            .file("/app/vendor/org/used/Lib/B.php", "")
+            .file("/app/vendor/org/used/tests/T.php", "")
+            .used("/app/vendor/composer/autoload_real.php", &[Open])
+    };
+    case().has_resources("");
+    case().used("/usr/bin/php8.2", &[Exec]).has_resources(
+        "/app/vendor/autoload.php resource:/app/vendor/autoload.php
+         /app/vendor/composer/autoload_real.php resource:/app/vendor/composer
+         /app/vendor/org/used/Lib/B.php resource:/app/vendor/org
+         /app/vendor/org/used/src/A.php resource:/app/vendor/org",
+    );
+}
