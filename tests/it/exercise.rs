@@ -65,7 +65,8 @@ fn what_a_drop_makes_fail_is_excused_and_named_and_the_rest_is_repeated() {
         let warnings = summary["warnings"].as_array().unwrap().iter().filter_map(serde_json::Value::as_str);
         warnings.filter(|warning| warning.contains("for want of what was dropped")).collect::<Vec<_>>().join("; ")
     };
-    let expected = "exercise:python: 1 fail in the image, for want of what was dropped: module reports.curve";
+    let expected = "exercise:python: 2 fail in the image, for want of what was dropped: \
+                    file /app/reports/curve.py, module reports.curve";
     assert_eq!(told(&small.summary), expected);
     assert!(!small.has("/app/reports/curve.py") && small.has("/app/reports/monthly.py"));
     let unrelated = slim("exercise-python", &["--drop", "/usr/share/doc/**"]);
