@@ -206,7 +206,9 @@ impl Search<'_> {
     }
 
     fn add_resources(&mut self, directory: ImagePath) {
-        if resources::of_program(&directory, true).is_some() {
+        // Where programs are is named to find one of them; which, nobody knows.
+        let is_of_programs = directory.file_name().is_some_and(|name| matches!(name, b"bin" | b"sbin"));
+        if !is_of_programs && resources::of_program(&directory, true).is_some() {
             self.named.resources.insert(directory);
         }
     }

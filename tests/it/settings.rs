@@ -77,7 +77,7 @@ fn mistakes_have_a_line_and_what_was_meant() {
         ("[run]\ntimeout = 'soon'\n", "scrimp.toml:2: timeout = \"soon\": expected a number and ms, s, m or h"),
         ("[run]\nnet = 'all'\n", "scrimp.toml:2: net = \"all\": expected one of none, host"),
         ("[run]\n\nexact = 'yes'\n", "scrimp.toml:3: exact is true or false"),
-        ("[run]\ntimeout = ['1s']\n", "scrimp.toml:2: timeout is a text or a number, and one"),
+        ("[run]\ntimeout = ['1s']\n", "scrimp.toml:2: timeout is one text or one number, and not an array"),
         ("[run]\ncommand = \"a 'b\"\n", "scrimp.toml:2: command is no command: a quote is not closed"),
         ("[[run]]\ncommand = 'x'\n", "scrimp.toml:1: the run has no name"),
         ("[[run]]\nname = 'x'\nnmae = 'y'\n", "scrimp.toml:3: [[run]] has no key \"nmae\"\nhint: did you mean name?"),

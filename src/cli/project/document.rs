@@ -221,7 +221,10 @@ impl Reader<'_> {
         let key = name.get_ref().to_string();
         let place = value.span();
         let wrong = |what: &str| self.error(&place, format!("{key} is {what}"));
-        let kind = value.get_ref().type_str();
+        let kind = match value.get_ref().type_str() {
+            kind @ ("array" | "integer") => format!("an {kind}"),
+            kind => format!("a {kind}"),
+        };
         // An empty entrypoint is one: none.
         if key == "command" && words(value.get_ref()) == 0 {
             return Err(wrong(

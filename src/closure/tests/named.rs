@@ -68,3 +68,14 @@ fn a_module_brings_the_others_of_its_program() {
         ),
     );
 }
+
+#[test]
+fn where_programs_lie_is_named_for_one_of_them_and_not_for_all() {
+    Case::new()
+        .program("/usr/lib/db/15/bin/db", "")
+        .program("/usr/lib/db/15/bin/client", "")
+        .file("/etc/db.conf", "programs /usr/lib/db/15/bin\n")
+        .used("/usr/lib/db/15/bin/db", &[Exec])
+        .used("/etc/db.conf", &[Open])
+        .names("");
+}
