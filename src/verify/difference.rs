@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::unescape_bytes;
 use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
 use crate::verify::content::{excerpt, first_difference, members};
-use crate::verify::pattern::{bytes_fit, fits, is_comparable};
+use crate::verify::pattern::{self, bytes_fit, fits};
 
 /// One aspect of one answer that is not the same in two transcripts.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,9 +50,16 @@ impl Difference {
         if unstable.aspect.starts_with("json:") {
             return true;
         }
-        let (Some(ours), Some(theirs)) = (&self.contents, &unstable.contents) else { return true };
-        let ((first, tried), (_, second)) = (&**ours, &**theirs);
+        let known =
+            self.contents.as_deref().zip(unstable.contents.as_deref().filter(|theirs| is_comparable(&theirs.1)));
+        let Some(((first, tried), (_, second))) = known else {
+            // Two runs of the base say nothing of what stands fast: it is forgiven as a whole.
+            self.contents = None;
+            return true;
+        };
         let lost = match (first, second, tried) {
+            // The base never says that much.
+            (_, _, Content::Long) => Err(None),
             (Content::Escaped(first), Content::Escaped(second), Content::Escaped(tried)) => {
                 let bytes = |text: &str| unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default();
                 match bytes_fit(&bytes(first), &bytes(second), &bytes(tried)) {
@@ -144,9 +151,12 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
 
 /// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
 fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
-    let is_comparable = is_comparable(&text_of(base)) && is_comparable(&text_of(slim));
-    let contents = is_comparable.then(|| Arc::new((base.clone(), slim.clone())));
+    // Of a base that cannot be taken apart nothing is known to stand fast; of what is held against it all is to be told.
+    let contents = is_comparable(base).then(|| Arc::new((base.clone(), slim.clone())));
     let whole = Difference { contents, ..whole };
+    if [base, slim].contains(&&Content::Long) {
+        return vec![whole];
+    }
     if whole.aspect != "stderr"
         && let Some(places) = members(base, slim)
     {
@@ -161,9 +171,15 @@ fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Differenc
     vec![Difference { base, slim, ..whole }]
 }
 
+/// Whether a content can be compared in parts.
+fn is_comparable(content: &Content) -> bool {
+    *content != Content::Long && pattern::is_comparable(&text_of(content))
+}
+
 /// A content as a text of lines.
 fn text_of(content: &Content) -> Cow<'_, str> {
     match content {
+        Content::Long => Cow::Borrowed(""),
         Content::Json(value) => Cow::Owned(format!("{value:#}")),
         Content::Text(text) | Content::Escaped(text) => Cow::Borrowed(text),
     }
@@ -296,6 +312,15 @@ mod tests {
         // The length goes with the body.
         assert_eq!(forgiven(&page("5", "Fruit"), &page("60", "Fruit"), &page("700", "Fruit")), [""; 0]);
         assert_eq!(forgiven(&page("5", "Fruit"), &page("60", "Fruit"), "").len(), 1);
+        // What the base says is short, and this is not.
+        for long in ["Traceback\n".repeat(20_000), "x".repeat(300_000)] {
+            let left = forgiven(&page("5", "Fruit"), &page("6", "Fruit"), &long);
+            assert!(left.len() == 1 && left[0].contains("two runs of the source"), "{left:?}");
+        }
+        // Where the base is as long itself, nothing is known to stand fast.
+        let long = |end: &str| "x".repeat(300_000) + end;
+        assert_eq!(forgiven(&long("5"), &long("6"), &long("7")), [""; 0]);
+        assert_eq!(forgiven("5\n", &long("6"), "7\n8\n"), [""; 0]);
         // JSON that differs all over is a text, too.
         let list = |from: usize, end: &str| {
             let numbers: Vec<String> = (from..from + 100).map(|n| n.to_string()).collect();
