@@ -1,7 +1,10 @@
 //! Which file a command is.
 
 use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -10,6 +13,11 @@ use crate::base::escape_bytes;
 use crate::sandbox::build::place;
 use crate::sandbox::process::spawn::check;
 use crate::sandbox::process::{ProcessSpec, SpawnError};
+
+/// Interpreters of interpreters that the kernel follows.
+const MAX_INTERPRETERS: usize = 5;
+/// What the kernel reads of a script, in bytes.
+const LONGEST_FIRST_LINE: u64 = 256;
 
 /// The file to execute, by the name it was asked for under: the command itself when it has a slash, otherwise the
 /// first match along PATH.
@@ -52,9 +60,17 @@ fn candidates(command: &[u8], path: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Whether the effective user may execute this regular file. One that is open in a process is none: `/proc/self/exe` is
-/// scrimp itself here.
+/// scrimp itself here, for a script, too, that names it as its interpreter.
 fn executable(path: &Path) -> nix::Result<()> {
     place::find(path)?;
+    let mut interpreter = interpreter(path);
+    for _ in 0..MAX_INTERPRETERS {
+        let Some(path) = interpreter else { break };
+        if place::find(&path).err() == Some(Errno::ELOOP) {
+            return Err(Errno::EACCES);
+        }
+        interpreter = self::interpreter(&path);
+    }
     let stat = nix::sys::stat::stat(path)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Err(Errno::EACCES);
@@ -64,9 +80,46 @@ fn executable(path: &Path) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
 }
 
+/// What the kernel executes for the script at `path` (`execve(2)`); `None` for what is no script. One that may not be read
+/// says nothing here, and the kernel lets nobody look at the process that executes it.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    // A FIFO would wait for a writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let mut beginning = Vec::new();
+    file.take(LONGEST_FIRST_LINE).read_to_end(&mut beginning).ok()?;
+    let line = beginning.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let word = line.split(|b| matches!(b, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(word)))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
+
+    /// Such a script once ran the binary of scrimp in sight of the application, which could then open it for writing.
+    #[test]
+    fn no_script_has_scrimp_as_its_interpreter() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/proc/self/exe", dir.path().join("link")).unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for (name, text, expected) in [
+            ("plain", "#!/bin/sh\n".to_owned(), Ok(())),
+            ("program", "\x7fELF".into(), Ok(())),
+            ("absent", "#!/no/such/interpreter".into(), Ok(())),
+            ("own", "#!/proc/self/exe\n".into(), Err(Errno::EACCES)),
+            ("spaces", "#! \t/proc/self/exe -x".into(), Err(Errno::EACCES)),
+            ("linked", format!("#!{}\n", at("link")), Err(Errno::EACCES)),
+            ("nested", format!("#!{} x\n", at("own")), Err(Errno::EACCES)),
+            ("endless", format!("#!{}\n", at("endless")), Ok(())),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(executable(&path), expected, "{name}");
+        }
+    }
 
     #[test]
     fn commands_are_looked_for_as_a_shell_does() {
