@@ -24,11 +24,12 @@ const LONGEST_FIRST_LINE: u64 = 256;
 pub(super) fn find_executable(spec: &ProcessSpec) -> Result<PathBuf, SpawnError> {
     let command = spec.argv.first().map(Vec::as_slice).unwrap_or_default();
     let shown = || escape_bytes(command).into_owned();
-    let mut denied = None;
+    let (mut denied, mut door) = (None, None);
     for candidate in candidates(command, spec.search_path()) {
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(Errno::EACCES) => denied = denied.or(Some(candidate)),
+            Err(Errno::ELOOP) => door = door.or(Some(candidate)),
             // Neither is a reason to look no further.
             Err(_) => {}
         }
@@ -36,6 +37,11 @@ pub(super) fn find_executable(spec: &ProcessSpec) -> Result<PathBuf, SpawnError>
     if let Some(found) = denied {
         let command = escape_bytes(found.as_os_str().as_bytes()).into_owned();
         return Err(SpawnError::NotExecutable { command, uid: spec.uid });
+    }
+    if let Some(found) = door {
+        let found = escape_bytes(found.as_os_str().as_bytes()).into_owned();
+        let hint = format!("{found}, or its interpreter, leads through links without end, or of /proc to an open file");
+        return Err(SpawnError::NotFound { command: shown(), hint });
     }
     let hint = match command.contains(&b'/') {
         true => format!("no file is there, seen from {}", escape_bytes(&spec.cwd)),
@@ -66,8 +72,8 @@ fn executable(path: &Path) -> nix::Result<()> {
     let mut interpreter = interpreter(path);
     for _ in 0..MAX_INTERPRETERS {
         let Some(path) = interpreter else { break };
-        if place::find(&path).err() == Some(Errno::ELOOP) {
-            return Err(Errno::EACCES);
+        if let Err(errno @ Errno::ELOOP) = place::find(&path) {
+            return Err(errno);
         }
         interpreter = self::interpreter(&path);
     }
@@ -108,10 +114,10 @@ mod tests {
             ("plain", "#!/bin/sh\n".to_owned(), Ok(())),
             ("program", "\x7fELF".into(), Ok(())),
             ("absent", "#!/no/such/interpreter".into(), Ok(())),
-            ("own", "#!/proc/self/exe\n".into(), Err(Errno::EACCES)),
-            ("spaces", "#! \t/proc/self/exe -x".into(), Err(Errno::EACCES)),
-            ("linked", format!("#!{}\n", at("link")), Err(Errno::EACCES)),
-            ("nested", format!("#!{} x\n", at("own")), Err(Errno::EACCES)),
+            ("own", "#!/proc/self/exe\n".into(), Err(Errno::ELOOP)),
+            ("spaces", "#! \t/proc/self/exe -x".into(), Err(Errno::ELOOP)),
+            ("linked", format!("#!{}\n", at("link")), Err(Errno::ELOOP)),
+            ("nested", format!("#!{} x\n", at("own")), Err(Errno::ELOOP)),
             ("endless", format!("#!{}\n", at("endless")), Ok(())),
         ] {
             let path = dir.path().join(name);
