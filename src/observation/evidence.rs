@@ -45,7 +45,7 @@ impl Evidence {
         let bytes = |contents: &Vec<Cow<'_, [u8]>>| contents.iter().map(|content| content.len() + 1).sum();
         let contents = contents.map(|contents| (bytes(&contents), contents));
         let Some((bytes, contents)) = contents.filter(|(bytes, _): &(usize, _)| *bytes <= LARGEST) else {
-            self.put(probe, part, Content::Long);
+            self.too_long(probe, part);
             return;
         };
         if self.kept + bytes > ALL {
@@ -71,6 +71,11 @@ impl Evidence {
             }
         };
         self.put(probe, part, content);
+    }
+
+    /// Knows of a part of an answer that it is too long to be kept.
+    pub fn too_long(&mut self, probe: &str, part: &str) {
+        self.put(probe, part, Content::Long);
     }
 
     fn put(&mut self, probe: &str, part: &str, content: Content) {
