@@ -25,6 +25,8 @@ const MOST_OF_PROGRAM: u64 = 32 << 20;
 /// A file of more, or a directory of more or with more entries, is not kept for its name alone.
 const MOST: u64 = 64 << 20;
 const MOST_ENTRIES: usize = 20_000;
+/// After so many names in all no further one is looked up.
+const MOST_OF_ALL_NAMES: usize = 1 << 19;
 /// After so many entries no further directory is looked into: names can be many, and each too much.
 const MOST_LOOKED_AT: usize = 1 << 20;
 /// No name that means a path is longer, and no text means more of them.
@@ -207,7 +209,7 @@ impl<'a> Search<'a> {
     /// What is at `name`, if nobody has looked before.
     fn look(&mut self, name: &[u8]) -> Result<Option<(ImagePath, Entry)>, ClosureError> {
         let Ok(path) = ImagePath::parse(name) else { return Ok(None) };
-        if !self.seen.insert(path.clone()) {
+        if self.seen.len() == MOST_OF_ALL_NAMES || !self.seen.insert(path.clone()) {
             return Ok(None);
         }
         // A link on the way comes with what it leads to when the name itself is required.

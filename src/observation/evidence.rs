@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use crate::base::escape_bytes;
@@ -113,7 +113,7 @@ fn decompressed(content: &[u8]) -> Option<Cow<'_, [u8]>> {
         return Some(Cow::Borrowed(content));
     }
     let mut out = Vec::new();
-    match GzDecoder::new(content).take(LARGEST as u64 + 1).read_to_end(&mut out) {
+    match MultiGzDecoder::new(content).take(LARGEST as u64 + 1).read_to_end(&mut out) {
         Ok(read) => (read <= LARGEST).then_some(Cow::Owned(out)),
         Err(_) => Some(Cow::Borrowed(content)),
     }
@@ -181,8 +181,13 @@ mod tests {
         let bomb = gzip(&vec![0; 16 << 20]);
         assert!(bomb.len() < LARGEST, "{}", bomb.len());
         evidence.keep("d", "body", &[bomb]);
+        // What is flushed now and then can be several (RFC 1952, 2.2).
+        evidence.keep("e", "body", &[[gzip(b"one "), gzip(b"two")].concat()]);
+        evidence.keep("f", "body", &[[gzip(b"text"), b"rest".to_vec()].concat()]);
         assert_eq!(evidence.get("a", "body"), Some(&Content::Json(serde_json::json!([1]))));
         assert_eq!(evidence.get("b", "body"), Some(&Content::Text("text".into())));
+        assert_eq!(evidence.get("e", "body"), Some(&Content::Text("one two".into())));
+        assert!(matches!(evidence.get("f", "body"), Some(Content::Escaped(_))));
         assert!(matches!(evidence.get("c", "body"), Some(Content::Escaped(_))));
         assert_eq!(evidence.get("d", "body"), Some(&Content::Long), "a bomb");
     }
