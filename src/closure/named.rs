@@ -25,6 +25,10 @@ const MOST_OF_PROGRAM: u64 = 32 << 20;
 /// A file of more, or a directory of more or with more entries, is not kept for its name alone.
 const MOST: u64 = 64 << 20;
 const MOST_ENTRIES: usize = 20_000;
+/// After so many names in all no further one is looked up.
+const MOST_OF_ALL_NAMES: usize = 1 << 19;
+/// After so many entries no further directory is looked into: names can be many, and each too much.
+const MOST_LOOKED_AT: usize = 1 << 20;
 /// No name that means a path is longer, and no text means more of them.
 const LONGEST: usize = 512;
 const MOST_NAMES: usize = 4096;
@@ -107,7 +111,7 @@ pub(super) fn find(
     observation: &Observation,
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
-    let mut search = Search { rootfs, named: Named::default(), seen: BTreeSet::new() };
+    let mut search = Search::new(rootfs);
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
         let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
@@ -158,9 +162,18 @@ struct Search<'a> {
     rootfs: &'a Rootfs,
     named: Named,
     seen: BTreeSet<ImagePath>,
+    /// Directories that are taken with what is in them: many names may lead into one.
+    taken: BTreeSet<ImagePath>,
+    /// How many entries of directories may still be looked at.
+    left: usize,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(rootfs: &'a Rootfs) -> Self {
+        let (named, seen, taken) = <(Named, BTreeSet<_>, BTreeSet<_>)>::default();
+        Search { rootfs, named, seen, taken, left: MOST_LOOKED_AT }
+    }
+
     fn add_from_settings(&mut self, name: &[u8], source: &ImagePath) -> Result<(), ClosureError> {
         let Some((path, entry)) = self.look(name)? else { return Ok(()) };
         let is_shell = path.file_name().is_some_and(script::is_shell_name);
@@ -196,7 +209,7 @@ impl Search<'_> {
     /// What is at `name`, if nobody has looked before.
     fn look(&mut self, name: &[u8]) -> Result<Option<(ImagePath, Entry)>, ClosureError> {
         let Ok(path) = ImagePath::parse(name) else { return Ok(None) };
-        if !self.seen.insert(path.clone()) {
+        if self.seen.len() == MOST_OF_ALL_NAMES || !self.seen.insert(path.clone()) {
             return Ok(None);
         }
         // A link on the way comes with what it leads to when the name itself is required.
@@ -215,10 +228,15 @@ impl Search<'_> {
 
     /// Takes a directory with what is in it, unless that is too much.
     fn add_directory(&mut self, directory: ImagePath, source: &ImagePath) -> Result<(), ClosureError> {
-        let mut found = vec![(directory.clone(), source.clone())];
+        let mut found = Vec::new();
+        let mut taken = BTreeSet::new();
         let mut pending = vec![directory];
         let (mut bytes, mut seen) = (0, 0);
         while let Some(directory) = pending.pop() {
+            if self.taken.contains(&directory) {
+                continue;
+            }
+            found.push((directory.clone(), source.clone()));
             for name in self.rootfs.list(&directory)? {
                 let Ok(path) = directory.child(&name) else { continue };
                 let Some(entry) = self.rootfs.lookup(&path)? else { continue };
@@ -229,12 +247,17 @@ impl Search<'_> {
                     EntryKind::File { size, .. } => bytes += size,
                     _ => {}
                 }
-                if bytes > MOST || seen > MOST_ENTRIES {
+                if bytes > MOST || seen > MOST_ENTRIES || self.left == 0 {
                     return Ok(());
                 }
-                found.push((path, source.clone()));
+                self.left -= 1;
+                if !matches!(entry.kind, EntryKind::Dir) {
+                    found.push((path, source.clone()));
+                }
             }
+            taken.insert(directory);
         }
+        self.taken.extend(taken);
         self.named.paths.extend(found);
         Ok(())
     }
@@ -328,6 +351,27 @@ mod tests {
             ("#!/bin/sh\n/usr/bin/x", ""),
         ] {
             assert_eq!(names(paths_of_settings(text.as_bytes())), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn many_names_that_lead_into_one_directory_take_it_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = "/d".repeat(50);
+        std::fs::create_dir_all(dir.path().join(format!("data{deep}"))).unwrap();
+        std::fs::write(dir.path().join(format!("data{deep}/file")), "").unwrap();
+        let rootfs = Rootfs::lazy(dir.path(), std::sync::Arc::new(crate::image::OwnersAsSeen)).unwrap();
+        let source = ImagePath::parse("/etc/x").unwrap();
+        for deepest_first in [false, true] {
+            let mut search = Search::new(&rootfs);
+            for depth in 1..=50 {
+                let depth = if deepest_first { 51 - depth } else { depth };
+                let name = format!("/data{}", "/d".repeat(depth));
+                search.add_from_settings(name.as_bytes(), &source).unwrap();
+            }
+            let paths = search.named.paths;
+            assert_eq!(paths.len(), 51);
+            assert_eq!(paths.into_iter().collect::<BTreeSet<_>>().len(), 51);
         }
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use crate::base::escape_bytes;
@@ -33,15 +33,22 @@ pub enum Content {
     Text(String),
     /// Bytes that are not UTF-8, in the form of [`escape_bytes`].
     Escaped(String),
+    /// More than is kept: known is no more than that.
+    Long,
 }
 
 impl Evidence {
-    /// Keeps a part of an answer, unless it is too long. Several `contents`, which messages are, become a list where
+    /// Keeps a part of an answer; of one that is too long, that it is. Several `contents`, which messages are, become a list where
     /// all of them are JSON, else lines. What is compressed (gzip) is kept as it was before.
     pub fn keep(&mut self, probe: &str, part: &str, contents: &[impl AsRef<[u8]>]) {
-        let contents: Vec<Cow<'_, [u8]>> = contents.iter().map(|content| decompressed(content.as_ref())).collect();
-        let bytes: usize = contents.iter().map(|content| content.len() + 1).sum();
-        if bytes > LARGEST || self.kept + bytes > ALL {
+        let contents: Option<Vec<Cow<'_, [u8]>>> = contents.iter().map(|part| decompressed(part.as_ref())).collect();
+        let bytes = |contents: &Vec<Cow<'_, [u8]>>| contents.iter().map(|content| content.len() + 1).sum();
+        let contents = contents.map(|contents| (bytes(&contents), contents));
+        let Some((bytes, contents)) = contents.filter(|(bytes, _): &(usize, _)| *bytes <= LARGEST) else {
+            self.too_long(probe, part);
+            return;
+        };
+        if self.kept + bytes > ALL {
             return;
         }
         self.kept += bytes;
@@ -63,6 +70,15 @@ impl Evidence {
                 Content::Text(lines.join("\n"))
             }
         };
+        self.put(probe, part, content);
+    }
+
+    /// Knows of a part of an answer that it is too long to be kept.
+    pub fn too_long(&mut self, probe: &str, part: &str) {
+        self.put(probe, part, Content::Long);
+    }
+
+    fn put(&mut self, probe: &str, part: &str, content: Content) {
         self.parts.entry(probe.to_owned()).or_default().insert(part.to_owned(), content);
     }
 
@@ -82,6 +98,7 @@ impl Evidence {
                 match content {
                     Content::Json(value) => replace_json(value, replace),
                     Content::Text(text) | Content::Escaped(text) => replace(text),
+                    Content::Long => {}
                 }
             }
             self.parts.insert(replaced(probe), parts);
@@ -89,16 +106,16 @@ impl Evidence {
     }
 }
 
-/// What gzip made into `content`, where that is it and it is not too long: the same text is seldom compressed to the same
+/// What gzip made into `content`, where that is it, or `None` when that is too long to be kept: the same text is seldom compressed to the same
 /// bytes twice, and two texts that differ a little become bytes that have nothing in common.
-fn decompressed(content: &[u8]) -> Cow<'_, [u8]> {
+fn decompressed(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !content.starts_with(&[0x1f, 0x8b]) {
-        return Cow::Borrowed(content);
+        return Some(Cow::Borrowed(content));
     }
     let mut out = Vec::new();
-    match GzDecoder::new(content).take(LARGEST as u64 + 1).read_to_end(&mut out) {
-        Ok(read) if read <= LARGEST => Cow::Owned(out),
-        _ => Cow::Borrowed(content),
+    match MultiGzDecoder::new(content).take(LARGEST as u64 + 1).read_to_end(&mut out) {
+        Ok(read) => (read <= LARGEST).then_some(Cow::Owned(out)),
+        Err(_) => Some(Cow::Borrowed(content)),
     }
 }
 
@@ -161,18 +178,25 @@ mod tests {
         evidence.keep("a", "body", &[gzip(b"[1]")]);
         evidence.keep("b", "body", &[gzip(b"text")]);
         evidence.keep("c", "body", &[&gzip(b"text")[..8]]);
-        evidence.keep("d", "body", &[gzip(&[0; 64 << 20])]);
+        let bomb = gzip(&vec![0; 16 << 20]);
+        assert!(bomb.len() < LARGEST, "{}", bomb.len());
+        evidence.keep("d", "body", &[bomb]);
+        // What is flushed now and then can be several (RFC 1952, 2.2).
+        evidence.keep("e", "body", &[[gzip(b"one "), gzip(b"two")].concat()]);
+        evidence.keep("f", "body", &[[gzip(b"text"), b"rest".to_vec()].concat()]);
         assert_eq!(evidence.get("a", "body"), Some(&Content::Json(serde_json::json!([1]))));
         assert_eq!(evidence.get("b", "body"), Some(&Content::Text("text".into())));
+        assert_eq!(evidence.get("e", "body"), Some(&Content::Text("one two".into())));
+        assert!(matches!(evidence.get("f", "body"), Some(Content::Escaped(_))));
         assert!(matches!(evidence.get("c", "body"), Some(Content::Escaped(_))));
-        assert!(evidence.get("d", "body").is_none_or(|content| matches!(content, Content::Escaped(_))), "a bomb");
+        assert_eq!(evidence.get("d", "body"), Some(&Content::Long), "a bomb");
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let mut evidence = Evidence::default();
         evidence.keep("a", "body", &[vec![b'x'; LARGEST]]);
-        assert_eq!(evidence.get("a", "body"), None);
+        assert_eq!(evidence.get("a", "body"), Some(&Content::Long));
         for n in 0..ALL / LARGEST + 1 {
             evidence.keep(&n.to_string(), "body", &[vec![b'x'; LARGEST - 1]]);
         }

@@ -57,7 +57,9 @@ pub enum ExercisersError {
     #[error("there is no exerciser named {0:?}\nhint: there are auto, none, python, node, ruby and jvm")]
     Unknown(String),
     /// `none` beside another, or `auto`.
-    #[error("{0} stands alone: with it no other exerciser can be named")]
+    #[error(
+        "{0} stands alone: with it no other exerciser can be named\nhint: without auto and none those that are named run"
+    )]
     Alone(&'static str),
 }
 
@@ -273,21 +275,22 @@ impl Exercisers {
 
     /// Exercisers by their names, as they stand on the command line; none named is [`Exercisers::Auto`].
     pub fn named<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, ExercisersError> {
-        let (mut languages, mut alone) = (BTreeSet::new(), None);
+        let (mut languages, mut auto, mut none) = (BTreeSet::new(), false, false);
         for name in names {
             match name.as_ref() {
-                "auto" => alone = Some(("auto", Exercisers::Auto)),
-                "none" => alone = Some(("none", Exercisers::none())),
+                "auto" => auto = true,
+                "none" => none = true,
                 name => {
                     languages.insert(name.parse()?);
                 }
             }
         }
-        match alone {
-            Some((name, _)) if !languages.is_empty() => Err(ExercisersError::Alone(name)),
-            Some((_, exercisers)) => Ok(exercisers),
-            None if languages.is_empty() => Ok(Exercisers::Auto),
-            None => Ok(Exercisers::Only(languages)),
+        match (none, auto, languages.is_empty()) {
+            (true, true, _) | (true, _, false) => Err(ExercisersError::Alone("none")),
+            (_, true, false) => Err(ExercisersError::Alone("auto")),
+            (true, false, true) => Ok(Exercisers::none()),
+            (false, _, true) => Ok(Exercisers::Auto),
+            (false, false, false) => Ok(Exercisers::Only(languages)),
         }
     }
 }
@@ -375,6 +378,7 @@ mod tests {
         assert_eq!(named(&["none"]), Ok(Exercisers::none()));
         assert_eq!(named(&["node", "jvm"]), Ok(Exercisers::Only([Language::Node, Language::Jvm].into())));
         assert_eq!(named(&["none", "node"]), Err(ExercisersError::Alone("none")));
+        assert_eq!(named(&["auto", "none"]), Err(ExercisersError::Alone("none")));
         assert_eq!(
             named(&["perl"]).unwrap_err().to_string(),
             "there is no exerciser named \"perl\"\nhint: there are auto, none, python, node, ruby and jvm"

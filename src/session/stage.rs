@@ -95,8 +95,9 @@ impl Stage<'_> {
             if let Script::Own = script {
                 // What is kept of a stream is its end, and all of it where that is as long as it was.
                 for (part, stream) in [("stdout", &stdout), ("stderr", &stderr)] {
-                    if stream.tail.len() as u64 == stream.bytes {
-                        transcript.evidence.keep(OWN_PROBE, part, &[&stream.tail]);
+                    match stream.tail.len() as u64 == stream.bytes {
+                        true => transcript.evidence.keep(OWN_PROBE, part, &[&stream.tail]),
+                        false => transcript.evidence.too_long(OWN_PROBE, part),
                     }
                 }
                 transcript.probes.push(own_probe(ended_by_itself, settings, &stdout, &stderr, elsewhere));

@@ -110,6 +110,8 @@ struct Shared {
     state: AtomicU64,
     /// How many requests there are for which directories may be held open.
     pending: AtomicUsize,
+    /// How many open directories were told of that nobody has heard of yet.
+    told: AtomicUsize,
 }
 
 impl Scout {
@@ -117,7 +119,8 @@ impl Scout {
     pub fn new() -> io::Result<Self> {
         let (requests, wanted) = mpsc::channel();
         let (teller, told) = mpsc::channel();
-        let shared = Arc::new(Shared { state: AtomicU64::new(0), pending: AtomicUsize::new(0) });
+        let shared =
+            Arc::new(Shared { state: AtomicU64::new(0), pending: AtomicUsize::new(0), told: AtomicUsize::new(0) });
         let mut walk = Walk::new(Arc::clone(&shared), teller);
         let thread = thread::Builder::new().name("scout".into()).spawn(move || serve(&mut walk, &wanted))?;
         Ok(Scout { requests: Some(requests), told, shared, thread: Some(thread) })
@@ -137,7 +140,9 @@ impl Scout {
 
     /// What it has seen since the last time; `None` when that is nothing.
     pub fn hear(&self) -> Option<Told> {
-        self.told.try_recv().ok()
+        let told = self.told.try_recv().ok()?;
+        self.shared.told.fetch_sub(usize::from(told.descriptor.is_some()), Ordering::Relaxed);
+        Some(told)
     }
 
     /// From now on the tree has this `state`: what is still wanted of another is wanted no more.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::base::unescape_bytes;
 use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
-use crate::verify::content::{excerpt, first_difference, members};
-use crate::verify::pattern::{bytes_fit, fits, is_comparable};
+use crate::verify::content::{at, excerpt, first_difference, members};
+use crate::verify::pattern::{self, bytes_fit, fits};
 
 /// One aspect of one answer that is not the same in two transcripts.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,9 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What an aspect begins with that is the path of a member of JSON.
+const JSON: &str = "json:";
+
 /// The aspect of a probe whose expectations the base satisfied and the small image does not.
 const EXPECTATION: &str = "expectation";
 
@@ -46,13 +51,20 @@ impl Difference {
         if self.probe != unstable.probe || !covers(&unstable.aspect, &self.aspect) {
             return false;
         }
-        // A member of JSON is forgiven with all that is in it.
-        if unstable.aspect.starts_with("json:") {
-            return true;
+        // A member of JSON is forgiven with all that is in it, but of an object what both runs have alike.
+        if let Some(place) = unstable.aspect.strip_prefix(JSON) {
+            return !self.is_steady_in(unstable, place);
         }
-        let (Some(ours), Some(theirs)) = (&self.contents, &unstable.contents) else { return true };
-        let ((first, tried), (_, second)) = (&**ours, &**theirs);
+        let known =
+            self.contents.as_deref().zip(unstable.contents.as_deref().filter(|theirs| is_comparable(&theirs.1)));
+        let Some(((first, tried), (_, second))) = known else {
+            // Two runs of the base say nothing of what stands fast: it is forgiven as a whole.
+            self.contents = None;
+            return true;
+        };
         let lost = match (first, second, tried) {
+            // The base never says that much.
+            (_, _, Content::Long) => Err(None),
             (Content::Escaped(first), Content::Escaped(second), Content::Escaped(tried)) => {
                 let bytes = |text: &str| unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default();
                 match bytes_fit(&bytes(first), &bytes(second), &bytes(tried)) {
@@ -71,6 +83,18 @@ impl Difference {
         };
         self.slim = format!("{}; {more}", self.slim);
         false
+    }
+
+    /// Whether two runs of the base, which differ in the names that the object at `place` has, agree in what this is about.
+    fn is_steady_in(&self, unstable: &Difference, place: &str) -> bool {
+        let known = self.contents.as_deref().zip(unstable.contents.as_deref()).zip(self.aspect.strip_prefix(JSON));
+        let Some((((first, tried), (_, second)), here)) = known else { return false };
+        let object = |content| at(content, place).and_then(Value::as_object);
+        let (Some(ours), Some(theirs)) = (object(first), object(second)) else { return false };
+        if here != place {
+            return at(first, here).is_some_and(|value| at(second, here) == Some(value));
+        }
+        object(tried).is_none_or(|tried| ours.keys().any(|name| theirs.contains_key(name) && !tried.contains_key(name)))
     }
 
     /// Whether it is about a part of an answer of which what is not forgiven was compared.
@@ -144,16 +168,19 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
 
 /// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
 fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
-    let is_comparable = is_comparable(&text_of(base)) && is_comparable(&text_of(slim));
-    let contents = is_comparable.then(|| Arc::new((base.clone(), slim.clone())));
+    // Of a base that cannot be taken apart nothing is known to stand fast; of what is held against it all is to be told.
+    let contents = is_comparable(base).then(|| Arc::new((base.clone(), slim.clone())));
     let whole = Difference { contents, ..whole };
+    if [base, slim].contains(&&Content::Long) {
+        return vec![whole];
+    }
     if whole.aspect != "stderr"
         && let Some(places) = members(base, slim)
     {
         if places.is_empty() {
             return vec![Difference { aspect: FORM.into(), ..whole }];
         }
-        let place = |(path, base, slim)| Difference { aspect: format!("json:{path}"), base, slim, ..whole.clone() };
+        let place = |(path, base, slim)| Difference { aspect: format!("{JSON}{path}"), base, slim, ..whole.clone() };
         return places.into_iter().map(place).collect();
     }
     let Some((base, slim)) = first_difference(&text_of(base), &text_of(slim)) else { return vec![whole] };
@@ -161,9 +188,15 @@ fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Differenc
     vec![Difference { base, slim, ..whole }]
 }
 
+/// Whether a content can be compared in parts.
+fn is_comparable(content: &Content) -> bool {
+    *content != Content::Long && pattern::is_comparable(&text_of(content))
+}
+
 /// A content as a text of lines.
 fn text_of(content: &Content) -> Cow<'_, str> {
     match content {
+        Content::Long => Cow::Borrowed(""),
         Content::Json(value) => Cow::Owned(format!("{value:#}")),
         Content::Text(text) | Content::Escaped(text) => Cow::Borrowed(text),
     }
@@ -296,6 +329,15 @@ mod tests {
         // The length goes with the body.
         assert_eq!(forgiven(&page("5", "Fruit"), &page("60", "Fruit"), &page("700", "Fruit")), [""; 0]);
         assert_eq!(forgiven(&page("5", "Fruit"), &page("60", "Fruit"), "").len(), 1);
+        // What the base says is short, and this is not.
+        for long in ["Traceback\n".repeat(20_000), "x".repeat(300_000)] {
+            let left = forgiven(&page("5", "Fruit"), &page("6", "Fruit"), &long);
+            assert!(left.len() == 1 && left[0].contains("two runs of the source"), "{left:?}");
+        }
+        // Where the base is as long itself, nothing is known to stand fast.
+        let long = |end: &str| "x".repeat(300_000) + end;
+        assert_eq!(forgiven(&long("5"), &long("6"), &long("7")), [""; 0]);
+        assert_eq!(forgiven("5\n", &long("6"), "7\n8\n"), [""; 0]);
         // JSON that differs all over is a text, too.
         let list = |from: usize, end: &str| {
             let numbers: Vec<String> = (from..from + 100).map(|n| n.to_string()).collect();
@@ -304,6 +346,26 @@ mod tests {
         assert_eq!(forgiven(&list(0, "a"), &list(1000, "a"), &list(5000, "a")), [""; 0]);
         assert_eq!(forgiven(&list(0, "a"), &list(1000, "a"), &list(5000, "b")).len(), 1);
         assert_eq!(forgiven(&list(0, "a"), &list(1000, "a"), &list(0, "b")).len(), 1);
+    }
+
+    #[test]
+    fn of_an_object_with_names_made_at_run_time_the_others_stand_fast() {
+        let left = |slim: &str| {
+            let (first, second) = (r#"{"ok":true,"t":1,"id-1":{}}"#, r#"{"ok":true,"t":2,"id-2":{}}"#);
+            let mut found = transcripts(&with_body(first), &with_body(slim));
+            let unstable = transcripts(&with_body(first), &with_body(second));
+            found.retain_mut(|difference| !unstable.iter().any(|unstable| difference.is_excused_by(unstable)));
+            found.into_iter().map(|difference| difference.aspect).collect::<Vec<_>>().join(" ")
+        };
+        for (slim, expected) in [
+            (r#"{"ok":true,"t":3,"id-3":{}}"#, ""),
+            (r#"{"ok":true,"t":3,"id-3":{},"id-4":{}}"#, ""),
+            (r#"{"ok":false,"t":3,"id-3":{}}"#, "json:$.ok"),
+            (r#"{"t":3,"id-3":{}}"#, "json:$"),
+            (r#"["ok"]"#, "json:$"),
+        ] {
+            assert_eq!(left(slim).replace("header:content-length", "").trim(), expected, "{slim}");
+        }
     }
 
     fn aspects_of(base: &Transcript, slim: &Transcript) -> Vec<String> {

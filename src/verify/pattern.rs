@@ -4,7 +4,7 @@
 //! A text is taken apart into pieces: lines, and of a long line (a page on one line) its words and tags. The pieces that
 //! both answers have, in their order, stand fast; between them as many others may stand as there were, or any number where
 //! there were not equally many. Where the order itself is another one (a set that was printed), what stands fast has only to be
-//! there. Bytes that are no text are compared at their places, with a margin, because bytes of two random values are the
+//! there, and so where the order of long texts would take too long to find. Bytes that are no text are compared at their places, with a margin, because bytes of two random values are the
 //! same now and then; where the lengths differ only beginning and end count.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,9 @@ const LONG_LINE: usize = 200;
 /// A text of more pieces is compared by its lines alone, and one of more lines is not compared in parts.
 const MOST: usize = 1 << 14;
 
+/// Where more pairs of pieces would have to be looked at to find their order, it counts for nothing.
+const MOST_PAIRS: usize = 1 << 22;
+
 /// How many bytes around those that differ say nothing either.
 const MARGIN: usize = 16;
 
@@ -24,10 +27,14 @@ const MARGIN: usize = 16;
 /// otherwise, as far as it can be told.
 pub(super) fn fits(first: &str, second: &str, tried: &str) -> Result<(), Option<String>> {
     let taken_apart = [words, lines].into_iter().find_map(|split| {
-        let parts = [first, second, tried].map(split);
-        parts.iter().all(|pieces| pieces.len() <= MOST).then_some(parts)
+        let parts = [first, second].map(split);
+        parts.iter().all(|pieces| pieces.len() <= MOST).then(|| (parts, split(tried)))
     });
-    let Some([first, second, tried]) = taken_apart else { return Ok(()) };
+    let Some(([first, second], tried)) = taken_apart else { return Ok(()) };
+    // By chance it is a little more than the base says, and not all that a log holds.
+    if tried.len() > 2 * MOST {
+        return Err(None);
+    }
     let common = Common::of(&first, &second);
     match common.is_ordered {
         true if common.leads_to(&tried) => Ok(()),
@@ -117,9 +124,12 @@ enum Part {
 
 impl<'a> Common<'a> {
     fn of(first: &'a [&'a str], second: &[&str]) -> Self {
+        let Some(changes) = changes(first, second) else {
+            return Common { first, parts: Vec::new(), is_ordered: false };
+        };
         let mut parts = Vec::new();
         let mut fast = 0;
-        for op in capture_diff_slices(Algorithm::Myers, first, second) {
+        for op in changes {
             match op {
                 DiffOp::Equal { old_index, len, .. } => {
                     fast += len;
@@ -167,13 +177,23 @@ impl<'a> Common<'a> {
     fn lost(&self, tried: &[&str]) -> Option<String> {
         let fast: std::collections::BTreeSet<usize> =
             self.parts.iter().filter_map(|part| if let Part::Fast(at) = part { Some(*at) } else { None }).collect();
-        capture_diff_slices(Algorithm::Myers, self.first, tried).into_iter().find_map(|op| match op {
+        changes(self.first, tried)?.into_iter().find_map(|op| match op {
             DiffOp::Delete { old_index, old_len, .. } | DiffOp::Replace { old_index, old_len, .. } => {
                 (old_index..old_index + old_len).find(|at| fast.contains(at)).map(|at| self.first[at].to_owned())
             }
             DiffOp::Equal { .. } | DiffOp::Insert { .. } => None,
         })
     }
+}
+
+/// What makes one sequence of pieces into the other; `None` where to find it takes too long: where they differ all over,
+/// that grows with the product of their lengths.
+fn changes(from: &[&str], to: &[&str]) -> Option<Vec<DiffOp>> {
+    let same = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
+    let begin = same(&mut from.iter().zip(to));
+    let end = same(&mut from[begin..].iter().rev().zip(to[begin..].iter().rev()));
+    let pairs = (from.len() - begin - end).saturating_mul(to.len() - begin - end);
+    (pairs <= MOST_PAIRS).then(|| capture_diff_slices(Algorithm::Myers, from, to))
 }
 
 /// A piece that the first two have and `tried` does not, or one of more pieces than there may be.
@@ -267,8 +287,26 @@ mod tests {
     fn a_text_of_very_many_lines_is_not_taken_apart() {
         let many = |end: &str| "x\n".repeat(MOST) + end;
         assert_eq!(fits(&many("1"), &many("2"), &many("3")), Ok(()));
+        assert_eq!(fits("1\n", "2\n", &"x\n".repeat(3 * MOST)), Err(None));
         let words = |end: &str| format!("{}{end}", "word ".repeat(MOST + 1));
         assert_eq!(fits(&words("1\na"), &words("2\na"), &words("3\nb")), Err(Some("a".into())));
+    }
+
+    /// Half a minute went by once for each such answer.
+    #[test]
+    fn the_order_of_texts_that_differ_all_over_counts_for_nothing() {
+        let numbers =
+            |from: usize, end: &str| (from..from + MOST - 1).map(|n| format!("{n}\n")).collect::<String>() + end;
+        let (one, two) = (numbers(0, "end\n"), numbers(MOST, "end\n"));
+        let mixed = |text: &str| text.lines().rev().map(|line| format!("{line}\n")).collect::<String>();
+        assert_eq!(changes(&lines(&one), &lines(&mixed(&two))), None);
+        assert_eq!(fits(&one, &mixed(&two), &mixed(&numbers(3 * MOST, "end\n"))), Ok(()));
+        assert_eq!(fits(&one, &mixed(&two), &numbers(3 * MOST, "Traceback\n")), Err(Some("end\n".into())));
+        // A few lines in a long text are found in their order.
+        let log = |at: &str| format!("{at}\n{}{at}\nend\n", numbers(0, ""));
+        let long = |at: &str| log(at).split_inclusive('\n').take(2000).collect::<String>() + at;
+        assert_eq!(fits(&long("5"), &long("6"), &long("7")), Ok(()));
+        assert!(changes(&lines(&long("5")), &lines(&long("6"))).is_some());
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn bad_probes() {
         ("--crawl --crawl-pages 0", 2, &["expected a number from 1 to 100000"]),
         ("--crawl --crawl-depth x", 2, &["expected a number, 0 or more"]),
         ("--expect-exit 300 -- true", 2, &["expected an exit code, a number from 0 to 255"]),
+        ("--exercise auto,none", 2, &["none stands alone", "hint: without auto and none"]),
         ("--exercise pyton", 2, &["no exerciser named \"pyton\"", "hint: there are auto, none, python"]),
         ("--probe broken.toml", 2, &["broken.toml:1"]),
         ("--probe unknown-kind.toml", 2, &["unknown-kind.toml", "gopher"]),

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::support::{Env, Run, User};
@@ -157,6 +157,26 @@ fn no_way_leads_through_the_root_of_another_process() {
             for door in ["/door", "/host"] {
                 let run = run(&["-w", door, "--", "/bin/cat", "secret"]);
                 canary.assert_untouched(&format!("{who} on {rung}, directory {door}"), &run);
+            }
+        }
+    }
+}
+
+/// The kernel looks for the interpreter of a script while the process is still scrimp: `/proc/self/exe` was its binary,
+/// executed in sight of the application.
+#[test]
+fn no_script_is_interpreted_by_scrimp() {
+    for (who, env) in users() {
+        for rung in RUNGS {
+            let source = tree(&env, &[("link", "/proc/self/exe")]);
+            for (name, interpreter) in [("script", "/proc/self/exe"), ("linked", "/link"), ("nested", "/script")] {
+                let path = env.path(&format!("root/{name}"));
+                fs::write(&path, format!("#!{interpreter}\n")).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+                let run = trace(&env, rung, &source, &[], &[&format!("/{name}")]);
+                // Without namespaces there is no `/proc`.
+                let told = rung == "d" || run.stderr.contains("or its interpreter, leads through links");
+                assert!(!run.succeeded() && told, "{who} on {rung}, {name}: {run}");
             }
         }
     }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{Context, ExchangeDocument, ExpectDocument, StepDocument};
+use super::Context;
+use super::tables::{ExchangeDocument, ExpectDocument, StepDocument};
 use crate::probe::ProbeError;
 use crate::probe::expect::ExecExpect;
 use crate::probe::script::{self, ScriptStep};

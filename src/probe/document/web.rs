@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Context, ExpectDocument, StepDocument, TurnDocument, parse_header, parse_path};
+use super::tables::{ExpectDocument, StepDocument, TurnDocument};
+use super::{Context, parse_header, parse_path};
 use crate::probe::crawl::CrawlStep;
 use crate::probe::expect::{BytesExpect, BytesRegex, GrpcExpect, Pattern};
 use crate::probe::grpc::{GrpcCall, GrpcStep};

@@ -23,6 +23,10 @@ use crate::tracer::sight::{Kind, Seen, kind, look};
 const BATCH: usize = 64;
 /// How many directories are held open to go on with.
 const MOST_LEVELS: usize = 64;
+/// How many directories are held open that the tracer was told of and has not heard of yet.
+const MOST_TOLD: usize = 64;
+/// Below a longer path from where it began nothing is looked at, in bytes.
+const LONGEST: usize = 4096;
 /// Of how many directories it is remembered that they were looked into.
 const MOST_DONE: usize = 1 << 16;
 
@@ -65,7 +69,12 @@ impl Walk {
         self.held += 1;
         let place = Place { start: request.directory, below: Arc::default() };
         let level = self.enter(place, &request.parent, &request.component, 1);
-        self.levels.extend(level.filter(|_| request.deep));
+        self.go_below(level.filter(|_| request.deep));
+    }
+
+    /// Goes on with what is left in a directory. What is above a deep one is given up.
+    fn go_below(&mut self, level: Option<Level>) {
+        self.levels.extend(level.filter(|level| !level.left.is_empty()));
         if self.levels.len() > MOST_LEVELS {
             self.levels.remove(0);
         }
@@ -75,16 +84,17 @@ impl Walk {
     pub fn go_on(&mut self) -> bool {
         while self.left > 0
             && self.is_wanted()
-            && let Some(level) = self.levels.last_mut()
+            && let Some(mut level) = self.levels.pop()
         {
-            let Some(component) = level.left.pop() else {
-                self.levels.pop();
-                continue;
-            };
+            let Some(component) = level.left.pop() else { continue };
             let place = Place { below: [&*level.place.below, b"/", &component].concat().into(), ..level.place };
             let parent = Arc::clone(&level.descriptor);
+            self.go_below(Some(level));
+            if place.below.len() > LONGEST {
+                continue;
+            }
             let level = self.enter(place, &parent, &component, BATCH);
-            self.levels.extend(level);
+            self.go_below(level);
             return true;
         }
         self.levels.clear();
@@ -100,9 +110,14 @@ impl Walk {
     /// the tracer will look at itself.
     fn enter(&mut self, place: Place, parent: &OwnedFd, component: &[u8], batch: usize) -> Option<Level> {
         let level = self.explore(&place, parent, component, batch);
-        // Nobody listens any more only when all is over.
-        self.teller.send(Told { is_all: true, ..Told::new(&place, self.state) }).ok()?;
+        self.tell(Told { is_all: true, ..Told::new(&place, self.state) })?;
         level
+    }
+
+    /// `None` when nobody listens any more: all is over.
+    fn tell(&self, told: Told) -> Option<()> {
+        self.shared.told.fetch_add(usize::from(told.descriptor.is_some()), Ordering::Relaxed);
+        self.teller.send(told).ok()
     }
 
     /// `None` when something failed, or it is not wanted any more.
@@ -113,7 +128,9 @@ impl Walk {
             return None;
         }
         let mut level = Level { place: place.clone(), descriptor: Arc::clone(&directory), left: Vec::new() };
-        let mut told = Told { descriptor: Some(Arc::clone(&directory)), ..Told::new(place, self.state) };
+        // Without it the tracer opens the directory itself when somebody comes there.
+        let descriptor = (self.shared.told.load(Ordering::Relaxed) < MOST_TOLD).then(|| Arc::clone(&directory));
+        let mut told = Told { descriptor, ..Told::new(place, self.state) };
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut list = RawDir::new(&directory, &mut buffer);
         while let Some(entry) = list.next() {
@@ -123,7 +140,7 @@ impl Walk {
                 continue;
             }
             if self.left == 0 || !self.is_wanted() {
-                self.teller.send(told).ok()?;
+                self.tell(told)?;
                 return None;
             }
             let (seen, device) = look(directory.as_fd(), name).ok()?;
@@ -134,10 +151,10 @@ impl Walk {
             self.left -= 1;
             if told.len() == batch {
                 batch = (2 * batch).min(BATCH);
-                self.teller.send(replace(&mut told, Told::new(place, self.state))).ok()?;
+                self.tell(replace(&mut told, Told::new(place, self.state)))?;
             }
         }
-        self.teller.send(told).ok()?;
+        self.tell(told)?;
         self.done.insert((stat.st_dev, stat.st_ino));
         level.left.reverse();
         Some(level)
@@ -151,5 +168,71 @@ fn open(parent: &OwnedFd, component: &[u8]) -> Result<OwnedFd, Errno> {
         // Only its owner may ask for this.
         Err(Errno::EPERM) => openat(parent, component, flags, Mode::empty()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::tracer::names::Names;
+
+    /// Follows a walk through all that is below `d` in `root` and returns the most directories that it held open, those
+    /// that it told of, and how many of these came open.
+    fn walk(root: &std::path::Path) -> (usize, usize, usize) {
+        let shared =
+            Arc::new(Shared { state: AtomicU64::new(0), pending: AtomicUsize::new(1), told: AtomicUsize::new(0) });
+        let (teller, told) = mpsc::channel();
+        let mut walk = Walk::new(shared, teller);
+        let parent = Arc::new(OwnedFd::from(std::fs::File::open(root).unwrap()));
+        let directory = Names::new(parent.try_clone().unwrap()).unwrap().at(b"/d");
+        let component = b"d"[..].into();
+        walk.begin(&Request { directory, parent, component, state: 0, most: 1 << 15, deep: true, busy: None });
+        let mut held = 0;
+        while walk.go_on() {
+            held = held.max(walk.levels.len());
+        }
+        let told: Vec<Told> = told.try_iter().collect();
+        let count = |is: fn(&Told) -> bool| told.iter().filter(|told| is(told)).count();
+        (held, count(|told| told.is_all), count(|told| told.descriptor.is_some()))
+    }
+
+    #[test]
+    fn of_a_deep_tree_few_directories_are_held_open() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("d").join("a/".repeat(400))).unwrap();
+        assert_eq!(walk(root.path()), (1, 401, MOST_TOLD));
+        // In each there is more to come back for.
+        for depth in 0..400 {
+            std::fs::create_dir(root.path().join("d").join("a/".repeat(depth)).join("b")).unwrap();
+        }
+        let (held, told, open) = walk(root.path());
+        assert!(held <= MOST_LEVELS && told >= 401 && open == MOST_TOLD, "{held} {told} {open}");
+    }
+
+    #[test]
+    fn of_a_wide_tree_few_directories_are_open_that_nobody_heard_of() {
+        let root = tempfile::tempdir().unwrap();
+        (0..400).for_each(|n| std::fs::create_dir_all(root.path().join(format!("d/{n}"))).unwrap());
+        assert_eq!(walk(root.path()), (1, 401, MOST_TOLD));
+    }
+
+    #[test]
+    fn a_path_that_grows_without_end_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let name = "n".repeat(255);
+        let mut at = root.path().join("d");
+        std::fs::create_dir(&at).unwrap();
+        std::env::set_current_dir(&at).unwrap();
+        for _ in 0..24 {
+            at.push(&name);
+            std::fs::create_dir(&name).unwrap();
+            std::env::set_current_dir(&name).unwrap();
+        }
+        std::env::set_current_dir("/").unwrap();
+        let (_, told, _) = walk(root.path());
+        assert_eq!(told, 1 + LONGEST / 256);
     }
 }
