@@ -87,7 +87,27 @@ pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureEr
     Ok(needs)
 }
 
-/// What is in a home that is one, up to a limit; caches, histories and private keys are not for whoever logs in to a copy.
+/// What programs keep in a home for its owner alone: keys, passwords and tokens, and what can be made again.
+const PRIVATE: [&[u8]; 16] = [
+    b".aws",
+    b".azure",
+    b".cache",
+    b".cargo",
+    b".config",
+    b".docker",
+    b".git",
+    b".git-credentials",
+    b".gnupg",
+    b".kube",
+    b".my.cnf",
+    b".netrc",
+    b".npmrc",
+    b".pgpass",
+    b".pypirc",
+    b".ssh",
+];
+
+/// What is in a home that is one, up to a limit; what is private and histories are not for whoever logs in to a copy.
 fn in_home(rootfs: &Rootfs, home: &ImagePath) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut found = BTreeSet::from([home.clone()]);
     let is_home = |place: &str| ImagePath::parse(place).is_ok_and(|place| home.is_within(&place) && *home != place);
@@ -98,8 +118,7 @@ fn in_home(rootfs: &Rootfs, home: &ImagePath) -> Result<BTreeSet<ImagePath>, Clo
     let mut bytes = 0;
     while let Some(directory) = pending.pop() {
         for name in rootfs.list(&directory)? {
-            let is_private =
-                name.ends_with(b"_history") || matches!(&name[..], b".ssh" | b".gnupg" | b".cache" | b".git");
+            let is_private = name.ends_with(b"_history") || PRIVATE.contains(&&*name);
             let Some(path) = directory.child(&name).ok().filter(|_| !is_private) else { continue };
             let Some(entry) = rootfs.lookup(&path)? else { continue };
             match entry.kind {
