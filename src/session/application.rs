@@ -296,16 +296,7 @@ impl Target for Application<'_> {
     }
 
     fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
-        let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
-        let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
-        match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
-            HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
-            HostEnd::TimedOut => Err(ExecFailure::TimedOut),
-            HostEnd::Ended(exit) => {
-                let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
-                Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
-            }
-        }
+        run_script(request)
     }
 
     fn begin(&self, label: &str) {
@@ -324,6 +315,20 @@ impl Target for Application<'_> {
         let state = lock(&self.state);
         let killed = state.over.then_some(Exit::Signal(libc::SIGKILL));
         state.ends.get(&self.pid).copied().or(killed)
+    }
+}
+
+/// Runs a program of the caller's in the network of the calling thread, and waits for its end.
+pub fn run_script(request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+    let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
+    let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
+    match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
+        HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
+        HostEnd::TimedOut => Err(ExecFailure::TimedOut),
+        HostEnd::Ended(exit) => {
+            let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
+            Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod unmounted;
 mod unseen;
 mod watch;
 
-pub use application::{executable, listener};
+pub use application::{executable, listener, run_script};
 pub use arrange::HOSTNAME;
 pub use examine::{Examination, Examined};
 pub use exercise::{Exercised, assignments, exercise, exercise_again};
