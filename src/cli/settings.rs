@@ -11,9 +11,7 @@ use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
 use crate::cli::{interrupt, services, terminal};
 use crate::image::{Source, SourceError};
 use crate::observation::Overrides;
-use crate::pipeline::{
-    Environment, Input, NamedTrial, Order, Outputs, RuntimeEnvironment, SideFiles, Trial, Trials,
-};
+use crate::pipeline::{Environment, Input, NamedTrial, Order, Outputs, RuntimeEnvironment, SideFiles, Trial, Trials};
 use crate::probe::{Exercisers, Spec};
 use crate::runtime::{Engine, Kind};
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};

@@ -24,9 +24,10 @@ pub fn run(context: &Context, args: VerifyArgs) -> Result<ExitCode> {
     let trials = settings::trials(&args.run, &args.probe, &against, args.command)?;
     let ending = match args.runtime {
         None => pipeline::verify(&context.enter(&args.run)?, &slim, &against, &trials)?,
-        Some(_) if !args.run.project.services.is_empty() => {
-            bail!("services do not run beside an application with --runtime\nhint: verify without it")
-        }
+        Some(_) if !args.run.project.services.is_empty() || !args.run.with.is_empty() => bail!(
+            "services (--with, [[service]]) do not run beside an application with --runtime\nhint: verify without --runtime, or \
+             without those services that the probes do not need"
+        ),
         Some(runtime) => context.enter_for_runtime(kind(runtime))?.verify(&slim, &against, &trials)?,
     };
     output::finish(context, args.format, ending)

@@ -253,9 +253,8 @@ fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOpti
     let (digest, manifest_digest) = (Digest::of(&located.config), located.manifest_digest);
     let Checked { config, diff_ids, reference, name, layers, inputs } = checked(source, located, options)?;
     let key = key(&diff_ids, &options.id_map_key);
-    let opened = store.find_or_make(&key, &reference, &options.id_map_key, |root| {
-        unpack_layers(inputs, root, &options.limits)
-    })?;
+    let opened = store
+        .find_or_make(&key, &reference, &options.id_map_key, |root| unpack_layers(inputs, root, &options.limits))?;
     Ok(Base {
         reference,
         name,

@@ -45,8 +45,10 @@ pub fn packed(source: &Source, store: &Store, options: &OpenOptions) -> Result<P
         let mut layers: Vec<PackedLayer> = Vec::new();
         for_each_layer(checked.inputs, &options.limits, |index, plain| {
             let mut file = store.temp_file()?;
-            let bytes = io::copy(plain, &mut file)
-                .map_err(|cause| ImageError::Layer { layer: format!("the layer {}", checked.diff_ids[index]), cause })?;
+            let bytes = io::copy(plain, &mut file).map_err(|cause| ImageError::Layer {
+                layer: format!("the layer {}", checked.diff_ids[index]),
+                cause,
+            })?;
             layers.push(PackedLayer { diff_id: checked.diff_ids[index], file, bytes });
             Ok(())
         })?;

@@ -104,7 +104,9 @@ impl RuntimeEnvironment {
         settings: &Settings,
         clock: &mut Clock,
     ) -> Result<Held, PipelineError> {
-        let run = |image: &Image<'_>, exercise: Exercise<'_>| runtime::run(&self.engine, image, settings, exercise, &self.store);
+        let run = |image: &Image<'_>, exercise: Exercise<'_>| {
+            runtime::run(&self.engine, image, settings, exercise, &self.store)
+        };
         let base = clock.time("run", || run(&pair.base, Exercise::Choose(&trial.probes)))?;
         let (mut failures, mut warnings) = (base.failures(), base.warnings.clone());
         if failures.is_empty() {

@@ -179,10 +179,15 @@ impl<'a> Container<'a> {
         if matches!(sandbox::handles_signal(pid, signal.0), Ok(true)) {
             self.signal(&signal.0.to_string())?;
             if !self.wait_stopped(pid, signal, Instant::now() + timeout) {
-                warning = Some(format!("the application did not stop after {signal} and was killed"));
+                warning = Some(format!(
+                    "the application did not stop within {} s after {signal} and was killed",
+                    timeout.as_secs_f32()
+                ));
             }
         } else if self.exited().is_none() {
-            warning = Some(format!("the application does not handle {signal} and was killed"));
+            warning = Some(format!(
+                "the application does not handle {signal}, which process 1 of a container has to, and was killed"
+            ));
         }
         if self.exited().is_none() {
             self.signal("KILL")?;
@@ -208,7 +213,9 @@ impl<'a> Container<'a> {
     }
 
     fn signal(&self, signal: &str) -> Result<(), RuntimeError> {
-        match self.engine.ask("stop the container", self.engine.command(&["kill", "--signal", signal, self.engine.name()]))
+        match self
+            .engine
+            .ask("stop the container", self.engine.command(&["kill", "--signal", signal, self.engine.name()]))
         {
             // It ends by itself at any moment.
             Err(cause) => {

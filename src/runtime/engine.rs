@@ -207,7 +207,9 @@ fn said(output: &Output) -> String {
 /// A message without the word that it begins with.
 pub(super) fn plain(message: &str) -> &str {
     let message = message.trim();
-    ["Error: ", "Error response from daemon: "].iter().fold(message, |rest, word| rest.strip_prefix(word).unwrap_or(rest))
+    ["Error: ", "Error response from daemon: "]
+        .iter()
+        .fold(message, |rest, word| rest.strip_prefix(word).unwrap_or(rest))
 }
 
 fn text(bytes: &[u8]) -> String {

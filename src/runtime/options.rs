@@ -12,8 +12,22 @@ const USUAL_TASKS: u32 = 2048;
 
 /// What the runtime's own program goes by: a variable of such a name is never put into its environment.
 const ITS_OWN: [&str; 16] = [
-    "PATH", "HOME", "USER", "TMPDIR", "TERM", "LD_", "XDG_", "DOCKER_", "CONTAINER", "PODMAN", "STORAGE_", "BUILD", "GO",
-    "DBUS_", "_CONTAINERS", "NOTIFY_SOCKET",
+    "PATH",
+    "HOME",
+    "USER",
+    "TMPDIR",
+    "TERM",
+    "LD_",
+    "XDG_",
+    "DOCKER_",
+    "CONTAINER",
+    "PODMAN",
+    "STORAGE_",
+    "BUILD",
+    "GO",
+    "DBUS_",
+    "_CONTAINERS",
+    "NOTIFY_SOCKET",
 ];
 
 /// What `create` is given.

@@ -10,7 +10,8 @@ use crate::runtime::container::Container;
 use crate::runtime::error::system;
 use crate::runtime::{Engine, Image, RuntimeError};
 use crate::session::{
-    self, EDGE, Examination, Examined, Exercise, Launch, OUTPUT_KEPT, Script, Settings, StopSignal, capture, last_output,
+    self, EDGE, Examination, Examined, Exercise, Launch, OUTPUT_KEPT, Script, Settings, StopSignal, capture,
+    last_output,
 };
 
 /// How long the readers of the application's output may take to get to its end, once nobody is left who writes.
@@ -58,8 +59,7 @@ pub fn run(
     };
     let redactor = Redactor::of_variables(&settings.env);
     let container = Container::create(engine, image, settings, store)?;
-    let (stdio, captured) =
-        capture(OUTPUT_KEPT + EDGE).map_err(system("make pipes for the application's output"))?;
+    let (stdio, captured) = capture(OUTPUT_KEPT + EDGE).map_err(system("make pipes for the application's output"))?;
     let client = container.start(stdio)?;
     let command = launch.argv.first().map(|word| word.clone().into_bytes());
     let examination = Examination { config: &image.config, settings, command: command.as_deref(), redactor: &redactor };

@@ -70,7 +70,8 @@ impl Container<'_> {
 
 impl Target for Container<'_> {
     fn enter_network(&self) -> io::Result<()> {
-        let entered = self.with_found(|found| found.network.as_ref().map(|network| setns(network, CloneFlags::CLONE_NEWNET)));
+        let entered =
+            self.with_found(|found| found.network.as_ref().map(|network| setns(network, CloneFlags::CLONE_NEWNET)));
         match entered.flatten() {
             Some(entered) => Ok(entered?),
             None if self.is_on_host() || self.with_found(|found| found.address.is_some()) == Some(true) => Ok(()),
@@ -113,8 +114,7 @@ impl Target for Container<'_> {
             let own = sandbox::socket_inodes(proc, &[*pid]);
             sandbox::listeners(&proc.join(pid.to_string()), Some(&own)).is_ok_and(|found| !found.is_empty())
         };
-        let mut paths: Vec<_> =
-            self.processes().into_iter().filter(listens).filter_map(session::executable).collect();
+        let mut paths: Vec<_> = self.processes().into_iter().filter(listens).filter_map(session::executable).collect();
         paths.sort();
         paths.dedup();
         paths
@@ -159,7 +159,10 @@ impl Target for Container<'_> {
         let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
         let said = String::from_utf8_lossy(&stderr.tail);
         let Some(code) = status.code() else {
-            return Err(ExecFailure::Broken(io::Error::other(format!("{} exec ended with {status}", self.engine.kind()))));
+            return Err(ExecFailure::Broken(io::Error::other(format!(
+                "{} exec ended with {status}",
+                self.engine.kind()
+            ))));
         };
         let is_its_own = stdout.bytes == 0 && BEGINNINGS.iter().any(|beginning| said.starts_with(beginning));
         if NOT_STARTED.contains(&code) && is_its_own {

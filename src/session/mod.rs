@@ -33,5 +33,5 @@ pub use rest::{REST_LOOK, Rest};
 pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, failures, run};
 pub use service::{Service, ServiceError, Until};
 pub use settings::{Choice, Settings};
-pub use stage::{OUTPUT_KEPT, last_output};
 pub use signal::{StopSignal, UnknownSignal};
+pub use stage::{OUTPUT_KEPT, last_output};
