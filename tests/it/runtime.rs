@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Env, Podman, Run, busybox, web_config};
+use crate::support::{Env, PODMAN_OPTIONS, Podman, Run, User, busybox, podman_configuration, web_config};
 
 /// How long what has been told to end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -235,4 +235,36 @@ fn a_runtime_that_cannot_be_used_is_told_with_a_hint() {
         let run = verify(runtime);
         assert!(run.stderr.contains(expected), "{run}");
     }
+}
+
+#[test]
+fn an_ordinary_user_asks_a_podman_without_root() {
+    let env = Env::as_user(User::Subordinate);
+    let (source, slim) =
+        (busybox(&env, "web", &web_config(), &PAGES), busybox(&env, "less", &web_config(), &PAGES[..1]));
+    fs::write(env.path("containers.conf"), podman_configuration(env.dir())).unwrap();
+    let (bin, options) = (env.path("bin"), PODMAN_OPTIONS.join(" "));
+    fs::create_dir(&bin).unwrap();
+    let script = format!("#!/bin/sh\nPATH=\"${{PATH#*:}}\"\nexec podman {options} --storage-driver vfs \"$@\"\n");
+    fs::write(format!("{bin}/podman"), script).unwrap();
+    fs::set_permissions(format!("{bin}/podman"), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(env.path("run")).unwrap();
+    env.give(env.path("run").as_ref());
+    let as_user = |mut command: Command| {
+        command.env("PATH", format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+        command.env("CONTAINERS_CONF", env.path("containers.conf")).env("XDG_RUNTIME_DIR", env.path("run"));
+        Run::of(command)
+    };
+    let podman = |arguments: &[&str]| as_user(env.command(format!("{bin}/podman"), arguments)).succeeds();
+    let verify = |slim: &str| {
+        let arguments = ["verify", slim, "--against", &source, "--runtime", "podman", "--http", "/more.html"];
+        as_user(env.scrimp_command(&arguments))
+    };
+    let run = verify(&source).succeeds();
+    assert!(run.stdout.contains("sandbox  podman: version"), "{run}");
+    let run = verify(&slim).exits(1);
+    assert!(run.stderr.contains("failed: http GET /more.html: status\n  base  200\n  slim  404\n"), "{run}");
+    assert_eq!(podman(&["ps", "--all", "--quiet"]).stdout + &podman(&["images", "--quiet"]).stdout, "");
+    // Podman keeps a process that holds the user's namespace until it is told that it is not needed any more.
+    podman(&["system", "migrate"]);
 }

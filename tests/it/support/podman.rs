@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Of podman alone.
-const OPTIONS: [&str; 6] = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"];
+pub const OPTIONS: [&str; 6] = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"];
 
 pub struct Podman {
     dir: TempDir,
@@ -39,20 +39,7 @@ pub struct Podman {
 impl Podman {
     pub fn new() -> Self {
         let dir = temporary_dir();
-        // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
-        // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
-        let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
-        let limits = limits.map(|(name, resource, wanted)| {
-            let (_, hard) = getrlimit(resource).expect("a resource limit");
-            let limit = hard.min(wanted);
-            format!("\"{name}={limit}:{limit}\"")
-        });
-        let config = format!(
-            "[containers]\ndefault_ulimits=[{}]\n[engine]\nlock_type=\"file\"\ntmp_dir=\"{}\"\n",
-            limits.join(","),
-            dir.path().join("tmp").display()
-        );
-        std::fs::write(dir.path().join("containers.conf"), config).expect("podman's configuration");
+        std::fs::write(dir.path().join("containers.conf"), configuration(dir.path())).expect("podman's configuration");
         Self { dir, containers: AtomicU32::new(0) }
     }
 
@@ -159,6 +146,23 @@ impl Podman {
         command.env("CONTAINERS_CONF", path("containers.conf"));
         command
     }
+}
+
+/// Podman's configuration for a storage in a directory of its own.
+pub fn configuration(dir: &Path) -> String {
+    // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
+    // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
+    let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
+    let limits = limits.map(|(name, resource, wanted)| {
+        let (_, hard) = getrlimit(resource).expect("a resource limit");
+        let limit = hard.min(wanted);
+        format!("\"{name}={limit}:{limit}\"")
+    });
+    format!(
+        "[containers]\ndefault_ulimits=[{}]\n[engine]\nlock_type=\"file\"\ntmp_dir=\"{}\"\n",
+        limits.join(","),
+        dir.join("tmp").display()
+    )
 }
 
 impl Drop for Podman {
