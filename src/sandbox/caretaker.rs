@@ -89,7 +89,7 @@ pub fn main() -> io::Result<()> {
     let control = take_control_socket()?;
     // Away from the terminal, so that an interrupt there reaches scrimp alone.
     nix::unistd::setsid()?;
-    let (mut debts, mut busy): (Vec<(String, Vec<Vec<String>>)>, Option<u32>) = (Vec::new(), None);
+    let (mut debts, mut busy) = (Vec::<(String, Vec<Vec<String>>)>::new(), None);
     // A peer that was killed may have said half of something.
     while let Ok(Some((news, _))) = channel::receive::<News>(&control) {
         match news {
