@@ -2,7 +2,7 @@
 //!
 //! The data flows in one direction, one module per step:
 //! `image` → `session` (`sandbox` + `tracer` + `probe`) → `observation` → `closure` → `select` → `assemble` →
-//! `session` again → `verify`; `pipeline` holds them together and `cli` is the door.
+//! `session` again → `verify`; `runtime` is another place to run images in; `pipeline` holds them together and `cli` is the door.
 
 pub mod assemble;
 pub mod base;
@@ -13,6 +13,7 @@ pub mod observation;
 pub mod pipeline;
 pub mod probe;
 pub mod report;
+pub mod runtime;
 pub mod sandbox;
 pub mod select;
 pub mod session;

@@ -1,7 +1,9 @@
 //! Docker archives: what `docker save` writes and `docker load`, `podman load` and skopeo read (Docker image spec 1.2,
 //! "Combined Image JSON + Filesystem Changeset Format"). The layer is in it uncompressed, as Docker has it.
 
-use std::io::Seek;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +12,7 @@ use crate::assemble::staging::StagedFile;
 use crate::assemble::tarball::{Kind, PLAIN, Record, TarWriter};
 use crate::assemble::{AssembleError, Layer};
 use crate::base::Digest;
-use crate::image::ImageConfig;
+use crate::image::{ImageConfig, Packed, PackedLayer};
 
 /// Writes the archive under no name. Returns its length in bytes too.
 pub fn stage(
@@ -36,6 +38,33 @@ pub fn stage(
     };
     let bytes = write().map_err(AssembleError::file("write", file))?;
     Ok((staged, bytes))
+}
+
+/// Writes an archive of an image as it is into `file`, which is empty. `name` has a tag.
+pub fn write_packed(image: &Packed, name: &str, file: File) -> io::Result<()> {
+    let config_name = format!("{}.json", image.digest.hex());
+    let layer_name = |layer: &PackedLayer| format!("{}.tar", layer.diff_id.hex());
+    let layers: Vec<String> = image.layers.iter().map(layer_name).collect();
+    let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": layers}]).to_string();
+    let mut tar = TarWriter::new(file);
+    tar.file(&Record { name: b"manifest.json", ..PLAIN }, manifest.as_bytes())?;
+    tar.file(&Record { name: config_name.as_bytes(), ..PLAIN }, &image.config_bytes)?;
+    let mut written = BTreeSet::new();
+    // A layer may be in an image twice.
+    for layer in image.layers.iter().filter(|layer| written.insert(layer.diff_id)) {
+        let name = layer_name(layer);
+        tar.begin(&Record { name: name.as_bytes(), kind: Kind::File { size: layer.bytes }, ..PLAIN })?;
+        tar.splice(layer.bytes, |out| {
+            let mut from = &layer.file;
+            from.rewind()?;
+            match io::copy(&mut from, out)? {
+                bytes if bytes == layer.bytes => Ok(()),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        })?;
+        tar.pad()?;
+    }
+    tar.finish().map(drop)
 }
 
 /// The name of an image with its tag, `latest` where none is given (distribution/reference: domain, path, tag).

@@ -19,6 +19,7 @@ mod times;
 
 pub use config::{add_home, created, slim_config};
 pub use destination::{Destination, DestinationError, check_all, real_path};
+pub use docker_archive::write_packed;
 pub use error::AssembleError;
 pub use layer::{Layer, LayerReader, write_layer};
 pub use staging::{StagedFile, parent_of, sweep_around};

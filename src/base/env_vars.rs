@@ -15,6 +15,8 @@ pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 pub const TERM: &str = "TERM";
 /// The user's home directory.
 pub const HOME: &str = "HOME";
+/// Set by podman for what runs in its user namespace.
+pub const PODMAN_USER_NAMESPACE: &str = "_CONTAINERS_USERNS_CONFIGURED";
 
 /// Set for scripts: where the application answers, `http://HOST:PORT`.
 pub const URL: &str = "SCRIMP_URL";

@@ -131,6 +131,10 @@ pub struct VerifyArgs {
     /// The image that it was made from
     #[arg(long, value_name = "SOURCE")]
     pub against: Option<String>,
+    /// Run both in a container runtime of this machine, not in scrimp's sandbox; there answers are compared, and look-ups not
+    #[arg(long, value_name = "podman|docker", value_enum, conflicts_with_all = ["sandbox", "exact"])]
+    #[arg(hide_possible_values = true)]
+    pub runtime: Option<Runtime>,
     #[command(flatten)]
     pub probe: ProbeArgs,
     #[command(flatten)]
@@ -340,6 +344,15 @@ pub struct RunArgs {
     /// See also the one form of fstat that can name a path; slower
     #[arg(long)]
     pub exact: bool,
+}
+
+/// A container runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// podman, with root or without
+    Podman,
+    /// docker, with a daemon on this machine
+    Docker,
 }
 
 /// How results are printed.

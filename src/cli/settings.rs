@@ -11,8 +11,9 @@ use crate::cli::args::{Net, OutputArgs, ProbeArgs, RunArgs, SelectArgs};
 use crate::cli::{interrupt, services, terminal};
 use crate::image::{Source, SourceError};
 use crate::observation::Overrides;
-use crate::pipeline::{Environment, Input, NamedTrial, Order, Outputs, SideFiles, Trial, Trials};
+use crate::pipeline::{Environment, Input, NamedTrial, Order, Outputs, RuntimeEnvironment, SideFiles, Trial, Trials};
 use crate::probe::{Exercisers, Spec};
+use crate::runtime::{Engine, Kind};
 use crate::sandbox::{CapabilitySet, Network, Rung, Volume};
 use crate::select::{Asked, Rules};
 use crate::session::{Choice, Limits, Settings};
@@ -45,6 +46,14 @@ impl Context {
         let environment = Environment::enter_for_files(self.store.as_deref())?;
         interrupt::exit_on_signals()?;
         Ok(self.shown(environment))
+    }
+
+    /// Finds a container runtime and opens the store. To be called once, before any thread is started.
+    pub fn enter_for_runtime(&self, kind: Kind) -> Result<RuntimeEnvironment> {
+        let engine = Engine::find(kind)?;
+        interrupt::exit_on_signals()?;
+        let tell = self.moves.then_some(terminal::show as fn(&'static str));
+        Ok(RuntimeEnvironment::new(engine, self.store.as_deref(), tell)?)
     }
 
     fn shown(&self, environment: Environment) -> Environment {

@@ -115,18 +115,35 @@ pub(super) struct LocatedLayer<'a> {
 /// Opens a source. An image whose layers were unpacked before, under the same mapping of ids, is found in the store
 /// without reading its layers.
 pub fn open(source: &Source, store: &Store, options: &OpenOptions) -> Result<Base, ImageError> {
-    let (platform, limits) = (options.platform.as_ref(), &options.limits);
     match source {
         Source::Host => lazy(source, Path::new("/"), options),
         Source::Rootfs { dir } => lazy(source, dir, options),
+        _ => with_located(source, store, options, |located| full(source, located, store, options)),
+    }
+}
+
+/// Finds an image in its source and does `work` with it.
+pub(super) fn with_located<T>(
+    source: &Source,
+    store: &Store,
+    options: &OpenOptions,
+    work: impl FnOnce(Located<'_>) -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    let (platform, limits) = (options.platform.as_ref(), &options.limits);
+    match source {
+        Source::Host | Source::Rootfs { .. } => Err(ImageError::NotAnImage {
+            source_name: source.to_string(),
+            expected: "an image",
+            problem: "it is a root filesystem without a config".into(),
+            hint: Some("`scrimp slim` makes an image of it, -o docker-archive:FILE".into()),
+        }),
         Source::DockerArchive { file, reference } => {
             let archive = Archive::open(file, store, limits)?;
-            let located = docker_archive::locate(&archive, reference.as_deref(), platform, limits)?;
-            full(source, located, store, options)
+            work(docker_archive::locate(&archive, reference.as_deref(), platform, limits)?)
         }
         Source::OciArchive { file, tag } => {
             let blobs = Blobs::Archive(Archive::open(file, store, limits)?);
-            full(source, oci::locate(&blobs, tag.as_deref(), platform, limits)?, store, options)
+            work(oci::locate(&blobs, tag.as_deref(), platform, limits)?)
         }
         Source::OciDir { dir, tag } => {
             std::fs::read_dir(dir).map_err(|cause| ImageError::File {
@@ -135,7 +152,7 @@ pub fn open(source: &Source, store: &Store, options: &OpenOptions) -> Result<Bas
                 cause,
             })?;
             let blobs = Blobs::Dir(dir.clone());
-            full(source, oci::locate(&blobs, tag.as_deref(), platform, limits)?, store, options)
+            work(oci::locate(&blobs, tag.as_deref(), platform, limits)?)
         }
     }
 }
@@ -182,7 +199,23 @@ fn lazy(source: &Source, dir: &Path, options: &OpenOptions) -> Result<Base, Imag
     })
 }
 
-fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOptions) -> Result<Base, ImageError> {
+/// An image whose config fits its layers.
+pub(super) struct Checked<'a> {
+    pub(super) config: ImageConfig,
+    pub(super) diff_ids: Vec<Digest>,
+    /// The name of the image in its archive, or else the source as it was written.
+    pub(super) reference: String,
+    name: Option<String>,
+    layers: Vec<LayerInfo>,
+    pub(super) inputs: Vec<LayerInput<'a>>,
+}
+
+/// Reads the config of an image, and holds it against what is wanted and what there is.
+pub(super) fn checked<'a>(
+    source: &Source,
+    located: Located<'a>,
+    options: &OpenOptions,
+) -> Result<Checked<'a>, ImageError> {
     let source_name = source.to_string();
     let config = ImageConfig::parse(&located.config)
         .map_err(|cause| ImageError::Config { source_name: source_name.clone(), cause })?;
@@ -205,22 +238,28 @@ fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOpti
     let layers: Vec<LayerInfo> = located.layers.iter().enumerate().map(info).collect();
     // A bare tag, as layouts have it, names an image in its layout only.
     let name = located.reference.clone().filter(|name| name.contains(['/', ':']));
-    let reference = located.reference.unwrap_or_else(|| source_name.clone());
-    let inputs = located.layers.into_iter().zip(&diff_ids).map(|(layer, diff_id)| LayerInput {
+    let reference = located.reference.unwrap_or(source_name);
+    let input = |(layer, diff_id): (LocatedLayer<'a>, &Digest)| LayerInput {
         name: format!("the layer {diff_id}"),
         blob: layer.blob,
         diff_id: Some(*diff_id),
         open: layer.open,
-    });
+    };
+    let inputs = located.layers.into_iter().zip(&diff_ids).map(input).collect();
+    Ok(Checked { config, diff_ids, reference, name, layers, inputs })
+}
+
+fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOptions) -> Result<Base, ImageError> {
+    let (digest, manifest_digest) = (Digest::of(&located.config), located.manifest_digest);
+    let Checked { config, diff_ids, reference, name, layers, inputs } = checked(source, located, options)?;
     let key = key(&diff_ids, &options.id_map_key);
-    let opened = store.find_or_make(&key, &reference, &options.id_map_key, |root| {
-        unpack_layers(inputs.collect(), root, &options.limits)
-    })?;
+    let opened = store
+        .find_or_make(&key, &reference, &options.id_map_key, |root| unpack_layers(inputs, root, &options.limits))?;
     Ok(Base {
         reference,
         name,
-        digest: Some(Digest::of(&located.config)),
-        manifest_digest: located.manifest_digest,
+        digest: Some(digest),
+        manifest_digest,
         config,
         layers,
         rootfs: Rootfs::full(&opened.root, opened.entries)?,

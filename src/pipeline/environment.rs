@@ -134,7 +134,8 @@ impl Environment {
     }
 }
 
-fn store_dir(given: Option<&Path>) -> Result<PathBuf, PipelineError> {
+/// Where the store is.
+pub(super) fn store_dir(given: Option<&Path>) -> Result<PathBuf, PipelineError> {
     given.map(Path::to_owned).or_else(Store::default_dir).ok_or(PipelineError::NoStore)
 }
 

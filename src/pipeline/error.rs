@@ -6,6 +6,7 @@ use crate::assemble::{AssembleError, DestinationError};
 use crate::closure::ClosureError;
 use crate::image::{ImageError, RootfsError};
 use crate::observation::MergeError;
+use crate::runtime::{RuntimeError, TakeInError};
 use crate::sandbox::{LadderError, Rung};
 use crate::select::SelectError;
 use crate::session::SessionError;
@@ -40,8 +41,8 @@ pub enum PipelineError {
     Orphans(#[source] io::Error),
     /// The result could be made but not tried.
     #[error(
-        "the small image could not be tried: {0}\nhint: --no-verify makes it all the same, and CI can try it with \
-         `scrimp verify` where a sandbox is allowed"
+        "the small image could not be tried: {0}\nhint: --no-verify makes it all the same; it can be tried with \
+         `scrimp verify` where a sandbox is allowed, or with `scrimp verify --runtime podman|docker` where one of these runs"
     )]
     CannotVerify(String),
     /// A probe cannot be repeated on the small image.
@@ -68,6 +69,12 @@ pub enum PipelineError {
     /// The application could not be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A runtime could not be asked.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// An image could not be given to a runtime.
+    #[error(transparent)]
+    TakeIn(#[from] TakeInError),
     /// What a kept file needs could not be found out.
     #[error(transparent)]
     Closure(#[from] ClosureError),

@@ -287,7 +287,7 @@ pub fn judge(traced: &Run, base: &Base, again: &Run, rootfs: &Rootfs) -> Result<
 }
 
 /// How the start of an application that nobody probes differs. One that listens may end at any moment, if it ends well.
-fn start_difference(base: Start, slim: Start) -> Option<verdict::Difference> {
+pub(super) fn start_difference(base: Start, slim: Start) -> Option<verdict::Difference> {
     let as_well = base == slim || (base == Start::Serves && slim == Start::Ended(0));
     (!as_well).then(|| verdict::Difference::new("start", "what it came to", base.to_string(), slim.to_string()))
 }

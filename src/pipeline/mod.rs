@@ -8,10 +8,12 @@ mod exercise;
 mod make;
 mod publish;
 mod run;
+mod runtime;
 mod trials;
 
 pub use environment::{Beside, Environment};
 pub use error::PipelineError;
 pub use publish::{Outputs, SideFiles};
 pub use run::{Ending, Input, Order, build, slim, trace, verify};
+pub use runtime::RuntimeEnvironment;
 pub use trials::{NamedTrial, Trial, Trials};

@@ -1,6 +1,6 @@
 //! How an application is run and exercised: once, or in several ways whose union counts.
 
-use crate::image::Base;
+use crate::image::{Base, ImageConfig};
 use crate::observation::{MergeError, Observation, Overrides};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
@@ -85,7 +85,7 @@ impl Trials {
             Trials::One(trial) => observe(None, trial, trial.run.clone())?,
             Trials::Several { runs, .. } => {
                 for NamedTrial { name, trial, .. } in runs {
-                    observe(Some(name), trial, explicit(&trial.run, base))?;
+                    observe(Some(name), trial, explicit(&trial.run, &base.config))?;
                 }
             }
         }
@@ -147,9 +147,8 @@ impl Tried<'_> {
 }
 
 /// The same run whatever the config says: what the settings leave to the base's config is taken from there.
-fn explicit(settings: &Settings, base: &Base) -> Settings {
+pub(super) fn explicit(settings: &Settings, config: &ImageConfig) -> Settings {
     let given = &settings.overrides;
-    let config = &base.config;
     let (entrypoint, cmd) = given.words(config.entrypoint(), config.cmd());
     let overrides = Overrides {
         entrypoint: Some(entrypoint),

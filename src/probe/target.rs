@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -227,6 +227,34 @@ pub trait Target: Sync {
     /// application has ended, at most for `timeout`. It returns at once when that is so already, and may return early
     /// for no reason: callers look again.
     fn wait(&self, known: &[Listener], timeout: Duration);
+
+    /// Waits for the end of the application, at most for `timeout`.
+    fn wait_end(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while self.exited().is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.wait(&self.listeners(), left);
+        }
+    }
+
+    /// Waits until the application serves or has ended, at most for `timeout`; returns whether either happened.
+    fn wait_serving_or_end(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let listeners = self.listeners();
+            if self.exited().is_some() || self.serves() {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.wait(&listeners, left);
+        }
+    }
 
     /// Runs a command beside the application and waits for its end.
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure>;

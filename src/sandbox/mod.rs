@@ -10,11 +10,12 @@
 //! In the order in which things happen: `ladder` finds out what this machine allows, `identity` makes scrimp root of a user
 //! namespace, `plan` says what a sandbox is made of, `handle` starts the `supervisor`, which `build`s it, and starts each
 //! `process` in it, which `confine` keeps from what a container is kept from. `beside` runs what talks to it from outside.
-//! `doctor` tries all of it and tells.
+//! `caretaker` does what is to be done when scrimp has been killed. `doctor` tries all of it and tells.
 
 mod attempt;
 mod beside;
 mod build;
+mod caretaker;
 pub mod confine;
 mod doctor;
 mod failure;
@@ -28,7 +29,8 @@ mod supervisor;
 use std::process::ExitCode;
 
 pub use beside::{HostCommand, HostEnd, run_beside};
-pub use build::network::{Listener, Protocol};
+pub use build::network::{Listener, Protocol, listeners, socket_inodes};
+pub use caretaker::{Caretaker, with_all_signals};
 pub use confine::capability::CapabilitySet;
 pub use confine::limits::{BadLimit, Bounds};
 pub use doctor::{Allowed, Finding, allowed, doctor};
@@ -39,7 +41,8 @@ pub use ladder::{Footing, LadderError, climb, settle};
 pub use plan::lazy::{Listed, ListedKind, list, pseudo_mounts, replaced};
 pub use plan::observers::ObserverTree;
 pub use plan::{Choices, Mount, Namespace, Network, RootPlan, Rung, SandboxPlan, UnknownRung, Upper, Volume, What};
-pub use process::activity::Activity;
+pub use process::activity::{Activity, of_descendants as activity_below};
+pub use process::family::{descendants, parent_of};
 pub use process::signals::handles_signal;
 pub use process::{Exit, FilterInstruction, Ids, Limit, ProcessSpec, SpawnError, Spawned};
 
@@ -49,6 +52,7 @@ pub fn reexec() -> Option<ExitCode> {
     let ended = match () {
         () if supervisor::is_called_for() => supervisor::main(),
         () if beside::is_called_for() => beside::main(),
+        () if caretaker::is_called_for() => caretaker::main(),
         () => return None,
     };
     Some(match ended {

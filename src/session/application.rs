@@ -9,18 +9,14 @@ use std::time::{Duration, Instant};
 use crate::base::ImagePath;
 use crate::image::{self, Rootfs};
 use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};
-use crate::sandbox::{self, Activity, HostCommand, HostEnd, ProcessSpec, Sandbox, SandboxError, SpawnError};
+use crate::sandbox::{self, HostCommand, HostEnd, ProcessSpec, Sandbox, SandboxError, SpawnError};
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::session::owners;
+use crate::session::rest::{REST_LOOK, Rest};
 use crate::tracer::{End, Event, Tracer, Tree};
 
 /// How long to wait for what a command has still to say after it ended: a child of it may hold its output open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
-
-/// For how long an application has to sleep to be at rest: longer than the pauses in which a start consists of waiting.
-const REST: Duration = Duration::from_secs(1);
-/// How often somebody who waits for that looks.
-const REST_LOOK: Duration = Duration::from_millis(100);
 
 /// A sandbox with a tracer on it and the application running in it.
 pub struct Application<'a> {
@@ -34,8 +30,7 @@ pub struct Application<'a> {
     pid: i32,
     state: Mutex<State>,
     changed: Condvar,
-    /// Since when all that runs there has been asleep, and what it was then.
-    asleep: Mutex<Option<(Instant, Activity)>>,
+    rest: Rest,
 }
 
 /// What came of asking the application to stop.
@@ -74,7 +69,7 @@ impl<'a> Application<'a> {
             pid,
             state: Mutex::default(),
             changed: Condvar::new(),
-            asleep: Mutex::default(),
+            rest: Rest::default(),
         }
     }
 
@@ -129,26 +124,6 @@ impl<'a> Application<'a> {
         }
     }
 
-    /// Waits for the end of the application.
-    pub fn wait_end(&self, timeout: Duration) -> Option<Exit> {
-        self.wait_until(Instant::now() + timeout, |state| state.ends.contains_key(&self.pid));
-        self.exited()
-    }
-
-    /// Waits until the application serves or has ended; returns whether either happened.
-    pub fn wait_serving_or_end(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let generation = lock(&self.state).generation;
-            if self.exited().is_some() || self.serves() {
-                return true;
-            }
-            if !self.wait_until(deadline, |state| state.generation != generation) {
-                return false;
-            }
-        }
-    }
-
     /// Asks the application to stop and waits for it; kills it when it does not. Returns what deserves a warning.
     pub fn stop(&self, signal: super::StopSignal, timeout: Duration) -> io::Result<Option<String>> {
         if self.exited().is_some() {
@@ -189,10 +164,11 @@ impl<'a> Application<'a> {
     /// back its default action and sending it to themselves again, which the kernel keeps from process 1: one that has
     /// no handler any more and rests will not stop.
     fn wait_stopped(&self, signal: i32, deadline: Instant, is_init: bool) -> Stopped {
-        *lock(&self.asleep) = None;
+        self.rest.forget();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.wait_end(left.min(REST_LOOK)).is_some() {
+            self.wait_end(left.min(REST_LOOK));
+            if self.exited().is_some() {
                 return Stopped::Ended;
             }
             if left.is_zero() {
@@ -284,6 +260,23 @@ impl Target for Application<'_> {
         state.seen = state.generation;
     }
 
+    fn wait_end(&self, timeout: Duration) {
+        self.wait_until(Instant::now() + timeout, |state| state.ends.contains_key(&self.pid));
+    }
+
+    fn wait_serving_or_end(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let generation = lock(&self.state).generation;
+            if self.exited().is_some() || self.serves() {
+                return true;
+            }
+            if !self.wait_until(deadline, |state| state.generation != generation) {
+                return false;
+            }
+        }
+    }
+
     fn exec(&self, request: &ExecRequest) -> Result<ExecOutcome, ExecFailure> {
         let deadline = Instant::now() + request.timeout;
         let (pid, captured) = self.start_command(request)?;
@@ -303,16 +296,7 @@ impl Target for Application<'_> {
     }
 
     fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
-        let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
-        let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
-        match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
-            HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
-            HostEnd::TimedOut => Err(ExecFailure::TimedOut),
-            HostEnd::Ended(exit) => {
-                let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
-                Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
-            }
-        }
+        run_script(request)
     }
 
     fn begin(&self, label: &str) {
@@ -324,16 +308,7 @@ impl Target for Application<'_> {
     }
 
     fn rests(&self) -> bool {
-        // Where nobody can look, nothing is known to rest.
-        let Ok(now) = self.sandbox.activity() else { return false };
-        let mut asleep = lock(&self.asleep);
-        match &*asleep {
-            Some((since, then)) if now.is_rest_since(then, since.elapsed().max(REST)) => since.elapsed() >= REST,
-            _ => {
-                *asleep = Some((Instant::now(), now));
-                false
-            }
-        }
+        self.rest.lasts(self.sandbox.activity())
     }
 
     fn exited(&self) -> Option<Exit> {
@@ -343,8 +318,22 @@ impl Target for Application<'_> {
     }
 }
 
+/// Runs a program of the caller's in the network of the calling thread, and waits for its end.
+pub fn run_script(request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
+    let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
+    let command = HostCommand { argv: request.argv.clone(), env: request.env.clone() };
+    match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
+        HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
+        HostEnd::TimedOut => Err(ExecFailure::TimedOut),
+        HostEnd::Ended(exit) => {
+            let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
+            Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
+        }
+    }
+}
+
 /// A socket as probes know it.
-pub(super) fn listener(found: sandbox::Listener) -> Listener {
+pub fn listener(found: sandbox::Listener) -> Listener {
     let protocol = match found.protocol {
         sandbox::Protocol::Tcp => Protocol::Tcp,
         sandbox::Protocol::Udp => Protocol::Udp,
@@ -364,7 +353,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The executable of a process, by its path in its own root; `None` when it is gone.
-pub(super) fn executable(pid: i32) -> Option<ImagePath> {
+pub fn executable(pid: i32) -> Option<ImagePath> {
     let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     ImagePath::parse(link.as_os_str().as_encoded_bytes()).ok()
 }

@@ -16,7 +16,7 @@ use crate::session::{Place, SessionError, Settings, StopSignal, Subject};
 use crate::tracer;
 
 /// The host name inside the sandbox.
-pub(super) const HOSTNAME: &str = "scrimp";
+pub const HOSTNAME: &str = "scrimp";
 
 /// What is to be started, as whom, and what asks it to stop.
 pub struct Task {

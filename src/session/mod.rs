@@ -2,6 +2,7 @@
 
 mod application;
 mod arrange;
+mod examine;
 mod exercise;
 mod keeper;
 mod launch;
@@ -9,6 +10,7 @@ mod limits;
 mod output;
 mod owners;
 mod record;
+mod rest;
 mod run;
 mod service;
 mod services;
@@ -19,11 +21,17 @@ mod unmounted;
 mod unseen;
 mod watch;
 
+pub use application::{executable, listener, run_script};
+pub use arrange::HOSTNAME;
+pub use examine::{Examination, Examined};
 pub use exercise::{Exercised, assignments, exercise, exercise_again};
 pub use keeper::Keeper;
 pub use launch::{Launch, LaunchError};
 pub use limits::Limits;
-pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, run};
+pub use output::{EDGE, Stream, capture, capture_whole};
+pub use rest::{REST_LOOK, Rest};
+pub use run::{Exercise, Place, Run, Script, SessionError, Start, Subject, failures, run};
 pub use service::{Service, ServiceError, Until};
 pub use settings::{Choice, Settings};
 pub use signal::{StopSignal, UnknownSignal};
+pub use stage::{OUTPUT_KEPT, last_output};

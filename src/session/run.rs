@@ -4,7 +4,7 @@ use std::io;
 
 use crate::base::Digest;
 use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
-use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION};
+use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION, Transcript};
 use crate::probe::{self, ProbeError};
 use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
 use crate::session::arrange::{self, Neighbourhood, Task};
@@ -157,21 +157,37 @@ impl SessionError {
 impl Run {
     /// The probes that failed, each with why, and then what the application said last; empty when none failed.
     pub fn failures(&self) -> Vec<String> {
-        let failed = self.observation.header.transcript.probes.iter().filter(|p| !p.passed());
-        let mut out: Vec<String> =
-            failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
-        if !out.is_empty() {
-            out.extend(self.exceeded.clone());
-        }
-        if !out.is_empty() && !self.last_output.is_empty() {
-            out.push(format!("the last output of the application:\n{}", self.last_output));
-        }
-        out
+        failures(&self.observation.header.transcript, self.exceeded.as_deref(), &self.last_output)
     }
 
     /// The same exercise once more.
     pub fn replay(&self) -> Exercise<'_> {
         Exercise::Replay(&self.script)
+    }
+}
+
+/// The probes of `transcript` that failed, each with why, then the limit that was `exceeded` and what the application said
+/// last; empty when none failed.
+pub fn failures(transcript: &Transcript, exceeded: Option<&str>, last_output: &str) -> Vec<String> {
+    let failed = transcript.probes.iter().filter(|p| !p.passed());
+    let mut out: Vec<String> =
+        failed.map(|p| format!("{}: {}", p.name, p.failure.as_deref().unwrap_or_default())).collect();
+    if !out.is_empty() {
+        out.extend(exceeded.map(String::from));
+    }
+    if !out.is_empty() && !last_output.is_empty() {
+        out.push(format!("the last output of the application:\n{last_output}"));
+    }
+    out
+}
+
+impl Script {
+    /// `redactor`, and what takes the secrets of the probes' requests out as well.
+    pub fn redactor(&self, redactor: &Redactor) -> Redactor {
+        match self {
+            Script::Probes(plan) => redactor.with(plan.secrets()),
+            Script::Own | Script::Start(_) => redactor.clone(),
+        }
     }
 }
 

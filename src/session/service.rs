@@ -149,7 +149,7 @@ impl Running<'_> {
             }),
             Until::Ready(given) => {
                 let command = self.process.argv.first().map(Vec::as_slice);
-                let circumstances = super::stage::circumstances(&self.service.base.config, command, None);
+                let circumstances = super::examine::circumstances(&self.service.base.config, command, None);
                 probe::wait_ready(given.as_deref(), &circumstances, timeout, self, &self.redactor)
             }
         }

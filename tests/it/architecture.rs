@@ -18,9 +18,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("assemble", &["base", "image", "observation", "select"]),
     ("verify", &["base", "image", "observation", "select"]),
     ("report", &["base", "image", "observation", "select", "verify"]),
+    ("runtime", &["base", "image", "observation", "sandbox", "probe", "session", "assemble"]),
     (
         "pipeline",
         &[
+            "runtime",
             "base",
             "image",
             "observation",
@@ -38,6 +40,7 @@ const DOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "runtime",
             "base",
             "image",
             "observation",

@@ -41,6 +41,7 @@ mod packages;
 mod postgres;
 mod random_kills;
 mod runs;
+mod runtime;
 mod scanners;
 mod secrets;
 mod select;

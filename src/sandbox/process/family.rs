@@ -21,6 +21,11 @@ pub fn descendants(ancestor: i32) -> Vec<i32> {
     found
 }
 
+/// The parent of a process; `None` when it is gone.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    parent(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
 /// The parent in the text of `/proc/PID/stat`. The name of the program, in parentheses, may hold anything.
 fn parent(stat: &[u8]) -> Option<i32> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;

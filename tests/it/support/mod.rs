@@ -23,7 +23,7 @@ pub use image::Image;
 pub use leftovers::{children, sandboxed};
 pub use made::{Layer, Node};
 use nix::fcntl::{Flock, FlockArg};
-pub use podman::{Container, Podman, Response};
+pub use podman::{Container, OPTIONS as PODMAN_OPTIONS, Podman, Response, configuration as podman_configuration};
 pub use small::{Small, by_hand};
 use tempfile::TempDir;
 pub use tiny::{busybox, busybox_with, web_config};

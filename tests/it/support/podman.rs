@@ -4,9 +4,10 @@
 //! run at once and use the same ports. A test reaches a port by joining that namespace with a thread.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is asked meanwhile.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// Of podman alone.
+pub const OPTIONS: [&str; 6] = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"];
+
 pub struct Podman {
     dir: TempDir,
     /// How many there were so far.
@@ -35,20 +39,7 @@ pub struct Podman {
 impl Podman {
     pub fn new() -> Self {
         let dir = temporary_dir();
-        // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
-        // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
-        let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
-        let limits = limits.map(|(name, resource, wanted)| {
-            let (_, hard) = getrlimit(resource).expect("a resource limit");
-            let limit = hard.min(wanted);
-            format!("\"{name}={limit}:{limit}\"")
-        });
-        let config = format!(
-            "[containers]\ndefault_ulimits=[{}]\n[engine]\nlock_type=\"file\"\ntmp_dir=\"{}\"\n",
-            limits.join(","),
-            dir.path().join("tmp").display()
-        );
-        std::fs::write(dir.path().join("containers.conf"), config).expect("podman's configuration");
+        std::fs::write(dir.path().join("containers.conf"), configuration(dir.path())).expect("podman's configuration");
         Self { dir, containers: AtomicU32::new(0) }
     }
 
@@ -103,6 +94,37 @@ impl Podman {
         container
     }
 
+    /// A directory with a `podman` in it that works on this storage, for a program that looks for one in PATH. What stands
+    /// before it in PATH is not looked at again.
+    pub fn program_dir(&self) -> String {
+        let dir = self.dir.path().join("bin");
+        std::fs::create_dir(&dir).expect("a directory for podman");
+        let (here, podman) = (self.dir.path().display(), self.tool("podman"));
+        let options: Vec<_> = podman.get_args().map(|argument| argument.to_string_lossy()).collect();
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >> {here}/calls\nPATH=\"${{PATH#*:}}\"\nexport CONTAINERS_CONF={here}/containers.conf\n\
+             if [ \"$3\" = create ]; then\n  shift 3\n  set -- create --conmon-pidfile {here}/monitor-of-$$ \"$@\"\nfi\n\
+             exec podman {} {} \"$@\"\n",
+            OPTIONS.join(" "),
+            options.join(" ")
+        );
+        std::fs::write(dir.join("podman"), script).expect("a script");
+        std::fs::set_permissions(dir.join("podman"), Permissions::from_mode(0o755)).expect("a mode");
+        dir.to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// The arguments of each call of the program in [`Podman::program_dir`].
+    pub fn calls(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default()
+    }
+
+    /// All containers and images that there are, by their names.
+    pub fn holdings(&self) -> Vec<String> {
+        let containers = self.podman(&["ps", "--all", "--format", "{{.Names}}"]).succeeds().stdout;
+        let images = self.podman(&["images", "--all", "--format", "{{.Repository}}:{{.Tag}}"]).succeeds().stdout;
+        containers.lines().chain(images.lines()).map(String::from).collect()
+    }
+
     /// Where podman writes the process id of the next container's monitor.
     fn monitor_file(&self) -> String {
         let name = format!("monitor-{}", self.containers.fetch_add(1, Ordering::Relaxed));
@@ -111,7 +133,7 @@ impl Podman {
 
     fn podman(&self, arguments: &[&str]) -> Run {
         let mut command = self.tool("podman");
-        command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        command.args(OPTIONS);
         command.args(arguments);
         Run::of(command)
     }
@@ -126,8 +148,31 @@ impl Podman {
     }
 }
 
+/// Podman's configuration for a storage in a directory of its own.
+pub fn configuration(dir: &Path) -> String {
+    // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
+    // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
+    let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
+    let limits = limits.map(|(name, resource, wanted)| {
+        let (_, hard) = getrlimit(resource).expect("a resource limit");
+        let limit = hard.min(wanted);
+        format!("\"{name}={limit}:{limit}\"")
+    });
+    format!(
+        "[containers]\ndefault_ulimits=[{}]\n[engine]\nlock_type=\"file\"\ntmp_dir=\"{}\"\n",
+        limits.join(","),
+        dir.join("tmp").display()
+    )
+}
+
 impl Drop for Podman {
     fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.dir.path()).expect("podman's directory") {
+            let path = entry.expect("an entry").path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-of-")) {
+                wait_for_monitor(path.to_str().expect("a path in UTF-8"));
+            }
+        }
         // Podman mounts its storage onto itself, and leaves it so.
         let mounted = umount2(&self.dir.path().join("root/overlay"), MntFlags::MNT_DETACH);
         if let Err(error) = mounted
