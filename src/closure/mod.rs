@@ -10,6 +10,7 @@ mod dlopen_note;
 mod elf;
 mod execution;
 mod gconv;
+mod invoked;
 mod kept;
 mod ld_cache;
 mod loader;

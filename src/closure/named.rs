@@ -6,15 +6,19 @@
 //!    Lines that are comments say what is not so.
 //! 2. In a program that ran, or in a library that only such a program has: where it has been built to look.
 //!
+//! 3. In both, and in the sources of the application and of scripts that ran, programs by the names under which PATH finds
+//!    them: see [`invoked`].
+//!
 //! A file that is named so is required, unless it is a shell: one stays where it is run. A directory is required with what is in it, unless many share it or it is
 //! emptied now and then. What only says how the system is set up (accounts, the loader, log-ins) names much that nobody asks for.
 
 use std::collections::BTreeSet;
 
 use crate::base::ImagePath;
-use crate::closure::contents::Contents;
+use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
-use crate::closure::{ClosureError, gconv, resources, script, state};
+use crate::closure::kept::Kept;
+use crate::closure::{ClosureError, Reason, gconv, invoked, resources, script, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -25,6 +29,8 @@ const MOST_OF_PROGRAM: u64 = 32 << 20;
 /// A file of more, or a directory of more or with more entries, is not kept for its name alone.
 const MOST: u64 = 64 << 20;
 const MOST_ENTRIES: usize = 20_000;
+/// A larger program is an application of its own.
+const MOST_OF_INVOKED: u64 = 4 << 20;
 /// No name that means a path is longer, and no text means more of them.
 const LONGEST: usize = 512;
 const MOST_NAMES: usize = 4096;
@@ -90,6 +96,9 @@ const NO_SETTINGS_ENDINGS: [&[u8]; 20] = [
     b".pm", b".py", b".rb", b".sh", b".sql", b".svg", b".ts",
 ];
 
+/// The endings of sources in languages that start programs.
+const SOURCES: [&[u8]; 9] = [b".cgi", b".js", b".mjs", b".php", b".pl", b".pm", b".py", b".rb", b".ts"];
+
 /// Many share these, further to what no application has as a whole.
 const SHARED: [&str; 6] = ["/etc/ssl", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/var/www"];
 
@@ -97,6 +106,8 @@ const SHARED: [&str; 6] = ["/etc/ssl", "/usr/bin", "/usr/sbin", "/usr/local/bin"
 #[derive(Debug, Default)]
 pub(super) struct Named {
     pub(super) paths: Vec<(ImagePath, ImagePath)>,
+    /// What is in directories that are named, each with where the name of the directory stands.
+    pub(super) contents: Vec<(ImagePath, ImagePath)>,
     pub(super) resources: BTreeSet<ImagePath>,
 }
 
@@ -105,9 +116,10 @@ pub(super) fn find(
     rootfs: &Rootfs,
     execution: &Execution,
     observation: &Observation,
+    kept: &Kept<'_>,
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
-    let mut search = Search { rootfs, named: Named::default(), seen: BTreeSet::new() };
+    let mut search = Search { rootfs, execution, named: Named::default(), seen: BTreeSet::new() };
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
         let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
@@ -121,8 +133,17 @@ pub(super) fn find(
                 search.add_from_settings(&name, path)?;
             }
         } else if size <= MOST_OF_PROGRAM && is_programs(&walk.end, record) && contents.elf(&walk.end)?.is_some() {
-            for name in paths_of_program(&rootfs.read(&walk.end)?) {
+            let program = rootfs.read(&walk.end)?;
+            for name in paths_of_program(&program) {
                 search.add_from_program(&name, path)?;
+            }
+            for name in invoked::by_program(&program) {
+                search.add_invoked(&name, path, contents)?;
+            }
+        }
+        if size <= script::MOST && may_start_programs(&walk.end, record, kept, contents)? {
+            for name in invoked::by_source(&rootfs.read(&walk.end)?) {
+                search.add_invoked(&name, path, contents)?;
             }
         }
     }
@@ -154,8 +175,26 @@ fn is_programs(path: &ImagePath, record: &PathRecord) -> bool {
         && resources::of_program(path, false).is_some()
 }
 
+/// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own; or one of the
+/// application's sources.
+fn may_start_programs(
+    path: &ImagePath,
+    record: &PathRecord,
+    kept: &Kept<'_>,
+    contents: &mut Contents<'_>,
+) -> Result<bool, ClosureError> {
+    let is_own = |reasons: &BTreeSet<Reason>| reasons.iter().any(|reason| matches!(reason, Reason::Application(_)));
+    if kept.paths().get(path).is_some_and(is_own) {
+        let name = path.file_name().unwrap_or_default();
+        return Ok(SOURCES.iter().any(|ending| name.ends_with(ending)));
+    }
+    let ran = record.operations.contains(&Operation::Exec);
+    Ok(ran && matches!(contents.of(path)?, Content::Script(shebang) if !script::is_shell(&shebang)))
+}
+
 struct Search<'a> {
     rootfs: &'a Rootfs,
+    execution: &'a Execution,
     named: Named,
     seen: BTreeSet<ImagePath>,
 }
@@ -166,7 +205,7 @@ impl Search<'_> {
         let is_shell = path.file_name().is_some_and(script::is_shell_name);
         match entry.kind {
             EntryKind::File { size, .. } if size <= MOST && !is_shell => self.named.paths.push((path, source.clone())),
-            EntryKind::Dir if is_within(&path, "/usr") && !is_within(&path, "/usr/local") => self.add_resources(path),
+            EntryKind::Dir if is_of_programs(&path) => self.add_resources(path),
             EntryKind::Dir if may_be_kept_whole(&path) => self.add_directory(path, source)?,
             EntryKind::Dir if !is_shared(&path) => self.named.paths.push((path, source.clone())),
             _ => {}
@@ -182,13 +221,32 @@ impl Search<'_> {
         match entry.kind {
             EntryKind::File { size, .. } if size <= MOST && !is_shell => {
                 let is_program = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|place| is_within(&path, place));
-                if is_etc || is_program && size <= 4 << 20 || resources::of_program(&path, false).is_some() {
+                if is_etc || is_program && size <= MOST_OF_INVOKED || resources::of_program(&path, false).is_some() {
                     self.named.paths.push((path, source.clone()));
                 }
             }
             EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path),
             EntryKind::Dir if is_etc && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the program that PATH finds by `name`. One that is a script, or a language's, says nothing of what it is to run.
+    fn add_invoked(
+        &mut self,
+        name: &[u8],
+        source: &ImagePath,
+        contents: &mut Contents<'_>,
+    ) -> Result<(), ClosureError> {
+        let Some(path) = self.execution.find_program(self.rootfs, name)? else { return Ok(()) };
+        let Some((path, entry)) = self.look(&path)? else { return Ok(()) };
+        let real = self.rootfs.resolve(path.as_bytes(), true)?.end;
+        let is_language =
+            real.file_name().is_some_and(|name| script::is_shell_name(name) || resources::is_language(name));
+        let is_small = matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
+        if is_small && !is_language && contents.elf(&real)?.is_some() {
+            self.named.paths.push((path, source.clone()));
         }
         Ok(())
     }
@@ -213,8 +271,8 @@ impl Search<'_> {
 
     /// Takes a directory with what is in it, unless that is too much.
     fn add_directory(&mut self, directory: ImagePath, source: &ImagePath) -> Result<(), ClosureError> {
-        let mut found = vec![(directory.clone(), source.clone())];
-        let mut pending = vec![directory];
+        let mut found = Vec::new();
+        let mut pending = vec![directory.clone()];
         let (mut bytes, mut seen) = (0, 0);
         while let Some(directory) = pending.pop() {
             for name in self.rootfs.list(&directory)? {
@@ -233,7 +291,8 @@ impl Search<'_> {
                 found.push((path, source.clone()));
             }
         }
-        self.named.paths.extend(found);
+        self.named.paths.push((directory, source.clone()));
+        self.named.contents.extend(found);
         Ok(())
     }
 }
@@ -242,8 +301,14 @@ fn is_within(path: &ImagePath, above: &str) -> bool {
     ImagePath::parse(above).is_ok_and(|above| path.is_within(&above))
 }
 
+/// Whether a directory is in a place for programs, of which a part is for compilers. What settings name among data is data.
+fn is_of_programs(directory: &ImagePath) -> bool {
+    is_within(directory, "/usr") && !["/usr/local", "/usr/share"].iter().any(|place| is_within(directory, place))
+}
+
 fn is_shared(directory: &ImagePath) -> bool {
-    state::is_shared(directory) || SHARED.iter().any(|&shared| directory.as_bytes() == shared.as_bytes())
+    let is_listed = SHARED.iter().any(|&shared| directory.as_bytes() == shared.as_bytes());
+    state::is_shared(directory) || is_listed || resources::is_data_of_many(directory)
 }
 
 fn may_be_kept_whole(directory: &ImagePath) -> bool {

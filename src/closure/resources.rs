@@ -208,13 +208,26 @@ fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     })
 }
 
+/// Whether many programs have something in the directory, below which one directory can be a single program's all the same.
+pub(super) fn is_data_of_many(directory: &ImagePath) -> bool {
+    let is_data = |parent: ImagePath| DATA.iter().any(|&place| parent.as_bytes() == place.as_bytes());
+    let name = directory.file_name().unwrap_or_default();
+    directory.parent().is_some_and(is_data)
+        && (is_triplet(name) || EVERYBODYS.contains(&name) || NO_RESOURCES.contains(&name) || name == b"zoneinfo")
+}
+
 fn is_one_programs(name: &[u8]) -> bool {
     !is_left_out(name) && !EVERYBODYS.contains(&name)
 }
 
 fn is_left_out(name: &[u8]) -> bool {
     // Directories of an architecture, `x86_64-linux-gnu`, are shared by all libraries.
-    is_triplet(name) || NO_RESOURCES.contains(&name) || LANGUAGES.iter().any(|language| name.starts_with(language))
+    is_triplet(name) || NO_RESOURCES.contains(&name) || is_language(name)
+}
+
+/// Whether a name begins as that of a language's interpreter or of the directory with its modules.
+pub(super) fn is_language(name: &[u8]) -> bool {
+    LANGUAGES.iter().any(|language| name.starts_with(language))
 }
 
 fn is_triplet(name: &[u8]) -> bool {

@@ -68,3 +68,73 @@ fn a_module_brings_the_others_of_its_program() {
         ),
     );
 }
+
+#[test]
+fn data_that_settings_name_comes_whole() {
+    let case = Case::new()
+        .program("/usr/sbin/d", "")
+        .file("/etc/d/sites/a.xml", "<Context docBase=\"/usr/share/d9-pages/docs\" />\nalias /usr/share/doc\n")
+        .file("/etc/d/sites/b.xml", "/usr/share/doc/d/manual\n/usr/share/javascript\n/usr/share/zoneinfo\n")
+        .file("/usr/share/d9-pages/docs/include/page.py", "")
+        .file("/usr/share/d9-pages/other", "")
+        .file("/usr/share/doc/d/manual/index.html", "")
+        .file("/usr/share/doc/other", "")
+        .file("/usr/share/javascript/lib/lib.js", "")
+        .file("/usr/share/zoneinfo/Asia/Tokyo", "")
+        .used("/usr/sbin/d", &[Exec]);
+    case.used("/etc/d/sites/a.xml", &[Open]).used("/etc/d/sites/b.xml", &[Open]).names(
+        "/usr/share/d9-pages/docs named:/etc/d/sites/a.xml
+         /usr/share/d9-pages/docs/include named:/etc/d/sites/a.xml
+         /usr/share/d9-pages/docs/include/page.py named:/etc/d/sites/a.xml
+         /usr/share/doc/d/manual named:/etc/d/sites/b.xml
+         /usr/share/doc/d/manual/index.html named:/etc/d/sites/b.xml
+         /usr/share/javascript named:/etc/d/sites/b.xml
+         /usr/share/javascript/lib named:/etc/d/sites/b.xml
+         /usr/share/javascript/lib/lib.js named:/etc/d/sites/b.xml",
+    );
+}
+
+#[test]
+fn programs_are_named_as_path_finds_them() {
+    let case = || {
+        Case::new()
+            .program("/usr/bin/web.cgi", "#!/usr/bin/perl\n$c = ['squeeze', '-n']; system('wrapped');\n")
+            .program("/usr/bin/perl", "")
+            .program("/usr/bin/wrapped", "#!/bin/sh\n")
+            .program("/bin/sh", "")
+            .executable("/usr/bin/squeeze", &[], &[])
+            .executable("/usr/bin/other", &[], &[])
+    };
+    case().names("");
+    case().used("/usr/bin/web.cgi", &[Open]).names("");
+    case().used("/usr/bin/web.cgi", &[Exec]).names("/usr/bin/squeeze named:/usr/bin/web.cgi");
+}
+
+#[test]
+fn a_shell_script_among_resources_brings_no_shell() {
+    let case = || {
+        Case::new()
+            .program("/usr/sbin/d", "")
+            .file("/etc/d.conf", "hooks /data/hooks\nstart /data/started\n")
+            .program("/data/hooks/run", "#!/bin/bash\nlisted\n")
+            .program("/data/started", "#!/bin/dash\n")
+            .program("/usr/share/d/ask", "#!/bin/sh\nasked\n")
+            .program("/usr/share/d/filter", "#!/usr/bin/perl\n")
+            .program("/usr/bin/asked", "")
+            .program("/usr/bin/listed", "")
+            .program("/usr/bin/perl", "")
+            .program("/bin/sh", "")
+            .program("/bin/bash", "")
+            .program("/bin/dash", "")
+            .used("/usr/sbin/d", &[Exec])
+            .used("/etc/d.conf", &[Open])
+    };
+    let programs = |case: Case| {
+        let required = case.require(Level::App);
+        let found = required.paths.iter().filter(|(path, _)| path.to_string().contains("bin/"));
+        found.map(|(path, _)| path.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(programs(case()), "/bin/dash /usr/bin/perl");
+    assert_eq!(programs(case().used("/bin/sh", &[Exec])), "/bin/dash /bin/sh /usr/bin/asked /usr/bin/perl");
+    assert_eq!(programs(case().used("/bin/bash", &[Exec])), "/bin/bash /bin/dash /usr/bin/listed /usr/bin/perl");
+}
