@@ -18,6 +18,7 @@ mod named;
 mod nss;
 mod own_scripts;
 mod pam;
+mod path_texts;
 mod perl;
 mod prepared;
 mod reason;

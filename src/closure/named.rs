@@ -4,7 +4,8 @@
 //!
 //! 1. In a text that the run read as settings: not a program, not a page, in `/etc` or where applications are; and in the command.
 //!    Lines that are comments say what is not so.
-//! 2. In a program that ran, or in a library that only such a program has: where it has been built to look.
+//! 2. In a program that ran, or in a library that only such a program has: where it has been built to look. In a library that lies
+//!    where others do, only what is of a program that the run used files of: `/usr/libexec/NAME` beside modules in `/usr/lib/NAME`.
 //!
 //! 3. In both, and in the sources of the application and of scripts that ran, programs by the names under which PATH finds
 //!    them: see [`invoked`].
@@ -18,7 +19,7 @@ use crate::base::ImagePath;
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
-use crate::closure::{ClosureError, Reason, gconv, invoked, resources, script, state};
+use crate::closure::{ClosureError, Reason, gconv, invoked, path_texts, resources, script, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -31,9 +32,6 @@ const MOST: u64 = 64 << 20;
 const MOST_ENTRIES: usize = 20_000;
 /// A larger program is an application of its own.
 const MOST_OF_INVOKED: u64 = 4 << 20;
-/// No name that means a path is longer, and no text means more of them.
-const LONGEST: usize = 512;
-const MOST_NAMES: usize = 4096;
 
 /// Where programs and their data are: what is read there is code or data, and names what its builders had.
 const NO_SETTINGS: [&str; 16] = [
@@ -120,6 +118,7 @@ pub(super) fn find(
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
     let mut search = Search { rootfs, execution, named: Named::default(), seen: BTreeSet::new() };
+    let programs = programs_of(observation);
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
         let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
@@ -129,16 +128,20 @@ pub(super) fn find(
             continue;
         };
         if size <= MOST_OF_TEXT && may_be_settings(path, record) {
-            for name in paths_of_settings(&rootfs.read(&walk.end)?) {
+            for name in path_texts::in_settings(&rootfs.read(&walk.end)?) {
                 search.add_from_settings(&name, path)?;
             }
         } else if size <= MOST_OF_PROGRAM && is_programs(&walk.end, record) && contents.elf(&walk.end)?.is_some() {
             let program = rootfs.read(&walk.end)?;
-            for name in paths_of_program(&program) {
+            for name in path_texts::in_program(&program) {
                 search.add_from_program(&name, path)?;
             }
             for name in invoked::by_program(&program) {
                 search.add_invoked(&name, path, contents)?;
+            }
+        } else if size <= MOST_OF_PROGRAM && is_library(&walk.end) && contents.elf(&walk.end)?.is_some() {
+            for name in path_texts::in_program(&rootfs.read(&walk.end)?) {
+                search.add_from_library(&name, path, &programs)?;
             }
         }
         if size <= script::MOST && may_start_programs(&walk.end, record, kept, contents)? {
@@ -150,7 +153,7 @@ pub(super) fn find(
     if let Some(program) =
         execution.command.first().and_then(|program| ImagePath::parse(execution.absolute(program)).ok())
     {
-        for name in execution.command.iter().flat_map(|word| paths_of_settings(word)) {
+        for name in execution.command.iter().flat_map(|word| path_texts::in_settings(word)) {
             search.add_from_settings(&name, &program)?;
         }
     }
@@ -170,9 +173,18 @@ fn is_programs(path: &ImagePath, record: &PathRecord) -> bool {
     if record.operations.contains(&Operation::Exec) {
         return !path.file_name().is_some_and(script::is_shell_name);
     }
+    is_library(path) && !gconv::is_shared(path) && resources::of_program(path, false).is_some()
+}
+
+fn is_library(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.windows(3).any(|part| part == b".so"))
-        && !gconv::is_shared(path)
-        && resources::of_program(path, false).is_some()
+}
+
+/// The names of the programs of which the run used what lies in directories of theirs.
+fn programs_of(observation: &Observation) -> BTreeSet<Vec<u8>> {
+    let is_used = |record: &PathRecord| matches!(record.found, Found::File { .. }) && !record.probe_tool;
+    let used = observation.paths.iter().filter(|(_, record)| is_used(record)).map(|(path, _)| path);
+    used.filter_map(|path| resources::of_program(path, false)?.file_name().map(<[u8]>::to_vec)).collect()
 }
 
 /// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own; or one of the
@@ -227,6 +239,31 @@ impl Search<'_> {
             }
             EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path),
             EntryKind::Dir if is_etc && may_be_kept_whole(&path) => self.add_directory(path, source)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a directory of one of the `programs`, or a file in one.
+    fn add_from_library(
+        &mut self,
+        name: &[u8],
+        source: &ImagePath,
+        programs: &BTreeSet<Vec<u8>>,
+    ) -> Result<(), ClosureError> {
+        let is_known = |path: &ImagePath, is_dir| {
+            let directory = resources::of_program(path, is_dir);
+            directory.and_then(|of| of.file_name().map(|name| programs.contains(name))).unwrap_or(false)
+        };
+        // Whether it is there is asked only of what could count.
+        if !ImagePath::parse(name).is_ok_and(|path| is_known(&path, true)) {
+            return Ok(());
+        }
+        match self.look(name)? {
+            Some((path, entry)) if entry.is_dir() && is_known(&path, true) => self.add_resources(path),
+            Some((path, entry)) if entry.is_file() && is_known(&path, false) => {
+                self.named.paths.push((path, source.clone()));
+            }
             _ => {}
         }
         Ok(())
@@ -314,89 +351,4 @@ fn is_shared(directory: &ImagePath) -> bool {
 fn may_be_kept_whole(directory: &ImagePath) -> bool {
     let is_home = directory.parent().is_some_and(|parent| parent.as_bytes() == b"/home");
     !is_shared(directory) && !is_home && !state::is_never(directory) && !is_within(directory, "/root")
-}
-
-/// The absolute paths that a text names in lines that are no comments; patterns are none.
-fn paths_of_settings(text: &[u8]) -> BTreeSet<Vec<u8>> {
-    let mut names = BTreeSet::new();
-    if text.contains(&0) || text.starts_with(b"#!") {
-        return names;
-    }
-    for line in text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_start) {
-        if [&b"#"[..], b";", b"//", b"<!--", b"--"].iter().any(|mark| line.starts_with(mark)) {
-            continue;
-        }
-        let mut before = b' ';
-        let mut at = 0;
-        while at < line.len() {
-            if line[at] != b'/' || is_of_path(before) {
-                before = line[at];
-                at += 1;
-                continue;
-            }
-            let length = line[at..].iter().position(|&b| !is_of_path(b)).unwrap_or(line.len() - at);
-            let end = line.get(at + length).copied().unwrap_or(b' ');
-            let name = &line[at..at + length];
-            if !is_pattern(end) && is_meant(name) && names.len() < MOST_NAMES {
-                names.insert(name.strip_suffix(b".").unwrap_or(name).to_vec());
-            }
-            at += length;
-            before = b'/';
-        }
-    }
-    names
-}
-
-/// The texts of a program, each ended by a NUL, that are absolute paths as a whole.
-fn paths_of_program(program: &[u8]) -> BTreeSet<Vec<u8>> {
-    let texts = program.split(|&b| b == 0).filter(|text| text.starts_with(b"/") && is_meant(text));
-    texts.filter(|text| text.iter().all(|&b| is_of_path(b))).take(MOST_NAMES).map(<[u8]>::to_vec).collect()
-}
-
-fn is_of_path(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'+' | b'@' | b'~')
-}
-
-fn is_pattern(end: u8) -> bool {
-    matches!(end, b'*' | b'?' | b'$' | b'%' | b'{' | b'[' | b'\\')
-}
-
-/// Whether a text that begins with a slash can be meant as a path: an address goes on with another, and a path in the root says little.
-fn is_meant(name: &[u8]) -> bool {
-    name.len() <= LONGEST && name.get(1).is_some_and(|&b| b != b'/') && name[1..].contains(&b'/')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(found: BTreeSet<Vec<u8>>) -> String {
-        found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn settings_name_paths() {
-        for (text, expected) in [
-            ("path = /srv/share\n", "/srv/share"),
-            ("Subsystem sftp /usr/lib/x/sftp-server -f", "/usr/lib/x/sftp-server"),
-            ("a=\"/etc/a\";b='/etc/b',c:/etc/c", "/etc/a /etc/b /etc/c"),
-            ("lookup{$x}lsearch{/etc/aliases}}", "/etc/aliases"),
-            ("<dir>/usr/share/web</dir>", "/usr/share/web"),
-            ("# /etc/no\n ; /etc/no\n// /etc/no\n<!-- /etc/no -->", ""),
-            ("http://host/a/b //x/y relative/a/b ~/a/b", ""),
-            ("include /etc/x/*.conf; /var/log/%m.log; /srv/$user/x", ""),
-            ("See /etc/thing.", "/etc/thing"),
-            ("See /etc/thing/x.", "/etc/thing/x"),
-            ("/a\0/b/c", ""),
-            ("#!/bin/sh\n/usr/bin/x", ""),
-        ] {
-            assert_eq!(names(paths_of_settings(text.as_bytes())), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn programs_name_paths_in_texts_of_their_own() {
-        let program = b"\x7fELF\0/usr/libexec/d\0see /usr/lib/no\0/etc/d.conf\0/usr/%s/x\0/x\0//a/b\0";
-        assert_eq!(names(paths_of_program(program)), "/etc/d.conf /usr/libexec/d");
-    }
 }

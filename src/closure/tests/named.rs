@@ -114,7 +114,7 @@ fn programs_are_named_as_path_finds_them() {
 fn a_shell_script_among_resources_brings_no_shell() {
     let case = || {
         Case::new()
-            .program("/usr/sbin/d", "")
+            .program("/opt/d", "")
             .file("/etc/d.conf", "hooks /data/hooks\nstart /data/started\n")
             .program("/data/hooks/run", "#!/bin/bash\nlisted\n")
             .program("/data/started", "#!/bin/dash\n")
@@ -126,7 +126,7 @@ fn a_shell_script_among_resources_brings_no_shell() {
             .program("/bin/sh", "")
             .program("/bin/bash", "")
             .program("/bin/dash", "")
-            .used("/usr/sbin/d", &[Exec])
+            .used("/opt/d", &[Exec])
             .used("/etc/d.conf", &[Open])
     };
     let programs = |case: Case| {
@@ -137,4 +137,26 @@ fn a_shell_script_among_resources_brings_no_shell() {
     assert_eq!(programs(case()), "/bin/dash /usr/bin/perl");
     assert_eq!(programs(case().used("/bin/sh", &[Exec])), "/bin/dash /bin/sh /usr/bin/asked /usr/bin/perl");
     assert_eq!(programs(case().used("/bin/bash", &[Exec])), "/bin/bash /bin/dash /usr/bin/listed /usr/bin/perl");
+}
+
+#[test]
+fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
+    let paths = "\0/usr/libexec/d\0/usr/libexec/other\0/usr/lib/d/helper\0/etc/d.secret\0";
+    let library = "/usr/lib/x86_64-linux-gnu/libd.so.1";
+    let case = || {
+        let case = Case::new()
+            .program("/usr/libexec/d/rpc", "")
+            .program("/usr/libexec/other/rpc", "")
+            .file("/etc/d.secret", "")
+            .file("/usr/lib/x86_64-linux-gnu/d/mod.so", "")
+            .shared_library(library, &[], &[]);
+        let mut bytes = std::fs::read(case.on_host(library)).unwrap();
+        bytes.extend(paths.as_bytes());
+        case.file(library, bytes).used(library, &[Open])
+    };
+    case().names("");
+    case().used("/usr/lib/x86_64-linux-gnu/d/mod.so", &[Open]).names(
+        "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d
+         /usr/libexec/d/rpc resource:/usr/libexec/d",
+    );
 }
