@@ -180,11 +180,11 @@ fn is_library(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.windows(3).any(|part| part == b".so"))
 }
 
-/// The names of the programs of which the run used what lies in directories of theirs.
-fn programs_of(observation: &Observation) -> BTreeSet<Vec<u8>> {
+/// The directories of single programs in which the run used a file.
+fn programs_of(observation: &Observation) -> BTreeSet<ImagePath> {
     let is_used = |record: &PathRecord| matches!(record.found, Found::File { .. }) && !record.probe_tool;
     let used = observation.paths.iter().filter(|(_, record)| is_used(record)).map(|(path, _)| path);
-    used.filter_map(|path| resources::of_program(path, false)?.file_name().map(<[u8]>::to_vec)).collect()
+    used.filter_map(|path| resources::of_program(path, false)).collect()
 }
 
 /// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own; or one of the
@@ -249,11 +249,13 @@ impl Search<'_> {
         &mut self,
         name: &[u8],
         source: &ImagePath,
-        programs: &BTreeSet<Vec<u8>>,
+        programs: &BTreeSet<ImagePath>,
     ) -> Result<(), ClosureError> {
+        // Of a directory that was used itself other rules know what comes of that.
         let is_known = |path: &ImagePath, is_dir| {
-            let directory = resources::of_program(path, is_dir);
-            directory.and_then(|of| of.file_name().map(|name| programs.contains(name))).unwrap_or(false)
+            let Some(directory) = resources::of_program(path, is_dir) else { return false };
+            programs.iter().any(|used| *used != directory && used.file_name() == directory.file_name())
+                && !programs.contains(&directory)
         };
         // Whether it is there is asked only of what could count.
         if !ImagePath::parse(name).is_ok_and(|path| is_known(&path, true)) {

@@ -155,6 +155,7 @@ fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
         case.file(library, bytes).used(library, &[Open])
     };
     case().names("");
+    case().file("/usr/libexec/other/list", "").used("/usr/libexec/other/list", &[Open]).names("");
     case().used("/usr/lib/x86_64-linux-gnu/d/mod.so", &[Open]).names(
         "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d
          /usr/libexec/d/rpc resource:/usr/libexec/d",
