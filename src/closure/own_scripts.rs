@@ -1,7 +1,7 @@
-//! The scripts among the application's own files, and the shell scripts in directories that are kept whole, that no run has
-//! started. Most are bystanders, for whoever builds or
-//! deploys; to bring an interpreter for each of them would undo much of what was gained. But some of them a request
-//! starts, and these are known by where they lie, or by what is there already:
+//! The scripts among the application's own files, and the shell scripts in directories that are kept whole,
+//! that no run has started. Most are bystanders, for whoever builds or deploys; to bring an interpreter for each of them
+//! would undo much of what was gained. But some of them a request starts, and these are known by where they lie, or by
+//! what is there already:
 //!
 //! 1. A web server runs what lies in a directory `cgi-bin`, and files that end in `.cgi` or `.fcgi`.
 //! 2. The interpreter is in the image anyway, because the run or something else needs it: then the script works as far

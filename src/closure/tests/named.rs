@@ -161,3 +161,26 @@ fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
          /usr/libexec/d/rpc resource:/usr/libexec/d",
     );
 }
+
+#[test]
+fn homes_of_people_come_where_somebody_may_log_in() {
+    let library = "/usr/lib/x86_64-linux-gnu/libpam.so.0";
+    let case = Case::new()
+        .program("/usr/sbin/d", "")
+        .shared_library(library, &[], &[])
+        .file("/etc/pam.d/other", "")
+        .file("/etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\nd:x:100:100::/var/lib/d:/usr/sbin/nologin\n")
+        .file("/etc/shadow", "joe:!:1::\nd:!:1::\n")
+        .file("/home/joe/letter", "")
+        .file("/home/joe/.bash_history", "")
+        .file("/var/lib/d/file", "")
+        .program("/bin/sh", "")
+        .used("/usr/sbin/d", &[Exec]);
+    let has = |case: &Case| {
+        let paths = case.require(Level::App).paths;
+        ["/home/joe/letter", "/home/joe/.bash_history", "/var/lib/d/file", "/bin/sh"]
+            .map(|file| paths.contains(&super::path(file)))
+    };
+    assert_eq!(has(&case), [false; 4]);
+    assert_eq!(has(&case.used(library, &[Open])), [true, false, false, false]);
+}
