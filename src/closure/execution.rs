@@ -7,6 +7,7 @@ use crate::observation::Observation;
 
 /// The execution parameters of the result.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct Execution {
     env: Vec<String>,
     /// User as it is written; `None` means root.

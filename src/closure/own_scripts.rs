@@ -1,6 +1,7 @@
-//! The scripts among the application's own files that no run has started. Most are bystanders, for whoever builds or
-//! deploys; to bring an interpreter for each of them would undo much of what was gained. But some of them a request
-//! starts, and these are known by where they lie, or by what is there already:
+//! The scripts among the application's own files, and the shell scripts in directories that are kept whole,
+//! that no run has started. Most are bystanders, for whoever builds or deploys; to bring an interpreter for each of them
+//! would undo much of what was gained. But some of them a request starts, and these are known by where they lie, or by
+//! what is there already:
 //!
 //! 1. A web server runs what lies in a directory `cgi-bin`, and files that end in `.cgi` or `.fcgi`.
 //! 2. The interpreter is in the image anyway, because the run or something else needs it: then the script works as far
@@ -17,19 +18,17 @@ use crate::closure::reason::Reason;
 use crate::closure::script::Shebang;
 use crate::image::Rootfs;
 
-/// The scripts that somebody will start, among those that are kept as the application's own alone. Whether an interpreter
-/// is there is asked before any of them brings one.
+/// The scripts that somebody will start, among the files at `paths`, which are kept in passing. Whether an interpreter is
+/// there is asked before any of them brings one.
 pub(super) fn started(
     rootfs: &Rootfs,
     execution: &Execution,
     kept: &Kept<'_>,
     contents: &mut Contents<'_>,
+    paths: &[ImagePath],
 ) -> Result<Vec<(ImagePath, Shebang)>, ClosureError> {
     let mut scripts = Vec::new();
-    for (path, reasons) in kept.paths().iter() {
-        if !reasons.iter().all(|reason| matches!(reason, Reason::Application(_))) {
-            continue;
-        }
+    for path in paths {
         if !rootfs.lookup(path)?.is_some_and(|entry| entry.is_file() && entry.mode & 0o111 != 0) {
             continue;
         }

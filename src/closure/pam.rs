@@ -61,7 +61,8 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
     Ok(needs)
 }
 
-/// The shells and homes of the accounts that somebody can log in to, each home with what is in it.
+/// The shells and homes of the accounts that somebody can log in to, each home with what is in it; and the homes in `/home` of the
+/// others.
 pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut needs = BTreeSet::new();
     let text = |path: &str| -> Result<Vec<u8>, ClosureError> {
@@ -78,6 +79,10 @@ pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureEr
             None => false,
         };
         if !has_keys && !passwords.contains(&name) {
+            // A service with passwords of its own serves the homes of people all the same.
+            if is_within(&home, "/home") {
+                needs.extend(in_home(rootfs, &home)?);
+            }
             continue;
         }
         needs.extend(keys.filter(|_| has_keys));
@@ -110,8 +115,7 @@ const PRIVATE: [&[u8]; 16] = [
 /// What is in a home that is one, up to a limit; what is private and histories are not for whoever logs in to a copy.
 fn in_home(rootfs: &Rootfs, home: &ImagePath) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut found = BTreeSet::from([home.clone()]);
-    let is_home = |place: &str| ImagePath::parse(place).is_ok_and(|place| home.is_within(&place) && *home != place);
-    if !["/home", "/srv", "/var", "/opt"].iter().any(|place| is_home(place)) {
+    if !["/home", "/srv", "/var", "/opt"].iter().any(|place| is_within(home, place)) {
         return Ok(found);
     }
     let mut pending = vec![home.clone()];
@@ -133,6 +137,10 @@ fn in_home(rootfs: &Rootfs, home: &ImagePath) -> Result<BTreeSet<ImagePath>, Clo
         }
     }
     Ok(found)
+}
+
+fn is_within(home: &ImagePath, place: &str) -> bool {
+    ImagePath::parse(place).is_ok_and(|place| home.is_within(&place) && *home != place)
 }
 
 /// The names in `shadow(5)` of those who have a password: an empty one, or a hash that nobody has locked.

@@ -4,7 +4,7 @@
 //!
 //! A user's home is one too, whatever is in it: who logs in there finds at least the place.
 //!
-//! Such a directory lies where variable data does (Filesystem Hierarchy Standard 3.0, 5), holds no file, and is not just any
+//! Such a directory lies where variable data does (Filesystem Hierarchy Standard 3.0, 5), or is such a place as mail's, holds no file, and is not just any
 //! directory of root's: it belongs to another user or group, or others may write in it.
 
 use crate::base::ImagePath;
@@ -27,7 +27,10 @@ pub(super) fn require(kept: &mut Kept<'_>, rootfs: &Rootfs) -> Result<(), Closur
     let mut seen = 0;
     let mut pending: Vec<(ImagePath, usize)> = Vec::new();
     for place in PLACES.iter().filter_map(|place| ImagePath::parse(place).ok()) {
-        if rootfs.lookup(&place)?.is_some_and(|entry| entry.is_dir()) {
+        let Some(entry) = rootfs.lookup(&place)?.filter(Entry::is_dir) else { continue };
+        if is_prepared(&entry) && rootfs.list(&place)?.is_empty() {
+            kept.require(place.as_bytes(), Reason::State(place.clone()))?;
+        } else {
             pending.push((place, 0));
         }
     }
@@ -37,8 +40,18 @@ pub(super) fn require(kept: &mut Kept<'_>, rootfs: &Rootfs) -> Result<(), Closur
     while let Some((directory, depth)) = pending.pop() {
         for name in rootfs.list(&directory)? {
             let Ok(path) = directory.child(&name) else { continue };
-            let Some(entry) = rootfs.lookup(&path)?.filter(Entry::is_dir) else { continue };
+            let Some(entry) = rootfs.lookup(&path)? else { continue };
             seen += 1;
+            if entry.link_target().is_some() && seen <= MOST {
+                // Another name of one, as mail's often has.
+                let walk = rootfs.resolve(path.as_bytes(), true)?;
+                if walk.entry.is_some_and(|entry| is_prepared(&entry)) && kept.paths().contains(&walk.end) {
+                    kept.require(path.as_bytes(), Reason::State(path.clone()))?;
+                }
+            }
+            if !entry.is_dir() {
+                continue;
+            }
             if FOREIGN.contains(&&name[..]) || seen > MOST {
                 continue;
             }

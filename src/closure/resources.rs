@@ -208,23 +208,43 @@ fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     })
 }
 
+/// Whether many programs have something in the directory, below which one directory can be a single program's all the same.
+pub(super) fn is_data_of_many(directory: &ImagePath) -> bool {
+    let is_data = |parent: ImagePath| DATA.iter().any(|&place| parent.as_bytes() == place.as_bytes());
+    let name = directory.file_name().unwrap_or_default();
+    directory.parent().is_some_and(is_data)
+        && (is_triplet(name) || EVERYBODYS.contains(&name) || NO_RESOURCES.contains(&name) || name == b"zoneinfo")
+}
+
 fn is_one_programs(name: &[u8]) -> bool {
     !is_left_out(name) && !EVERYBODYS.contains(&name)
 }
 
 fn is_left_out(name: &[u8]) -> bool {
     // Directories of an architecture, `x86_64-linux-gnu`, are shared by all libraries.
-    is_triplet(name) || NO_RESOURCES.contains(&name) || LANGUAGES.iter().any(|language| name.starts_with(language))
+    is_triplet(name) || NO_RESOURCES.contains(&name) || is_language(name)
+}
+
+/// Whether a name begins as that of a language's interpreter or of the directory with its modules.
+pub(super) fn is_language(name: &[u8]) -> bool {
+    LANGUAGES.iter().any(|language| name.starts_with(language))
 }
 
 fn is_triplet(name: &[u8]) -> bool {
     name.windows(7).any(|part| part == b"-linux-")
 }
 
-/// What only compilers and debuggers read.
-fn is_for_building(name: &[u8]) -> bool {
-    let ends = [&b".a"[..], b".h", b".la", b".o", b".debug", b".py", b".pyc"];
-    ends.iter().any(|end| name.ends_with(end)) || matches!(name, b"ct.sym" | b"src.zip")
+/// Whether `directory` has the translations of one program alone, which chooses among them itself, as a server does by request.
+fn is_own_catalogue(directory: &ImagePath) -> bool {
+    directory.file_name() == Some(b"locale") && below(&DATA, directory, false).is_some()
+}
+
+/// What only compilers and debuggers read. Among data a program can have texts of its own that are called as headers are.
+fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
+    let ends = [&b".a"[..], b".la", b".o", b".debug", b".py", b".pyc"];
+    ends.iter().any(|end| name.ends_with(end))
+        || matches!(name, b"ct.sym" | b"src.zip")
+        || name.ends_with(b".h") && below(&DATA, path, false).is_none()
 }
 
 /// A directory that is being walked.
@@ -245,8 +265,8 @@ impl Area<'_> {
                 let Ok(path) = directory.child(&name) else { continue };
                 let Some(entry) = self.rootfs.lookup(&path)? else { continue };
                 match &entry.kind {
-                    EntryKind::Dir if !is_left_out(&name) => pending.push(path),
-                    EntryKind::File { size, .. } if !is_for_building(&name) => {
+                    EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
+                    EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
                         if !self.observation.paths.contains(&path) {
                             self.unused += size;
                         }

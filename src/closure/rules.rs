@@ -36,6 +36,8 @@ pub(super) struct Rules<'a> {
     /// Libraries that some process has loaded, so that their needs are known.
     loaded: BTreeSet<ImagePath>,
     warnings: BTreeSet<String>,
+    /// What is kept because it lies in a directory that settings or programs name.
+    in_named: BTreeSet<ImagePath>,
 }
 
 impl<'a> Rules<'a> {
@@ -58,6 +60,7 @@ impl<'a> Rules<'a> {
             processes: BTreeMap::new(),
             loaded: BTreeSet::new(),
             warnings: BTreeSet::new(),
+            in_named: BTreeSet::new(),
         }
     }
 
@@ -79,10 +82,7 @@ impl<'a> Rules<'a> {
             if !self.rootfs.is_host() {
                 prepared::require(&mut self.kept, self.rootfs)?;
             }
-            for (path, shebang) in own_scripts::started(self.rootfs, self.execution, &self.kept, &mut self.contents)? {
-                self.script(&path, &shebang)?;
-            }
-            self.settle()?;
+            self.own_scripts()?;
         }
         if self.level >= Level::Closure {
             self.authentication()?;
@@ -90,6 +90,7 @@ impl<'a> Rules<'a> {
             // What they need is counted against what is there without them.
             self.resources()?;
             self.settle()?;
+            self.own_scripts()?;
         }
         self.warnings.extend(
             self.loader
@@ -118,6 +119,17 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// What the scripts need that nobody has started and somebody will: see [`own_scripts`].
+    fn own_scripts(&mut self) -> Result<(), ClosureError> {
+        let scripts: Vec<ImagePath> =
+            self.kept.paths().iter().map(|(path, _)| path).filter(|path| self.is_in_passing(path)).cloned().collect();
+        let (kept, contents) = (&self.kept, &mut self.contents);
+        for (path, shebang) in own_scripts::started(self.rootfs, self.execution, kept, contents, &scripts)? {
+            self.script(&path, &shebang)?;
+        }
+        self.settle()
+    }
+
     /// What the programs of the run look up by name: see [`resources`].
     fn resources(&mut self) -> Result<(), ClosureError> {
         let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
@@ -132,7 +144,8 @@ impl<'a> Rules<'a> {
         self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
         for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
             for (path, entry) in files {
-                let libraries = if entry.is_file() { self.weight_of_needs(&path)? } else { 0 };
+                // A link brings what it leads to.
+                let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };
                 if libraries <= MOST_FOR_A_MODULE {
                     self.kept.require(path.as_bytes(), Reason::Resource(area.clone()))?;
                 } else {
@@ -152,8 +165,11 @@ impl<'a> Rules<'a> {
         if self.level < Level::App || self.rootfs.is_host() {
             return Ok(BTreeSet::new());
         }
-        let found = named::find(self.rootfs, self.execution, self.observation, &mut self.contents)?;
-        for (path, source) in found.paths {
+        let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &mut self.contents)?;
+        let by_themselves: BTreeSet<&ImagePath> = found.paths.iter().map(|(path, _)| path).collect();
+        let contents = found.contents.iter().map(|(path, _)| path);
+        self.in_named = contents.filter(|path| !by_themselves.contains(path)).cloned().collect();
+        for (path, source) in found.paths.into_iter().chain(found.contents) {
             self.kept.require(path.as_bytes(), Reason::Named(source))?;
         }
         self.settle()?;
@@ -185,6 +201,11 @@ impl<'a> Rules<'a> {
 
     /// The bytes of the libraries that come with a module that is not kept so far.
     fn weight_of_needs(&mut self, path: &ImagePath) -> Result<u64, ClosureError> {
+        let walk = self.rootfs.resolve(path.as_bytes(), true)?;
+        if !walk.entry.is_some_and(|entry| entry.is_file()) {
+            return Ok(0);
+        }
+        let path = &walk.end;
         let is_module = self.contents.elf(path)?.is_some_and(|elf| elf.interpreter.is_none());
         if !is_module || self.kept.paths().contains(path) {
             return Ok(0);
@@ -292,6 +313,7 @@ impl<'a> Rules<'a> {
             Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
             Content::Elf(_) => self.shared_library(path, path)?,
             Content::Script(_) if self.is_there_for_others(path) => {}
+            Content::Script(shebang) if script::is_shell(&shebang) && self.is_in_passing(path) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
             }
@@ -321,6 +343,17 @@ impl<'a> Rules<'a> {
     fn is_own_perl(&self, path: &ImagePath) -> bool {
         let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
         self.runs_perl && self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
+    }
+
+    /// Whether the file at `path` is there because its directory is kept whole, and for nothing else: a shell for such a
+    /// file would be one that nobody has asked for.
+    fn is_in_passing(&self, path: &ImagePath) -> bool {
+        let is_such = |reason: &Reason| match reason {
+            Reason::Named(_) => self.in_named.contains(path),
+            Reason::Application(_) => self.level >= Level::App,
+            reason => matches!(reason, Reason::Resource(_)),
+        };
+        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::probe::expect::{BytesExpect, StatusSet};
 use crate::probe::plan::Plan;
-use crate::probe::ready::healthcheck_step;
+use crate::probe::ready::{Grace, healthcheck_step};
 use crate::probe::run::Probing;
 use crate::probe::shipped::shipped_for;
 use crate::probe::step::{Action, DEFAULT_TIMEOUT, Exchange, HttpStep, Step, TcpStep};
@@ -118,7 +118,7 @@ impl Probing<'_> {
         let candidates = self.candidates(plan, protocol);
         let mut chosen = candidates.first().copied();
         if step.speaks_http() && candidates.len() > 1 {
-            chosen = self.first_http(&candidates)?.or(chosen);
+            chosen = self.first_http_soon(plan, protocol)?.or(chosen);
         }
         if let Some(port) = chosen {
             step.set_port(port);
@@ -131,6 +131,24 @@ impl Probing<'_> {
         let mut ports = self.ports(protocol);
         ports.sort_by_key(|&number| (!plan.circumstances.exposed.contains(&Port { protocol, number }), number));
         ports
+    }
+
+    /// The first of the candidates that speaks HTTP, those included that begin to listen while the application is still
+    /// busy: it may listen for other things before.
+    fn first_http_soon(&self, plan: &Plan, protocol: Protocol) -> Result<Option<u16>, ProbeError> {
+        let mut asked = BTreeSet::new();
+        let mut grace = Grace::new(Duration::ZERO);
+        loop {
+            let listeners = self.target.listeners();
+            let candidates = self.candidates(plan, protocol);
+            let new: Vec<u16> = candidates.into_iter().filter(|&port| asked.insert(port)).collect();
+            if let Some(port) = self.first_http(&new)? {
+                return Ok(Some(port));
+            }
+            if self.target.exited().is_some() || !grace.wait(self.target, &listeners) {
+                return Ok(None);
+            }
+        }
     }
 
     pub(super) fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {

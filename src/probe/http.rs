@@ -148,7 +148,11 @@ pub(super) fn probe(
                 }
                 continue;
             }
-            Err(failure) if failure.starts_with(TIMED_OUT) => return Outcome::failed(too_late(timeout)),
+            // Some listen long before they serve; what changes nothing can be asked again.
+            Err(failure) if failure.starts_with(TIMED_OUT) => {
+                let not_yet = matches!(exchange.method.as_str(), "GET" | "HEAD");
+                return Outcome { not_yet, ..Outcome::failed(too_late(timeout)) };
+            }
             Err(failure) => return Outcome::failed(failure),
         };
         if step.follow_redirects && exchange.redirect(&response) {

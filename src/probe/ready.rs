@@ -18,8 +18,10 @@ use crate::probe::spec::Ready;
 use crate::probe::step::{Action, ExecStep, Step};
 use crate::probe::target::{Exit, Listener, Port, Protocol, Target};
 
-/// How long an exposed port is preferred to those that listen already.
+/// How long an exposed port is preferred to those that listen already, whatever the application does, and how long while it
+/// is busy: it may be starting, and a helper of it listens first.
 const EXPOSED_GRACE: Duration = Duration::from_secs(2);
+const BUSY_GRACE: Duration = Duration::from_secs(20);
 
 /// How often it is looked whether the application rests.
 const LOOK: Duration = Duration::from_millis(100);
@@ -219,14 +221,37 @@ pub(super) fn wait_exposed(plan: &Plan, target: &dyn Target) {
     let exposed = &plan.circumstances.exposed;
     let asked = needs(plan).contains(&Need::Any(Protocol::Tcp)) || plan.has_unplaced_script();
     let wanted = asked && exposed.iter().any(|p| p.protocol == Protocol::Tcp);
-    let deadline = Instant::now() + EXPOSED_GRACE;
+    let mut grace = Grace::new(EXPOSED_GRACE);
     while wanted && target.exited().is_none() {
         let listeners = target.listeners();
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || exposed.iter().any(|&port| Need::Port(port).met(target, &listeners)) {
+        let is_there = exposed.iter().any(|&port| Need::Port(port).met(target, &listeners));
+        if is_there || !grace.wait(target, &listeners) {
             return;
         }
-        target.wait(&listeners, left);
+    }
+}
+
+/// Time for an application to begin to listen on another port: a while, and longer as long as it is busy.
+pub(super) struct Grace {
+    started: Instant,
+    least: Duration,
+}
+
+impl Grace {
+    pub(super) fn new(least: Duration) -> Self {
+        Grace { started: Instant::now(), least }
+    }
+
+    /// Waits for an event; returns false when there is nothing left to wait for.
+    pub(super) fn wait(&mut self, target: &dyn Target, listeners: &[Listener]) -> bool {
+        let passed = self.started.elapsed();
+        // It is looked at each time, because rest is known from two looks.
+        let rests = target.rests();
+        if passed >= BUSY_GRACE || passed >= self.least && rests {
+            return false;
+        }
+        target.wait(listeners, LOOK.min(BUSY_GRACE.saturating_sub(passed)));
+        true
     }
 }
 

@@ -41,6 +41,7 @@ mod sight;
 mod stop;
 mod syscalls;
 mod tasks;
+mod unreached;
 mod wait;
 mod witness;
 

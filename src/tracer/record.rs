@@ -14,6 +14,7 @@ use super::open_files::OpenFiles;
 use super::resolve::{Asker, Chain, End, Resolver};
 use super::syscalls::Effect;
 use super::tasks::Task;
+use super::unreached::Unreached;
 use super::witness::{self, Witness};
 use crate::base::ImagePath;
 use crate::observation::Operation;
@@ -81,6 +82,8 @@ pub struct Recorder {
     pub gaps: BTreeSet<String>,
     /// What a user should know, in the order it was seen.
     pub warnings: Vec<String>,
+    /// Where the application could not get to.
+    pub unreached: Unreached,
     /// The number of the running probe.
     pub probe: u32,
     /// Who is told of changes before they are made.

@@ -79,3 +79,119 @@ fn where_programs_lie_is_named_for_one_of_them_and_not_for_all() {
         .used("/etc/db.conf", &[Open])
         .names("");
 }
+
+#[test]
+fn data_that_settings_name_comes_whole() {
+    let case = Case::new()
+        .program("/usr/sbin/d", "")
+        .file("/etc/d/sites/a.xml", "<Context docBase=\"/usr/share/d9-pages/docs\" />\nalias /usr/share/doc\n")
+        .file("/etc/d/sites/b.xml", "/usr/share/doc/d/manual\n/usr/share/javascript\n/usr/share/zoneinfo\n")
+        .file("/usr/share/d9-pages/docs/include/page.py", "")
+        .file("/usr/share/d9-pages/other", "")
+        .file("/usr/share/doc/d/manual/index.html", "")
+        .file("/usr/share/doc/other", "")
+        .file("/usr/share/javascript/lib/lib.js", "")
+        .file("/usr/share/zoneinfo/Asia/Tokyo", "")
+        .used("/usr/sbin/d", &[Exec]);
+    case.used("/etc/d/sites/a.xml", &[Open]).used("/etc/d/sites/b.xml", &[Open]).names(
+        "/usr/share/d9-pages/docs named:/etc/d/sites/a.xml
+         /usr/share/d9-pages/docs/include named:/etc/d/sites/a.xml
+         /usr/share/d9-pages/docs/include/page.py named:/etc/d/sites/a.xml
+         /usr/share/doc/d/manual named:/etc/d/sites/b.xml
+         /usr/share/doc/d/manual/index.html named:/etc/d/sites/b.xml
+         /usr/share/javascript named:/etc/d/sites/b.xml
+         /usr/share/javascript/lib named:/etc/d/sites/b.xml
+         /usr/share/javascript/lib/lib.js named:/etc/d/sites/b.xml",
+    );
+}
+
+#[test]
+fn programs_are_named_as_path_finds_them() {
+    let case = || {
+        Case::new()
+            .program("/usr/bin/web.cgi", "#!/usr/bin/perl\n$c = ['squeeze', '-n']; system('wrapped');\n")
+            .program("/usr/bin/perl", "")
+            .program("/usr/bin/wrapped", "#!/bin/sh\n")
+            .program("/bin/sh", "")
+            .executable("/usr/bin/squeeze", &[], &[])
+            .executable("/usr/bin/other", &[], &[])
+    };
+    case().names("");
+    case().used("/usr/bin/web.cgi", &[Open]).names("");
+    case().used("/usr/bin/web.cgi", &[Exec]).names("/usr/bin/squeeze named:/usr/bin/web.cgi");
+}
+
+#[test]
+fn a_shell_script_among_resources_brings_no_shell() {
+    let case = || {
+        Case::new()
+            .program("/opt/d", "")
+            .file("/etc/d.conf", "hooks /data/hooks\nstart /data/started\n")
+            .program("/data/hooks/run", "#!/bin/bash\nlisted\n")
+            .program("/data/started", "#!/bin/dash\n")
+            .program("/usr/share/d/ask", "#!/bin/sh\nasked\n")
+            .program("/usr/share/d/filter", "#!/usr/bin/perl\n")
+            .program("/usr/bin/asked", "")
+            .program("/usr/bin/listed", "")
+            .program("/usr/bin/perl", "")
+            .program("/bin/sh", "")
+            .program("/bin/bash", "")
+            .program("/bin/dash", "")
+            .used("/opt/d", &[Exec])
+            .used("/etc/d.conf", &[Open])
+    };
+    let programs = |case: Case| {
+        let required = case.require(Level::App);
+        let found = required.paths.iter().filter(|(path, _)| path.to_string().contains("bin/"));
+        found.map(|(path, _)| path.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(programs(case()), "/bin/dash /usr/bin/perl");
+    assert_eq!(programs(case().used("/bin/sh", &[Exec])), "/bin/dash /bin/sh /usr/bin/asked /usr/bin/perl");
+    assert_eq!(programs(case().used("/bin/bash", &[Exec])), "/bin/bash /bin/dash /usr/bin/listed /usr/bin/perl");
+}
+
+#[test]
+fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
+    let paths = "\0/usr/libexec/d\0/usr/libexec/other\0/usr/lib/d/helper\0/etc/d.secret\0";
+    let library = "/usr/lib/x86_64-linux-gnu/libd.so.1";
+    let case = || {
+        let case = Case::new()
+            .program("/usr/libexec/d/rpc", "")
+            .program("/usr/libexec/other/rpc", "")
+            .file("/etc/d.secret", "")
+            .file("/usr/lib/x86_64-linux-gnu/d/mod.so", "")
+            .shared_library(library, &[], &[]);
+        let mut bytes = std::fs::read(case.on_host(library)).unwrap();
+        bytes.extend(paths.as_bytes());
+        case.file(library, bytes).used(library, &[Open])
+    };
+    case().names("");
+    case().file("/usr/libexec/other/list", "").used("/usr/libexec/other/list", &[Open]).names("");
+    case().used("/usr/lib/x86_64-linux-gnu/d/mod.so", &[Open]).names(
+        "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d
+         /usr/libexec/d/rpc resource:/usr/libexec/d",
+    );
+}
+
+#[test]
+fn homes_of_people_come_where_somebody_may_log_in() {
+    let library = "/usr/lib/x86_64-linux-gnu/libpam.so.0";
+    let case = Case::new()
+        .program("/usr/sbin/d", "")
+        .shared_library(library, &[], &[])
+        .file("/etc/pam.d/other", "")
+        .file("/etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\nd:x:100:100::/var/lib/d:/usr/sbin/nologin\n")
+        .file("/etc/shadow", "joe:!:1::\nd:!:1::\n")
+        .file("/home/joe/letter", "")
+        .file("/home/joe/.bash_history", "")
+        .file("/var/lib/d/file", "")
+        .program("/bin/sh", "")
+        .used("/usr/sbin/d", &[Exec]);
+    let has = |case: &Case| {
+        let paths = case.require(Level::App).paths;
+        ["/home/joe/letter", "/home/joe/.bash_history", "/var/lib/d/file", "/bin/sh"]
+            .map(|file| paths.contains(&super::path(file)))
+    };
+    assert_eq!(has(&case), [false; 4]);
+    assert_eq!(has(&case.used(library, &[Open])), [true, false, false, false]);
+}

@@ -28,6 +28,9 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
         .file("/usr/share/db/15/zones/Asia", "")
         .file("/usr/share/db/15/words/german.stop", "")
         .file("/usr/share/db/15/man/man1/db.1", "")
+        .file("/usr/share/db/locale/fr.po", "")
+        .file("/usr/share/db/printers/inch.h", "")
+        .file("/usr/share/locale/fr/LC_MESSAGES/db.mo", "")
         .file("/usr/share/other/file", "")
         .file("/usr/share/doc/db/copyright", "")
         .file("/usr/share/python3/module", "")
@@ -39,7 +42,9 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
     case.used("/usr/share/db/15/zones/Default", &[Open]).has_resources(
         "/usr/share/db/15/words/german.stop resource:/usr/share/db
          /usr/share/db/15/zones/Asia resource:/usr/share/db
-         /usr/share/db/15/zones/Default resource:/usr/share/db",
+         /usr/share/db/15/zones/Default resource:/usr/share/db
+         /usr/share/db/locale/fr.po resource:/usr/share/db
+         /usr/share/db/printers/inch.h resource:/usr/share/db",
     );
 }
 

@@ -190,11 +190,17 @@ fn empty_directories_that_were_prepared_for_a_service_are_kept_at_level_app() {
         .dir("/var/lib/misc")
         .dir("/var/lib/apt/partial")
         .file("/var/spool/mail/joe", "")
+        .dir("/var/mail")
+        .link("/var/spool/post", "../mail")
+        .link("/var/spool/misc", "../lib/misc")
         .dir("/usr/open");
-    for open in ["/var/lib/php/sessions", "/var/lib/apt/partial", "/var/spool/mail", "/usr/open"] {
+    for open in ["/var/mail", "/var/lib/php/sessions", "/var/lib/apt/partial", "/var/spool/mail", "/usr/open"] {
         std::fs::set_permissions(case.on_host(open), std::fs::Permissions::from_mode(0o1733)).unwrap();
     }
-    case.owned("/", NOBODY_ELSE)
-        .gives_files(Level::Closure, "")
-        .gives_files(Level::App, "/var/lib/php/sessions state:/var/lib/php/sessions");
+    case.owned("/", NOBODY_ELSE).gives_files(Level::Closure, "").gives_files(
+        Level::App,
+        "/var/lib/php/sessions state:/var/lib/php/sessions
+             /var/mail link:/var/spool/post state:/var/mail
+             /var/spool/post state:/var/spool/post",
+    );
 }

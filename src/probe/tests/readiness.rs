@@ -27,6 +27,22 @@ fn an_exposed_port_is_given_a_moment() {
 }
 
 #[test]
+fn the_port_that_speaks_http_may_come_after_others() {
+    let (helper, queue, web) = (server(drop), server(drop), web(&["200 OK"]));
+    let target = FakeTarget::listening(&[helper, queue]);
+    target.later.lock().unwrap().push(fake::tcp(web));
+    let exposed = vec![Port::tcp(queue.port()), Port::tcp(web.port())];
+    let circumstances = Circumstances { exposed, ..Circumstances::default() };
+    let plan = Plan::new(vec![Spec::from_http_argument("/").unwrap()], circumstances);
+    let done = run_plan(&plan, &target);
+    assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())), "{}", summary(&done));
+    // Of an application that rests nothing more is to come.
+    let target = FakeTarget { rests: true, ..FakeTarget::listening(&[helper, queue]) };
+    let done = run_plan(&plan, &target);
+    assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(queue.port())));
+}
+
+#[test]
 fn a_gateway_whose_backend_is_not_up_is_asked_again() {
     let target = FakeTarget::listening(&[web(&["502 Bad Gateway", "503 Service Unavailable", "200 OK"])]);
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);

@@ -307,7 +307,7 @@ impl Engine {
                 return Ok(Next::GoToExit(Awaited::Bind { socket, address }));
             }
             Some(Address::Internet(address)) if !self.open_network && leaves(&address) => {
-                self.recorder.warn(format!("connect to {address}: it cannot leave the sandbox"));
+                self.recorder.unreached.add(address);
             }
             Some(Address::Internet(_)) | None => {}
         }

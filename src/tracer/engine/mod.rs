@@ -136,7 +136,8 @@ impl Engine {
                 None => TracerError::Follow { task, source },
             })?;
         }
-        let Recorder { fold, gaps, warnings, .. } = self.recorder;
+        let Recorder { fold, gaps, mut warnings, unreached, .. } = self.recorder;
+        warnings.extend(unreached.warning());
         let accesses = fold.finish(&self.shared.labels());
         Ok(Recording { accesses, gaps: gaps.into_iter().collect(), warnings, supervisor: self.supervisor })
     }
