@@ -1,8 +1,11 @@
 //! What is made ready before anything runs: the process to start and as whom, the sandbox for it, and its scratch space.
 
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::{fs, io};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use crate::base::ImagePath;
 use crate::image::{self, Credentials, Rootfs, RootfsError, ScratchDir, Store};
@@ -118,6 +121,15 @@ pub fn sandbox(
     unreachable!("the last change returns")
 }
 
+/// Makes the directory for throw-away layers.
+fn layers_in(scratch: &Path) -> Result<PathBuf, SessionError> {
+    let layers = scratch.join("layers");
+    match DirBuilder::new().mode(0o700).create(&layers) {
+        Ok(()) => Ok(layers),
+        Err(cause) => Err(SessionError::System { operation: "make a directory for throw-away layers", cause }),
+    }
+}
+
 /// The sandbox for a subject, and the scratch space it needs.
 fn plan(
     place: Place<'_>,
@@ -132,7 +144,7 @@ fn plan(
     // No quota of the store's filesystem is ours to set.
     let rung = if rung == Rung::A && bounds.disk.is_some() { Rung::B } else { rung };
     let upper = match place.footing.upper_in_store && rung != Rung::B && bounds.disk.is_none() {
-        true => Upper::Dir(scratch.path().to_owned()),
+        true => Upper::Dir(layers_in(scratch.path())?),
         false => Upper::Tmpfs,
     };
     let defaults = Choices::new(upper);

@@ -9,27 +9,27 @@ mod copy;
 pub(super) mod mount_api;
 pub(super) mod network;
 pub(super) mod observatory;
+mod overlay;
 pub(super) mod place;
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
 
+pub use self::overlay::try_overlay;
 use crate::base::ImagePath;
 use crate::sandbox::build::mount_api::{NODEV, NOEXEC, NOSUID, RDONLY, Refused};
 use crate::sandbox::build::observatory::Observatory;
 use crate::sandbox::failure::{self, During, Failure};
 use crate::sandbox::plan::lazy;
-use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, Upper, What};
+use crate::sandbox::plan::{Mount, Namespace, Network, RootPlan, SandboxPlan, What};
 
 /// A mount of the plan whose source is ready.
 struct Prepared<'a> {
@@ -152,15 +152,6 @@ fn build_mounts(plan: &SandboxPlan, make_root: impl FnOnce(&Stage) -> Result<Tre
     }
     warnings.extend(failure::sentences(refused));
     Ok(Built { warnings, observatory })
-}
-
-/// Tries an overlay whose throw-away layer is `upper`, in a mount namespace of its own; for a process that ends after.
-pub fn try_overlay(lower: &Path, upper: &Upper) -> Result<(), Failure> {
-    unshare(CloneFlags::CLONE_NEWNS).during("make a mount namespace", "")?;
-    let stage = Stage::new(None)?;
-    let overlay = stage.overlay(lower, upper)?.mount;
-    let written = through(&overlay).join("scrimp-writes");
-    std::fs::write(&written, b"x").during("write to an overlay of", lower.as_os_str().as_bytes())
 }
 
 /// Tries a fresh `/proc`; for a process that is the first in a PID namespace.
@@ -290,49 +281,6 @@ impl Stage {
             }
         };
         Ok(Source { mount: Some(source), is_dir: true, ..Source::default() })
-    }
-
-    /// An overlay of `lower` and a new throw-away layer.
-    fn overlay(&self, lower: &Path, upper: &Upper) -> Result<Tree, Failure> {
-        self.overlay_with(None, lower, upper)
-    }
-
-    /// The same with another layer between the two. The top of the throw-away layer is the top of the overlay, so it
-    /// takes over the mode and, as far as that exists here, the owner of `lower`.
-    fn overlay_with(&self, between: Option<&OwnedFd>, lower: &Path, upper: &Upper) -> Result<Tree, Failure> {
-        let name = lower.as_os_str().as_bytes();
-        let base = match upper {
-            Upper::Dir(dir) => dir.clone(),
-            Upper::Tmpfs => self.fresh_name(),
-        };
-        let (upper, work) = (base.join("upper"), base.join("work"));
-        for dir in [&upper, &work] {
-            std::fs::create_dir_all(dir).during("make the directory", dir.as_os_str().as_bytes())?;
-        }
-        let open_dir = |dir: &Path| {
-            open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-                .during("open the directory", dir.as_os_str().as_bytes())
-        };
-        let (lower_fd, upper_fd, work_fd) = (open_dir(lower)?, open_dir(&upper)?, open_dir(&work)?);
-        let meta = std::fs::metadata(through(&lower_fd)).during("look at", name)?;
-        place::set_owner(&upper, (meta.uid(), meta.gid())).during("set the owner of", upper.as_os_str().as_bytes())?;
-        std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(meta.mode() & 0o7777))
-            .during("set the mode of", upper.as_os_str().as_bytes())?;
-        // Through descriptors, because options are short and a path may hold commas and colons.
-        let [mut lower, upper, work] = [&lower_fd, &upper_fd, &work_fd].map(|fd| through(fd).display().to_string());
-        if let Some(between) = between {
-            lower = format!("{}:{lower}", through(between).display());
-        }
-        let options = [
-            ("lowerdir", Some(lower.as_str())),
-            ("upperdir", Some(upper.as_str())),
-            ("workdir", Some(work.as_str())),
-            ("userxattr", None),
-            ("volatile", None),
-        ];
-        let mount =
-            mount_api::new_mount(c"overlay", &options, 0).map_err(|e| refused("mount an overlay of", name, e))?;
-        Ok(Tree { mount, upper: Some(upper_fd) })
     }
 
     /// Makes `root` the root of this process and lets go of the host.
