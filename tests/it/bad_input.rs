@@ -306,7 +306,7 @@ fn bad_settings_are_told_with_their_line() {
     for (text, parts) in [
         ("[run]\nport = 99999", &["s.toml:2: port = \"99999\": \"99999\" is not a port", "hint: "][..]),
         ("[run]\nenv = 3", &["s.toml:2: env is a table, as { NAME = \"value\" }, or a list", "not an integer"]),
-        ("[run]\ntimeout = [1]", &["s.toml:2: timeout is one text or one number, and not array"]),
+        ("[run]\ntimeout = [1]", &["s.toml:2: timeout is one text or one number, and not an array"]),
         ("[run]\ncommand = ''", &["s.toml:2: command is empty\nhint: a command is a text"]),
         ("[run]\ncommand = []", &["s.toml:2: command is empty\nhint: "]),
         ("[run]\nname = 'a'", &["s.toml:2: [run] has no key \"name\"\nhint: several ways", "[[run]]"]),
