@@ -73,6 +73,7 @@ pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureEr
     };
     let passwords = with_passwords(&text("/etc/shadow")?);
     for (name, home, shell) in homes_and_shells(&text("/etc/passwd")?) {
+        // A home too long for a path to lie below it has no keys.
         let keys = home.child(b".ssh").and_then(|directory| directory.child(b"authorized_keys")).ok();
         let has_keys = match &keys {
             Some(keys) => rootfs.resolve(keys.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_file()),

@@ -51,6 +51,7 @@ impl Container<'_> {
     /// first process aside. Where their namespace cannot be looked at, they end with the container.
     fn kill_commands(&self) {
         let Some(pid) = self.pid() else { return };
+        // Most processes of the machine are of somebody else, or gone by now.
         let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let Some(own) = namespace(pid) else { return };
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

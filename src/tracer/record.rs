@@ -39,6 +39,18 @@ pub struct Ask {
     pub effect: Effect,
 }
 
+impl Ask {
+    /// How the kernel looks for interpreters.
+    pub const LOAD: Ask = Ask {
+        operation: Operation::Load,
+        from: From::Current,
+        follow: true,
+        empty: false,
+        rooted: false,
+        effect: Effect::None,
+    };
+}
+
 /// Where a relative path begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {

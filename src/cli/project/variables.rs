@@ -14,6 +14,7 @@ pub fn color(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<&str> = arguments.iter().map_while(|word| word.to_str().filter(|word| *word != "--")).collect();
     let separate = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]).next_back();
     let joined = words.iter().filter_map(|word| word.strip_prefix("--color=")).next_back();
+    // One that is no text is told as a mistake when the settings are read.
     let variable = std::env::var(format!("{}COLOR", env_vars::PREFIX)).ok();
     match separate.or(joined).or(variable.as_deref()) {
         Some("always") => ColorChoice::Always,

@@ -9,13 +9,12 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::super::decode::named;
 use super::super::interpreter::{Interpreter, interpreter};
 use super::super::memory::{read_exact, read_word, write_exact};
-use super::super::record::{Ask, From};
-use super::super::syscalls::{Effect, Place};
+use super::super::record::Ask;
+use super::super::syscalls::Place;
 use super::Want;
 use super::credentials::Credentials;
 use super::file::FileIdentity;
 use super::verdict::{Caller, Located, Verdict, Virtual};
-use crate::observation::Operation;
 
 /// Interpreters of interpreters that the kernel follows.
 const MAX_INTERPRETERS: usize = 5;
@@ -45,27 +44,15 @@ impl Virtual {
                 Err(errno) => return Ok(Err(errno).into()),
                 Ok(Some(Interpreter::Script(next))) => path = next,
                 Ok(Some(Interpreter::Elf(loader))) => {
-                    ask = Self::load();
+                    ask = Ask::LOAD;
                     let checked = self.program(caller, &who, &ask, &loader)?;
                     return Ok(checked.map_or_else(|errno| Err(errno).into(), |_| Verdict::Pass));
                 }
                 Ok(None) => return Ok(Verdict::Pass),
             }
-            ask = Self::load();
+            ask = Ask::LOAD;
         }
         Ok(Verdict::Pass)
-    }
-
-    /// How the kernel looks for interpreters.
-    fn load() -> Ask {
-        Ask {
-            operation: Operation::Load,
-            from: From::Current,
-            follow: true,
-            empty: false,
-            rooted: false,
-            effect: Effect::None,
-        }
     }
 
     /// One file of those that an exec opens, and what interprets it.

@@ -2,14 +2,13 @@
 
 use std::io;
 
-use super::{Ask, From, Recorder};
+use super::{Ask, Recorder};
 use crate::base::ImagePath;
 use crate::observation::Operation;
 use crate::tracer::fold::{ExecutableId, User};
 use crate::tracer::interpreter::{Interpreter, interpreter};
 use crate::tracer::names::Seen;
 use crate::tracer::resolve::{Chain, End};
-use crate::tracer::syscalls::Effect;
 use crate::tracer::tasks::Task;
 
 /// Interpreters of interpreters that the kernel follows.
@@ -87,15 +86,7 @@ impl Recorder {
         let Some(file) = self.resolver(id)?.names.open(end.name)? else { return Ok(None) };
         let Some(found) = interpreter(&file).unwrap_or(None) else { return Ok(None) };
         let (Interpreter::Script(path) | Interpreter::Elf(path)) = &found;
-        let ask = Ask {
-            operation: Operation::Load,
-            from: From::Current,
-            follow: true,
-            empty: false,
-            rooted: false,
-            effect: Effect::None,
-        };
-        let Some(asker) = self.asker(id, task, &ask, path)? else { return Ok(None) };
+        let Some(asker) = self.asker(id, task, &Ask::LOAD, path)? else { return Ok(None) };
         let chain = self.resolver(id)?.walk(&asker, path, true)?;
         for hit in self.hits(&chain, Operation::Load) {
             self.fold.add(hit.path, hit.operation, hit.resolved, user);
