@@ -6,6 +6,7 @@
 mod content;
 mod difference;
 mod pattern;
+mod steady;
 
 use std::collections::BTreeMap;
 
@@ -54,9 +55,8 @@ impl Verdict {
     /// on the base, too, would let an image pass that answers nothing. Returns what was not compared therefore, a
     /// sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
-        let is_unstable = |d: &mut Difference| unstable.iter().any(|u| d.is_excused_by(u));
         let mut forgiven = BTreeMap::<(String, bool), Vec<String>>::new();
-        for d in self.differences.extract_if(.., |d| !d.is_failure() && is_unstable(d)) {
+        for d in self.differences.extract_if(.., |d| !d.is_failure() && d.is_excused_by(unstable)) {
             let is_text = d.is_in_parts() && !d.aspect.starts_with("json:");
             forgiven.entry((d.aspect, is_text)).or_default().push(d.probe);
         }
