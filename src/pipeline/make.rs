@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assemble::{self, Layer};
-use crate::base::ImagePath;
+use crate::base::{ImagePath, counted};
 use crate::closure::{self, Requirements};
 use crate::image::{self, Base, ImageConfig, Limits, Rootfs, ScratchDir};
 use crate::observation::{Lookup, Observation};
@@ -316,10 +316,9 @@ fn repaired(repairs: &BTreeMap<ImagePath, Lookup>) -> Vec<String> {
     let mut out: Vec<String> =
         told.map(|(path, lookup)| format!("{path} was added, which the small image missed: {lookup}")).collect();
     if repairs.len() > TOLD {
-        out.push(format!(
-            "{} more paths were added: the lock file has them with the reason repair",
-            repairs.len() - TOLD
-        ));
+        let more = repairs.len() - TOLD;
+        let (more, were) = (counted(more, "more path", "more paths"), if more == 1 { "was" } else { "were" });
+        out.push(format!("{more} {were} added: the lock file (--lock FILE) has them with the reason repair"));
     }
     out
 }

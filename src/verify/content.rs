@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::base::counted;
 use crate::observation::Content;
 
 /// With more differences than this, the text as a whole differs.
@@ -33,7 +34,7 @@ fn compare(path: String, base: &Value, slim: &Value, places: &mut Vec<Place>) {
             }
         }
         (Value::Array(base), Value::Array(slim)) => {
-            let length = |items: &[Value]| format!("{} elements", items.len());
+            let length = |items: &[Value]| counted(items.len(), "element", "elements");
             places.push((path, length(base), length(slim)));
         }
         (Value::Object(base), Value::Object(slim)) => {
@@ -114,7 +115,7 @@ mod tests {
                 r#"{"a":2,"b":{"c":[1,"y"]}}"#,
                 &["$.a: 1 | 2", "$.b.c[1]: \"x\" | \"y\""],
             ),
-            (r#"{"a":[1]}"#, r#"{"a":[1,2]}"#, &["$.a: 1 elements | 2 elements"]),
+            (r#"{"a":[1]}"#, r#"{"a":[1,2]}"#, &["$.a: 1 element | 2 elements"]),
             (r#"{"a":1,"x y":{}}"#, r#"{"a":2,"x y":0}"#, &["$.a: 1 | 2", "$['x y']: {} | 0"]),
             (r#"{"a":1,"b":2}"#, r#"{"a":3}"#, &["$: also b | no other members", "$.a: 1 | 3"]),
             ("[1]", r#"{"a":3}"#, &["$: [1] | {\"a\":3}"]),

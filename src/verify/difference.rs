@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::base::unescape_bytes;
 use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
 use crate::verify::content::{excerpt, first_difference, members};
@@ -103,8 +105,7 @@ impl Difference {
         if *tried == Content::Long {
             return Err(None);
         }
-        let json = |content: &&Content| if let Content::Json(value) = content { Some(value) } else { None };
-        if let (Some(answers), Content::Json(tried)) = (collect(&all, &json), tried) {
+        if let (Some(answers), Content::Json(tried)) = (collect(&all, json), tried) {
             let lost = losses(&answers, tried);
             let here = self.aspect.strip_prefix(JSON).unwrap_or("$");
             return match lost.into_iter().find(|loss| loss.concerns(here)) {
@@ -113,11 +114,7 @@ impl Difference {
                 None => Ok(()),
             };
         }
-        let bytes = |content: &&Content| match content {
-            Content::Escaped(text) => Some(unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default()),
-            _ => None,
-        };
-        if let (Some(first), Some(others), Some(tried)) = (bytes(&first), collect(others, &bytes), bytes(&tried)) {
+        if let (Some(first), Some(others), Some(tried)) = (bytes(first), collect(others, bytes), bytes(tried)) {
             return if bytes_fit(&first, &others, &tried) { Ok(()) } else { Err(None) };
         }
         let others: Vec<Cow<'_, str>> = others.iter().map(|other| text_of(other)).collect();
@@ -139,8 +136,20 @@ impl Difference {
 }
 
 /// All contents in one form, where all have it.
-fn collect<'a, T>(contents: &[&'a Content], form: &dyn Fn(&&'a Content) -> Option<T>) -> Option<Vec<T>> {
-    contents.iter().map(form).collect()
+fn collect<'a, T>(contents: &[&'a Content], form: impl Fn(&'a Content) -> Option<T>) -> Option<Vec<T>> {
+    contents.iter().map(|content| form(content)).collect()
+}
+
+fn json(content: &Content) -> Option<&Value> {
+    if let Content::Json(value) = content { Some(value) } else { None }
+}
+
+/// What is no text, as the bytes that it is.
+fn bytes(content: &Content) -> Option<Vec<u8>> {
+    match content {
+        Content::Escaped(text) => Some(unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default()),
+        Content::Json(_) | Content::Text(_) | Content::Long => None,
+    }
 }
 
 /// What two JSON texts differ in that have the same members with the same values.
@@ -159,7 +168,11 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
         let after = answered.get(before.name.as_str());
         if let (None, Some(first)) = (after, first_not_asked) {
             if first.name == before.name {
-                let slim = if more == 0 { "not asked".into() } else { format!("not asked, nor are {more} more") };
+                let slim = match more {
+                    0 => "not asked".into(),
+                    1 => "not asked, nor is one more".into(),
+                    more => format!("not asked, nor are {more} more"),
+                };
                 let base = if before.passed() { "passed" } else { "asked" };
                 out.push(Difference::new(&before.name, EXPECTATION, base.into(), slim));
             }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 pub use difference::{Difference, transcripts};
 
-use crate::base::ImagePath;
+use crate::base::{ImagePath, counted};
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::observation::{Found, Lookup, Observation};
 
@@ -44,7 +44,8 @@ impl Verdict {
         for of_probe in self.differences.chunk_by(|a, b| a.probe == b.probe) {
             out.extend(of_probe.iter().take(MOST_SHOWN).map(Difference::to_string));
             if of_probe.len() > MOST_SHOWN {
-                out.push(format!("{}: and {} more differences", of_probe[0].probe, of_probe.len() - MOST_SHOWN));
+                let more = counted(of_probe.len() - MOST_SHOWN, "more difference", "more differences");
+                out.push(format!("{}: and {more}", of_probe[0].probe));
             }
         }
         out.into_iter().chain(missing).collect()

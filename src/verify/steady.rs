@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::base::counted;
 use crate::verify::content::{excerpt, member};
 use crate::verify::pattern;
 
@@ -188,7 +189,7 @@ impl<'a> Search<'a> {
                     self.lose(what);
                 }
             } else if tried.len() != lists[0].len() {
-                self.lose(format!("{} elements, where there are {} in the source", tried.len(), lists[0].len()));
+                self.lose(format!("{}, and not {}", elements(lists[0].len()), tried.len()));
             } else {
                 for (at, tried) in tried.iter().enumerate() {
                     let elements: Vec<&Value> = lists.iter().map(|list| &list[at]).collect();
@@ -301,7 +302,7 @@ fn other_members(list: &[Value], tried: &[Value]) -> Option<String> {
     if let Some((element, _)) = lost {
         return Some(format!("the element {}", excerpt(element)));
     }
-    (ours != theirs).then(|| format!("{} elements, and not {}", list.len(), tried.len()))
+    (ours != theirs).then(|| format!("{}, and not {}", elements(list.len()), tried.len()))
 }
 
 /// What values of one role have in common.
@@ -424,6 +425,10 @@ fn has_text(value: &Value) -> bool {
         Value::Object(members) => members.values().any(has_text),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+fn elements(count: usize) -> String {
+    counted(count, "element", "elements")
 }
 
 fn shown(value: &Value) -> String {

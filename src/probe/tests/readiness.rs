@@ -118,8 +118,8 @@ fn an_application_that_never_listens_is_reported() {
     let done = run_plan(&plan(probes), &target);
     assert_eq!(
         summary(&done),
-        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec, \
-                --no-probe)\n"
+        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec or \
+                --no-probe, and no --port)\n"
     );
     let done = run_plan(&plan(vec![]), &target);
     assert_eq!((summary(&done).as_str(), done.ended), ("", None));
