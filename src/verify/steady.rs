@@ -24,15 +24,15 @@ pub(super) struct Loss {
     pub(super) path: String,
     /// What is wrong there.
     pub(super) what: String,
+    /// Whether it is about the names of members only: what is in those that are there is another matter.
+    is_of_names: bool,
 }
 
 impl Loss {
-    /// Whether it is at `path`, in it, or around it.
+    /// Whether a difference at `path` is, or is part of, what is lost.
     pub(super) fn concerns(&self, path: &str) -> bool {
-        let is_above = |above: &str, below: &str| {
-            below.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        is_above(&self.path, path) || is_above(path, &self.path)
+        let within = path.strip_prefix(&self.path);
+        within.is_some_and(|rest| rest.is_empty() || (!self.is_of_names && rest.starts_with(['.', '['])))
     }
 }
 
@@ -217,18 +217,18 @@ impl<'a> Search<'a> {
                     let below = place.and_then(|place| self.places.below.get(&(place, Step::Member(name))).copied());
                     self.go(Step::Member(name), below, &values, tried);
                 }
-                None => self.lose(format!("the member {name:?}")),
+                None => self.lose_names(format!("the member {name:?}")),
             }
         }
         let mut added = tried.iter().filter(|(name, _)| !shared.contains(name.as_str())).peekable();
         if !is_open {
             if let Some((name, _)) = added.next() {
-                self.lose(format!("no member {name:?}"));
+                self.lose_names(format!("no member {name:?}"));
             }
             return;
         }
         if added.peek().is_none() && objects.iter().all(|object| object.len() > shared.len()) {
-            self.lose("members besides those that are always there".into());
+            self.lose_names("members besides those that are always there".into());
         }
         let mut shape = Shape::default();
         let others =
@@ -236,9 +236,16 @@ impl<'a> Search<'a> {
         others.for_each(|(_, value)| shape.learn(value));
         // An object that had none here is one of many, and the others say nothing of what is in it.
         if shape.seen > 0
-            && let Some(what) = added.find_map(|(_, value)| shape.misfit(value))
+            && let Some((name, what)) = added.find_map(|(name, value)| shape.misfit(value).map(|what| (name, what)))
         {
-            self.lose(what);
+            match objects[0].contains_key(name) {
+                true => {
+                    self.way.push(Step::Member(name));
+                    self.lose(what);
+                    self.way.pop();
+                }
+                false => self.lose_names(what),
+            }
         }
     }
 
@@ -254,7 +261,12 @@ impl<'a> Search<'a> {
             Step::Element(at) => format!("{path}[{at}]"),
             Step::AnyElement => path,
         });
-        self.found.push(Loss { path, what });
+        self.found.push(Loss { path, what, is_of_names: false });
+    }
+
+    fn lose_names(&mut self, what: String) {
+        self.lose(what);
+        self.found.iter_mut().last().into_iter().for_each(|loss| loss.is_of_names = true);
     }
 }
 
