@@ -147,17 +147,12 @@ fn with_parents(manifest: &Manifest) -> Result<FileTree<Cow<'_, Entry>>, Assembl
             match manifest.entries.get(&parent) {
                 Some(above) if above.entry.is_dir() => break,
                 Some(_) => return Err(AssembleError::NotADirectory { path: path.clone(), parent }),
-                None => drop(entries.insert(parent, Cow::Owned(implied_directory()))),
+                None => drop(entries.insert(parent, Cow::Owned(Entry::implied_directory()))),
             }
         }
         entries.insert(path.clone(), Cow::Borrowed(&chosen.entry));
     }
     Ok(entries)
-}
-
-/// A directory that nobody listed.
-fn implied_directory() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
 }
 
 /// How a tar file says what `entry` is; `None` for a socket, which it cannot.

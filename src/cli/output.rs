@@ -11,7 +11,7 @@ use crate::cli::args::Format;
 use crate::cli::settings::Context;
 use crate::cli::terminal::{Kind, clear, say};
 use crate::pipeline::Ending;
-use crate::report::{write_json, write_text};
+use crate::report::{VerificationStatus, write_json, write_text};
 
 /// Prints what a command came to: the report to standard output, warnings and failures to standard error.
 pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitCode> {
@@ -32,7 +32,11 @@ pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitC
     if ending.failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    say(Kind::Error, format_args!("a probe or the verification failed; nothing was written"));
+    let gate = match ending.summary.verify.status {
+        VerificationStatus::Failed => "the small image does not answer as its source",
+        VerificationStatus::Passed | VerificationStatus::Skipped => "the source does not pass its probes",
+    };
+    say(Kind::Error, format_args!("{gate}; nothing was written"));
     Ok(ExitCode::from(EXIT_GATE))
 }
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::base::ImagePath;
+use crate::base::{ImagePath, Shebang};
 use crate::closure::ClosureError;
 use crate::closure::elf::{self, Elf, ElfError, ReadAt};
-use crate::closure::script::{self, Shebang};
 use crate::image::{Rootfs, RootfsError};
 
 /// The kind of a regular file.
@@ -61,10 +60,10 @@ impl<'a> Contents<'a> {
             }
             opened => opened?,
         };
-        let mut head = vec![0; script::HEAD];
+        let mut head = vec![0; Shebang::LONGEST];
         let length = file.read_at(&mut head, 0).map_err(unreadable)?;
         head.truncate(length);
-        if let Some(shebang) = script::shebang(&head) {
+        if let Some(shebang) = Shebang::parse(&head) {
             return Ok(Content::Script(shebang));
         }
         if !head.starts_with(b"\x7fELF") {

@@ -41,6 +41,7 @@ pub use execution::Execution;
 pub use nss::{CONF as NSSWITCH_CONF, modules as name_service_modules};
 pub use reason::{Reason, ReasonError};
 pub use runtime::home;
+pub use script::is_shell_name;
 
 use crate::base::{FileTree, ImagePath};
 use crate::image::{ImageConfig, Rootfs, RootfsError};

@@ -9,13 +9,12 @@
 //!
 //! Such a script needs what a script of the run needs.
 
-use crate::base::ImagePath;
+use crate::base::{ImagePath, Shebang};
 use crate::closure::ClosureError;
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::reason::Reason;
-use crate::closure::script::Shebang;
 use crate::image::Rootfs;
 
 /// The scripts that somebody will start, among the files at `paths`, which are kept in passing. Whether an interpreter is

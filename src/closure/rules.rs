@@ -4,13 +4,13 @@ mod looked_up;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::{FileTree, ImagePath, escape_bytes};
+use crate::base::{FileTree, ImagePath, Shebang, escape_bytes};
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
-use crate::closure::script::{self, Shebang, shell_programs};
+use crate::closure::script::{self, shell_programs};
 use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, perl, prepared, runtime, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};

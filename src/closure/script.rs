@@ -1,44 +1,8 @@
-//! Programs that text names: `#!` lines and the commands of a shell line or script.
+//! Programs that text names: the interpreter of a script and the commands of a shell line or script.
 
 use std::collections::BTreeSet;
 
-/// How much of a file the kernel looks at for a `#!` line (BINPRM_BUF_SIZE).
-pub(super) const HEAD: usize = 256;
-
-/// The first line of a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shebang {
-    /// The interpreter, as it is written.
-    pub(super) interpreter: Vec<u8>,
-    /// What the interpreter gets as one argument.
-    pub(super) argument: Vec<u8>,
-}
-
-/// The `#!` line at the beginning of a file, as the kernel reads it (fs/binfmt_script.c).
-pub(super) fn shebang(head: &[u8]) -> Option<Shebang> {
-    let line = head[..head.len().min(HEAD)].strip_prefix(b"#!")?;
-    let line = line.split(|&b| b == b'\n' || b == 0).next()?.trim_ascii();
-    let end = line.iter().position(|&b| b == b' ' || b == b'\t').unwrap_or(line.len());
-    let (interpreter, argument) = line.split_at(end);
-    if interpreter.is_empty() {
-        return None;
-    }
-    Some(Shebang { interpreter: interpreter.to_vec(), argument: argument.trim_ascii().to_vec() })
-}
-
-impl Shebang {
-    /// The program that `env` starts when it is the interpreter: `#!/usr/bin/env python3`, `#!/usr/bin/env -S perl -w`.
-    pub(super) fn env_program(&self) -> Option<Vec<u8>> {
-        if self.interpreter.rsplit(|&b| b == b'/').next() != Some(b"env") {
-            return None;
-        }
-        self.argument
-            .split(|&b| b == b' ' || b == b'\t')
-            .map(|word| word.strip_prefix(b"-S").unwrap_or(word))
-            .find(|word| !word.is_empty() && !word.starts_with(b"-") && !word.contains(&b'='))
-            .map(Into::into)
-    }
-}
+use crate::base::Shebang;
 
 /// How many bytes of a script are read at most: what is longer is no script, or holds an archive.
 pub(super) const MOST: u64 = 1 << 20;
@@ -58,7 +22,7 @@ pub(super) fn is_interpreted_by(shebang: &Shebang, passes: fn(&[u8]) -> bool) ->
 }
 
 /// Whether a program of this file name is a shell.
-pub(super) fn is_shell_name(name: &[u8]) -> bool {
+pub fn is_shell_name(name: &[u8]) -> bool {
     SHELLS.contains(&name)
 }
 
@@ -129,27 +93,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shebangs_are_read_as_the_kernel_does() {
-        for (head, expected) in [
-            ("#!/bin/sh\necho", Some(("/bin/sh", "", None))),
-            ("#! \t/bin/sh -e -u \nx", Some(("/bin/sh", "-e -u", None))),
-            ("#!/usr/bin/env python3\n", Some(("/usr/bin/env", "python3", Some("python3")))),
-            ("#!/usr/bin/env -S A=b perl -w", Some(("/usr/bin/env", "-S A=b perl -w", Some("perl")))),
-            ("#!/usr/bin/env -Snode --x\n", Some(("/usr/bin/env", "-Snode --x", Some("node")))),
-            ("#!\n/bin/sh", None),
-            ("#!", None),
-            ("echo", None),
-        ] {
-            let parsed = shebang(head.as_bytes());
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            let seen = parsed.map(|s| (text(&s.interpreter), text(&s.argument), s.env_program().map(|p| text(&p))));
-            let expected =
-                expected.map(|(i, a, p): (&str, &str, Option<&str>)| (i.into(), a.into(), p.map(Into::into)));
-            assert_eq!(seen, expected, "{head:?}");
-        }
-    }
-
-    #[test]
     fn shell_lines_name_their_programs() {
         for (line, expected) in [
             ("curl -f http://localhost/ || exit 1", vec!["curl"]),
@@ -189,7 +132,7 @@ mod tests {
             ("#!/usr/bin/python3\n", false),
             ("#!/usr/bin/env -S perl -w\n", false),
         ] {
-            assert_eq!(is_shell(&shebang(head.as_bytes()).unwrap()), expected, "{head}");
+            assert_eq!(is_shell(&Shebang::parse(head.as_bytes()).unwrap()), expected, "{head}");
         }
     }
 }

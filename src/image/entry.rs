@@ -70,6 +70,11 @@ pub enum EntryKind {
 }
 
 impl Entry {
+    /// A directory that no layer has an entry for: the one above a file that one has.
+    pub fn implied_directory() -> Self {
+        Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: BTreeMap::new() }
+    }
+
     /// Whether this is a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self.kind, EntryKind::Dir)

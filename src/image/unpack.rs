@@ -75,7 +75,7 @@ struct Unpacker<'a> {
 impl<'a> Unpacker<'a> {
     fn new(disk: Disk, limits: &'a Limits) -> Self {
         let mut tree = FileTree::new();
-        tree.insert(ImagePath::root(), implied_dir());
+        tree.insert(ImagePath::root(), Entry::implied_directory());
         Unpacker {
             disk,
             tree,
@@ -267,7 +267,7 @@ impl<'a> Unpacker<'a> {
         for at in hidden.into_iter().rev() {
             if self.tree.subtree(&at).nth(1).is_some() {
                 // A directory of a lower layer that this layer goes on to use without having an entry for it.
-                self.tree.insert(at, implied_dir());
+                self.tree.insert(at, Entry::implied_directory());
             } else if let Some(gone) = self.tree.remove(&at) {
                 self.disk.remove(&at, gone.is_dir()).map_err(disk_error("remove", &at))?;
             }
@@ -344,7 +344,7 @@ impl<'a> Unpacker<'a> {
                 None if make => {
                     self.count(0)?;
                     self.disk.make_dir(&next).map_err(disk_error("make the directory", &next))?;
-                    self.insert(next.clone(), implied_dir());
+                    self.insert(next.clone(), Entry::implied_directory());
                     at = next;
                 }
                 None => return Ok(None),
@@ -395,11 +395,6 @@ fn group_of(entry: &Entry) -> Option<u64> {
         EntryKind::File { link_group, .. } => link_group,
         _ => None,
     }
-}
-
-/// A directory that no layer has an entry for.
-fn implied_dir() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: BTreeMap::new() }
 }
 
 fn entry(header: &Header, kind: EntryKind) -> Entry {

@@ -173,7 +173,14 @@ fn failed(exercised: &Exercised) -> Option<String> {
         more => format!(" and {more} more"),
     };
     let all = failed.len() + done.len();
-    (!named.is_empty()).then(|| format!("{} of {all} failed in the base too: {}{more}", failed.len(), named.join(", ")))
+    (!named.is_empty()).then(|| {
+        format!(
+            "{} of {all} that the sources name cannot be loaded in the source image itself, so that they fail in the small \
+             one, too, is no fault of it: {}{more}; this matters only if the application needs one of them",
+            failed.len(),
+            named.join(", ")
+        )
+    })
 }
 
 /// Takes the values of `-e` out of what the application's own modules may have said.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assemble::{self, Layer};
-use crate::base::ImagePath;
+use crate::base::{ImagePath, counted};
 use crate::closure::{self, Requirements};
 use crate::image::{self, Base, ImageConfig, Limits, Rootfs, ScratchDir};
 use crate::observation::{Lookup, Observation};
+use crate::pipeline::again::excuse;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
 use crate::pipeline::run::{Order, verification_of};
@@ -125,8 +126,8 @@ impl Making<'_> {
                 )?);
                 for ((verdict, again), proof) in tried.iter_mut().zip(proofs) {
                     if !verdict.differences.is_empty() {
-                        let unstable = clock.time("verify", || unstable(self.environment, self.base, *proof))?;
-                        made.warnings.extend(verdict.forgive(&unstable).into_iter().map(|note| proof.named(note)));
+                        let notes = clock.time("verify", || forgive(self.environment, self.base, *proof, verdict))?;
+                        made.warnings.extend(notes.into_iter().map(|note| proof.named(note)));
                     }
                     made.warnings.extend(notes(again).map(|note| proof.named(note)));
                     made.failures.extend(explain(verdict, again).into_iter().map(|failure| proof.named(failure)));
@@ -315,10 +316,9 @@ fn repaired(repairs: &BTreeMap<ImagePath, Lookup>) -> Vec<String> {
     let mut out: Vec<String> =
         told.map(|(path, lookup)| format!("{path} was added, which the small image missed: {lookup}")).collect();
     if repairs.len() > TOLD {
-        out.push(format!(
-            "{} more paths were added: the lock file has them with the reason repair",
-            repairs.len() - TOLD
-        ));
+        let more = repairs.len() - TOLD;
+        let (more, were) = (counted(more, "more path", "more paths"), if more == 1 { "was" } else { "were" });
+        out.push(format!("{more} {were} added: the lock file (--lock FILE) has them with the reason repair"));
     }
     out
 }
@@ -328,17 +328,24 @@ pub fn notes(again: &Run) -> impl Iterator<Item = String> {
     again.exercised.iter().flat_map(|exercised| exercised.notes.iter().cloned())
 }
 
-/// What differs between the run of a proof and another run of the same base: nothing that the small image did.
-pub fn unstable(
+/// Takes out of `verdict` in what the run of a proof differs from other runs of the same base: nothing that the small image
+/// did. Returns what was not compared therefore, a sentence each.
+pub fn forgive(
     environment: &Environment,
     base: &Base,
     proof: Proof<'_>,
-) -> Result<Vec<verdict::Difference>, PipelineError> {
+    verdict: &mut Verdict,
+) -> Result<Vec<String>, PipelineError> {
     let subject = Subject::of(base);
-    let mut again = session::run(environment.place(), &subject, proof.settings, proof.traced.replay())?;
-    let lost = exercise::repeat(environment, &subject, proof.settings, proof.traced, &mut again)?;
-    let (first, second) = (&proof.traced.observation.header, &again.observation.header);
-    Ok(verdict::transcripts(&first.transcript, &second.transcript).into_iter().chain(lost).collect())
+    excuse(verdict, |run, verdict| {
+        let mut again = session::run(environment.place(), &subject, proof.settings, proof.traced.replay())?;
+        let lost = match run == 0 && verdict.differences.iter().any(exercise::is_of_exerciser) {
+            true => exercise::repeat(environment, &subject, proof.settings, proof.traced, &mut again)?,
+            false => Vec::new(),
+        };
+        let (first, second) = (&proof.traced.observation.header, &again.observation.header);
+        Ok(verdict::transcripts(&first.transcript, &second.transcript).into_iter().chain(lost).collect())
+    })
 }
 
 #[cfg(test)]

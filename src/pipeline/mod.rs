@@ -1,6 +1,7 @@
 //! The whole, in one direction: session → closure → select → assemble → session again → verify → publish, with the
 //! one loop (repair) between verification and selection.
 
+mod again;
 mod clock;
 mod environment;
 mod error;

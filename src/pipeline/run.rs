@@ -8,7 +8,7 @@ use crate::image::{Base, OwnFiles, Platform, Rootfs, Source};
 use crate::observation::{Observation, RunHeader};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::exercise;
-use crate::pipeline::make::{Made, Making, Proof, explain, judge, not_started, notes, unstable};
+use crate::pipeline::make::{Made, Making, Proof, explain, forgive, judge, not_started, notes};
 use crate::pipeline::publish::{Outputs, SideFiles};
 use crate::pipeline::{Environment, PipelineError, Trials};
 use crate::report::{
@@ -173,9 +173,7 @@ fn hold_against(
     let mut verdict = judge(proof.traced, base, &again, &slim.rootfs)?;
     verdict.differences.extend(lost);
     let mut warnings: Vec<String> = notes(&again).collect();
-    if !verdict.differences.is_empty() {
-        warnings.extend(verdict.forgive(&unstable(environment, base, proof)?));
-    }
+    warnings.extend(forgive(environment, base, proof, &mut verdict)?);
     Ok((explain(&verdict, &again), warnings))
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::image::{OpenOptions, Store};
+use crate::pipeline::again::excuse;
 use crate::pipeline::clock::{Clock, Tell};
 use crate::pipeline::environment::store_dir;
 use crate::pipeline::make::start_difference;
@@ -121,10 +122,9 @@ impl RuntimeEnvironment {
                     again => again?,
                 };
                 let mut verdict = Verdict { differences: differences(&base, &again), ..Verdict::default() };
-                let notes = match verdict.holds() {
-                    true => Vec::new(),
-                    false => verdict.forgive(&differences(&base, &run(&pair.base, base.replay())?)),
-                };
+                let rerun =
+                    |_, _: &Verdict| Ok::<_, RuntimeError>(differences(&base, &run(&pair.base, base.replay())?));
+                let notes = excuse(&mut verdict, rerun)?;
                 Ok(Ok((verdict, again, notes)))
             })?;
             match verdict {

@@ -53,23 +53,23 @@ impl HttpClient {
         addresses.iter().any(|address| asked(address).is_ok_and(|response| read_body(response, 0).is_ok()))
     }
 
-    fn send(&self, exchange: &Exchange, address: SocketAddr, timeout: Duration) -> Result<Response, String> {
-        let url = Url::parse(&format!("http://{address}{}", exchange.path)).map_err(|e| e.to_string())?;
-        let method = Method::from_bytes(exchange.method.as_bytes()).map_err(|e| e.to_string())?;
+    fn send(&self, exchange: &Exchange, address: SocketAddr, timeout: Duration) -> Result<Response, Unanswered> {
+        let url = Url::parse(&format!("http://{address}{}", exchange.path)).map_err(Unanswered::other)?;
+        let method = Method::from_bytes(exchange.method.as_bytes()).map_err(Unanswered::other)?;
         let mut request = self.0.request(method, url).timeout(timeout).header(USER_AGENT, "scrimp");
         request = request.header(CONNECTION, "close");
         let mut headers = reqwest::header::HeaderMap::new();
         if let Some(host) = &exchange.step.host {
-            headers.insert(HOST, HeaderValue::from_str(host).map_err(|e| e.to_string())?);
+            headers.insert(HOST, HeaderValue::from_str(host).map_err(Unanswered::other)?);
         }
         for (name, value) in &exchange.step.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
-            headers.insert(name, HeaderValue::from_bytes(&value.0).map_err(|e| e.to_string())?);
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(Unanswered::other)?;
+            headers.insert(name, HeaderValue::from_bytes(&value.0).map_err(Unanswered::other)?);
         }
         if let Some(body) = exchange.step.body.as_ref().filter(|_| exchange.with_body) {
             request = request.body(body.0.clone());
         }
-        request.headers(headers).send().map_err(|error| error_text(&error, address, timeout))
+        request.headers(headers).send().map_err(|error| Unanswered::of(&error, address))
     }
 }
 
@@ -141,19 +141,19 @@ pub(super) fn probe(
         let left = deadline.saturating_duration_since(Instant::now());
         let response = match client.send(&exchange, address, left.max(Duration::from_millis(1))) {
             Ok(response) => response,
-            Err(failure) if failure.starts_with(REFUSED) => {
+            Err(Unanswered::Refused(_)) if addresses.len() > 1 => {
                 addresses.next();
-                if addresses.peek().is_none() {
-                    return Outcome::not_yet(failure);
-                }
                 continue;
             }
-            // Some listen long before they serve; what changes nothing can be asked again.
-            Err(failure) if failure.starts_with(TIMED_OUT) => {
-                let not_yet = matches!(exchange.method.as_str(), "GET" | "HEAD");
-                return Outcome { not_yet, ..Outcome::failed(too_late(timeout)) };
+            Err(unanswered) => {
+                let not_yet = match unanswered {
+                    Unanswered::Refused(_) => true,
+                    // Some listen long before they serve; what changes nothing can be asked again.
+                    Unanswered::Late => matches!(exchange.method.as_str(), "GET" | "HEAD"),
+                    Unanswered::Otherwise(_) => false,
+                };
+                return Outcome { not_yet, ..Outcome::failed(unanswered.text(timeout)) };
             }
-            Err(failure) => return Outcome::failed(failure),
         };
         if step.follow_redirects && exchange.redirect(&response) {
             followed += 1;
@@ -179,8 +179,8 @@ fn judge(step: &HttpStep, response: Response, timeout: Duration, redactor: &Reda
     let keep = wanted.unwrap_or(KEPT);
     let body = match read_body(response, keep) {
         Ok(body) => body,
-        Err(failure) if failure.starts_with(TIMED_OUT) => return Outcome::failed(too_late(timeout)),
-        Err(failure) => return Outcome::failed(format!("{failure}, after {}", status_text(status))),
+        Err(late @ Unanswered::Late) => return Outcome::failed(late.text(timeout)),
+        Err(cut) => return Outcome::failed(format!("{}, after {}", cut.text(timeout), status_text(status))),
     };
     let failure = unmet(step, status, &headers, &body, redactor);
     let not_yet = failure.is_some() && matches!(status.as_u16(), 502..=504);
@@ -197,7 +197,7 @@ struct Body {
     bytes: u64,
 }
 
-fn read_body(response: Response, keep: usize) -> Result<Body, String> {
+fn read_body(response: Response, keep: usize) -> Result<Body, Unanswered> {
     let mut reader = HashingReader::new(response.take(LARGEST_BODY + 1));
     let mut kept = Vec::new();
     let mut buffer = [0; 64 << 10];
@@ -209,13 +209,15 @@ fn read_body(response: Response, keep: usize) -> Result<Body, String> {
             Err(error) => {
                 let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
                 let late = timed_out(&error) || inner.is_some_and(reqwest::Error::is_timeout);
-                return Err(if late { TIMED_OUT.into() } else { "the body of the answer ended early".into() });
+                let early = || Unanswered::other("the body of the answer ended early");
+                return Err(if late { Unanswered::Late } else { early() });
             }
         }
     }
     let (digest, bytes) = reader.finish();
     if bytes > LARGEST_BODY {
-        return Err(format!("the body of the answer is larger than {} MiB", LARGEST_BODY >> 20));
+        let large = format!("the body of the answer is larger than {} MiB", LARGEST_BODY >> 20);
+        return Err(Unanswered::Otherwise(large));
     }
     Ok(Body { kept, digest, bytes })
 }
@@ -265,27 +267,47 @@ fn status_text(status: StatusCode) -> String {
     }
 }
 
-const REFUSED: &str = "connection refused";
-const TIMED_OUT: &str = "timed out";
-
-fn too_late(timeout: Duration) -> String {
-    format!("{TIMED_OUT} after {} s", timeout.as_secs_f64())
+/// Why a request has no answer, or no whole one.
+#[derive(Debug)]
+enum Unanswered {
+    /// Nothing listens there.
+    Refused(SocketAddr),
+    /// It did not come in time.
+    Late,
+    /// Anything else, as a message has it.
+    Otherwise(String),
 }
 
-/// What went wrong, without the URL, which the name of the probe has already.
-fn error_text(error: &reqwest::Error, address: SocketAddr, timeout: Duration) -> String {
-    if error.is_timeout() {
-        return too_late(timeout);
+impl Unanswered {
+    fn of(error: &reqwest::Error, address: SocketAddr) -> Self {
+        if error.is_timeout() {
+            return Unanswered::Late;
+        }
+        let mut innermost: &(dyn std::error::Error + 'static) = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(ErrorKind::ConnectionRefused) => Unanswered::Refused(address),
+            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                Unanswered::Otherwise(format!("connection reset on {address}"))
+            }
+            _ if error.source().is_none() => Unanswered::other("the request cannot be sent"),
+            _ => Unanswered::Otherwise(format!("no HTTP answer from {address}: {innermost}")),
+        }
     }
-    let mut innermost: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+
+    fn other(cause: impl ToString) -> Self {
+        Unanswered::Otherwise(cause.to_string())
     }
-    match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(ErrorKind::ConnectionRefused) => format!("{REFUSED} on {address}"),
-        Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => format!("connection reset on {address}"),
-        _ if error.source().is_none() => "the request cannot be sent".into(),
-        _ => format!("no HTTP answer from {address}: {innermost}"),
+
+    /// What went wrong, without the URL, which the name of the probe has already. `timeout` is what there was for everything.
+    fn text(self, timeout: Duration) -> String {
+        match self {
+            Unanswered::Refused(address) => format!("connection refused on {address}"),
+            Unanswered::Late => format!("timed out after {} s", timeout.as_secs_f64()),
+            Unanswered::Otherwise(message) => message,
+        }
     }
 }
 

@@ -104,6 +104,11 @@ impl Plan {
         self.explicit && self.steps.iter().all(command) && self.ready.iter().all(|ready| ready.port.is_none())
     }
 
+    /// Whether neither the command line nor `[ready]` says that a port is served.
+    pub(super) fn claims_no_port(&self) -> bool {
+        self.circumstances.port.is_none() && self.ready.iter().all(|ready| ready.port.is_none())
+    }
+
     /// Whether a script is still to be given the port that counts.
     pub(super) fn has_unplaced_script(&self) -> bool {
         let open = |step: &Step| matches!(&step.action, Action::Script(script) if script.port.is_none());

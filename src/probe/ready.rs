@@ -68,7 +68,7 @@ impl Silence {
     /// What the user can do about it when it is the application.
     pub(super) fn hint(&self) -> &'static str {
         match self.others.is_empty() {
-            true => "hint: give it longer (--timeout), or do without a port (--exec, --no-probe)",
+            true => "hint: give it longer (--timeout), or do without a port (--exec or --no-probe, and no --port)",
             false => "hint: name that port with --port, or in the probe",
         }
     }
@@ -103,14 +103,15 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
                 Some(port) => Need::Port(port),
                 None => Need::Any(protocol),
             },
-            (None, None) => match given.filter(|_| matches!(step.action, Action::Script(_))) {
-                Some(port) => Need::Port(port),
-                None => continue,
-            },
+            (None, None) => continue,
         };
         if !out.contains(&need) {
             out.push(need);
         }
+    }
+    // Whoever names a port says that it is served, whatever the steps go to.
+    if let Some(port) = given.map(Need::Port).filter(|port| !out.contains(port)) {
+        out.push(port);
     }
     if out.is_empty() {
         out.push(Need::Service);
@@ -138,7 +139,7 @@ impl Enough {
     pub(super) fn of(plan: &Plan) -> Self {
         let circumstances = &plan.circumstances;
         let by_command = plan.is_commands_only() || (plan.discover && circumstances.healthcheck.is_some());
-        match by_command && plan.served != Some(true) {
+        match by_command && circumstances.port.is_none() && plan.served != Some(true) {
             true => Enough::Rest,
             false if plan.discover && circumstances.port.is_none() => Enough::DatagramsAtRest,
             false => Enough::Never,

@@ -148,7 +148,7 @@ impl Probing<'_> {
             let needless = plan.explicit && plan.steps.iter().all(|step| step.protocol().is_none());
             match unready {
                 // Commands need no listener, and an application without one can still be asked by them.
-                Unready::Silent(_) if needless && plan.ready.iter().all(|r| r.port.is_none()) => notes.push(format!(
+                Unready::Silent(_) if needless && plan.claims_no_port() => notes.push(format!(
                     "the application neither listened nor came to rest within {} s; the probes were run all the same",
                     timeout.as_secs_f64()
                 )),
@@ -211,7 +211,8 @@ impl Probing<'_> {
             let there = listeners.iter().any(|l| l.protocol == port.protocol && l.port == port.number);
             there || plan.ephemeral.contains(port)
         };
-        plan.wait_for = plan.steps.iter().filter_map(Step::port).filter(listens).collect();
+        let asked = plan.steps.iter().filter_map(Step::port);
+        plan.wait_for = asked.chain(plan.circumstances.port).filter(listens).collect();
         plan.wait_for.sort();
         plan.wait_for.dedup();
         if plan.served.is_none() {

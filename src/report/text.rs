@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
+use crate::base::counted;
 use crate::report::{SandboxSummary, Size, Summary, VerificationStatus, human_bytes};
 
 /// Writes a few lines: how small it became, whether it works, where it is.
 pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     if let Some(image) = &summary.image {
-        let size = |size: Size| format!("{} in {} files", human_bytes(size.bytes), size.files);
+        let size = |size: Size| format!("{} in {}", human_bytes(size.bytes), counted(size.files, "file", "files"));
         match (image.size, summary.source) {
             (Some(small), Some(source)) if small.bytes > 0 => {
                 let factor = source.bytes as f64 / small.bytes as f64;
@@ -22,20 +23,20 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         }
     }
     if let Some(own) = summary.application.as_ref().filter(|own| own.files > 0) {
-        let (bytes, files, directories) = (human_bytes(own.bytes), own.files, own.directories.join(", "));
+        let (bytes, directories) = (human_bytes(own.bytes), own.directories.join(", "));
+        let files = counted(own.files, "file", "files");
         writeln!(
             out,
-            "own      {bytes} in {files} files of it are the application's own, not used, from {directories} (--level \
+            "own      {bytes} in {files} of it are the application's own, not used, from {directories} (--level \
              closure leaves them out)"
         )?;
     }
     if let Some(listed) = summary.listed.filter(|listed| listed.entries > 0) {
-        let (entries, bytes, directories) = (listed.entries, human_bytes(listed.bytes), listed.directories);
-        writeln!(
-            out,
-            "listed   {entries} entries ({bytes}) of {directories} listed directories were not used and are left out \
-             (--keep-listed DIR keeps them)"
-        )?;
+        let entries = counted(listed.entries, "entry", "entries");
+        let were = if listed.entries == 1 { "was not used and is" } else { "were not used and are" };
+        let directories = counted(listed.directories, "listed directory", "listed directories");
+        let bytes = human_bytes(listed.bytes);
+        writeln!(out, "listed   {entries} ({bytes}) of {directories} {were} left out (--keep-listed DIR keeps them)")?;
     }
     if let Some(diff_id) = summary.image.as_ref().and_then(|image| image.diff_id) {
         writeln!(out, "diff id  {diff_id}")?;
@@ -54,7 +55,8 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     };
     write!(out, "verify   {status}")?;
     if verify.repaired > 0 {
-        write!(out, ", after {} missing paths were added", verify.repaired)?;
+        let were = if verify.repaired == 1 { "was" } else { "were" };
+        write!(out, ", after {} {were} added", counted(verify.repaired, "missing path", "missing paths"))?;
     }
     match &verify.reason {
         Some(reason) => writeln!(out, ": {reason}")?,

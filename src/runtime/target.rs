@@ -90,7 +90,7 @@ impl Target for Container<'_> {
         // A table that cannot be read at this moment shows nothing; whoever asks, asks again.
         let found = sandbox::listeners(&PathBuf::from(format!("/proc/{pid}")), own.as_ref()).unwrap_or_default();
         let bridge: Option<IpAddr> = self.with_found(|found| found.address).flatten();
-        let mut listeners: Vec<Listener> = found.into_iter().map(session::listener).collect();
+        let mut listeners = session::listeners(found);
         if let Some(address) = bridge {
             listeners.iter_mut().for_each(|listener| listener.address = address);
         }
@@ -115,10 +115,7 @@ impl Target for Container<'_> {
             let own = sandbox::socket_inodes(proc, &[*pid]);
             sandbox::listeners(&proc.join(pid.to_string()), Some(&own)).is_ok_and(|found| !found.is_empty())
         };
-        let mut paths: Vec<_> = self.processes().into_iter().filter(listens).filter_map(session::executable).collect();
-        paths.sort();
-        paths.dedup();
-        paths
+        session::executables(self.processes().into_iter().filter(listens))
     }
 
     fn wait(&self, known: &[Listener], timeout: Duration) {

@@ -4,16 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
-use crate::closure::{Execution, NSSWITCH_CONF, Reason, name_service_modules};
+use crate::closure::{Execution, NSSWITCH_CONF, Reason, is_shell_name, name_service_modules};
 use crate::observation::{Found, Operation, PathRecord};
 use crate::select::asked::{LOCAL, ZONES, has_bundle, is_bundle};
 use crate::select::{Manifest, Scope, SelectError};
 
 /// How the names of the libraries begin that check certificates (OpenSSL, GnuTLS, NSS, mbed TLS, wolfSSL).
 const TLS_LIBRARIES: [&str; 5] = ["libssl.so", "libgnutls.so", "libssl3.so", "libmbedtls.so", "libwolfssl.so"];
-
-/// Programs that are shells, or may be.
-const SHELLS: [&str; 8] = ["ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh"];
 
 /// Name services that glibc has inside since 2.34, when their modules became empty; and an older one loads them or does
 /// not need them.
@@ -209,7 +206,7 @@ fn why_shell(
 }
 
 fn is_shell(path: &ImagePath) -> bool {
-    path.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == shell.as_bytes()))
+    path.file_name().is_some_and(is_shell_name)
 }
 
 /// Whether a command is a line for a shell: `/bin/sh -c LINE`.
@@ -217,7 +214,7 @@ fn is_shell_form(command: &[&[u8]]) -> bool {
     match command {
         [program, option, _, ..] => {
             let name = program.rsplit(|&b| b == b'/').next().unwrap_or_default();
-            SHELLS.iter().any(|shell| name == shell.as_bytes()) && option.starts_with(b"-") && option.contains(&b'c')
+            is_shell_name(name) && option.starts_with(b"-") && option.contains(&b'c')
         }
         _ => false,
     }

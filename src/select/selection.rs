@@ -172,7 +172,7 @@ pub(super) fn put(
         if entries.contains(&parent) {
             break;
         }
-        let entry = rootfs.lookup(&parent)?.unwrap_or_else(implied_directory);
+        let entry = rootfs.lookup(&parent)?.unwrap_or_else(Entry::implied_directory);
         insert(entries, parent, entry, &BTreeSet::from([Reason::Parent]));
     }
     insert(entries, path.clone(), entry, reasons);
@@ -188,11 +188,6 @@ fn insert(entries: &mut FileTree<ManifestEntry>, path: ImagePath, mut entry: Ent
     }
     entry.xattrs.retain(|name, _| image::belongs_to_file(name));
     entries.insert(path, ManifestEntry { entry, package: None, reasons: reasons.clone() });
-}
-
-/// A directory that has no entry of its own in any layer.
-fn implied_directory() -> Entry {
-    Entry { kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 0, nanos: 0, xattrs: Default::default() }
 }
 
 fn apply_drops(manifest: &mut Manifest, rootfs: &Rootfs, rules: &Rules) -> Result<(), SelectError> {

@@ -7,16 +7,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::ImagePath;
-use crate::image::{self, Rootfs};
-use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, Protocol, ScriptRequest, Target};
-use crate::sandbox::{self, HostCommand, HostEnd, ProcessSpec, Sandbox, SandboxError, SpawnError};
+use crate::image::Rootfs;
+use crate::probe::{ExecFailure, ExecOutcome, ExecRequest, Exit, Listener, Port, ScriptRequest, Target};
+use crate::sandbox::{self, HostCommand, HostEnd, ProcessSpec, Sandbox};
+use crate::session::command;
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::session::owners;
 use crate::session::rest::{REST_LOOK, Rest};
 use crate::tracer::{End, Event, Tracer, Tree};
-
-/// How long to wait for what a command has still to say after it ended: a child of it may hold its output open.
-const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A sandbox with a tracer on it and the application running in it.
 pub struct Application<'a> {
@@ -190,27 +188,13 @@ impl<'a> Application<'a> {
     }
 
     fn start_command(&self, request: &ExecRequest) -> Result<(i32, CapturedOutput), ExecFailure> {
-        let mut process = self.process.clone();
-        process.argv = request.argv.iter().map(|a| a.clone().into_bytes()).collect();
-        let observed_from = self.observed_from.filter(|_| !request.keep);
-        process.observer = observed_from.is_some() && self.sandbox.plan().observers.is_some();
-        let rootfs = observed_from.filter(|_| process.observer).unwrap_or(self.rootfs);
-        if let Some(user) = &request.user {
-            let user = image::user(rootfs, user).map_err(|e| ExecFailure::NotStarted(e.to_string()))?;
-            (process.uid, process.gid, process.groups) = (user.uid, user.gid, user.groups);
-        }
+        let observed_from = self.observed_from.filter(|_| !request.keep && self.sandbox.plan().observers.is_some());
+        let mut process = command::beside(&self.process, observed_from.unwrap_or(self.rootfs), request)?;
+        process.observer = observed_from.is_some();
         let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
         self.tracer.next_tree(if request.keep { Tree::Probe } else { Tree::Observer });
         self.tracer.next_credentials(owners::credentials(&process));
-        let spawned = self.sandbox.spawn(&process, stdio);
-        match spawned {
-            Ok(spawned) => Ok((spawned.pid, captured)),
-            // An application may end at any moment, also between the look at it and this.
-            Err(SandboxError::Spawn(
-                cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
-            )) => Err(ExecFailure::NotStarted(cause.to_string())),
-            Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
-        }
+        Ok((command::spawn(self.sandbox, &process, stdio)?, captured))
     }
 }
 
@@ -223,9 +207,7 @@ impl Target for Application<'_> {
         let listening = lock(&self.state).listening.clone();
         // A table that cannot be read at this moment shows nothing; whoever asks, asks again.
         let found = self.sandbox.listeners(&listening).unwrap_or_default();
-        let mut listeners: Vec<Listener> = found.into_iter().map(listener).collect();
-        listeners.sort();
-        listeners
+        command::listeners(found)
     }
 
     fn serves(&self) -> bool {
@@ -241,10 +223,7 @@ impl Target for Application<'_> {
 
     fn executables(&self) -> Vec<ImagePath> {
         let listening = lock(&self.state).listening.clone();
-        let mut paths: Vec<ImagePath> = listening.into_iter().filter_map(executable).collect();
-        paths.sort();
-        paths.dedup();
-        paths
+        command::executables(listening)
     }
 
     fn wait(&self, known: &[Listener], timeout: Duration) {
@@ -291,8 +270,7 @@ impl Target for Application<'_> {
             return Err(ExecFailure::TimedOut);
         }
         let exit = lock(&self.state).ends[&pid];
-        let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
-        Ok(ExecOutcome { code: exit.code(), stdout: stdout.tail, stderr: stderr.tail })
+        Ok(command::outcome(exit.code(), captured))
     }
 
     fn script(&self, request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
@@ -325,20 +303,8 @@ pub fn run_script(request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
     match sandbox::run_beside(&command, stdio, request.timeout).map_err(ExecFailure::Broken)? {
         HostEnd::NotStarted(cause) => Err(ExecFailure::NotStarted(cause)),
         HostEnd::TimedOut => Err(ExecFailure::TimedOut),
-        HostEnd::Ended(exit) => {
-            let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
-            Ok(ExecOutcome { code: exit.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
-        }
+        HostEnd::Ended(exit) => Ok(command::outcome(exit.shell_code(), captured)),
     }
-}
-
-/// A socket as probes know it.
-pub fn listener(found: sandbox::Listener) -> Listener {
-    let protocol = match found.protocol {
-        sandbox::Protocol::Tcp => Protocol::Tcp,
-        sandbox::Protocol::Udp => Protocol::Udp,
-    };
-    Listener { protocol, address: found.address, port: found.port }
 }
 
 /// Whether an error says that a process has ended: no entry in `/proc`, or one that could be opened just in time but not
@@ -350,10 +316,4 @@ fn is_gone(cause: &io::Error) -> bool {
 /// What the lock guards is valid between any two statements, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The executable of a process, by its path in its own root; `None` when it is gone.
-pub fn executable(pid: i32) -> Option<ImagePath> {
-    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    ImagePath::parse(link.as_os_str().as_encoded_bytes()).ok()
 }

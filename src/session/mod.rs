@@ -2,6 +2,7 @@
 
 mod application;
 mod arrange;
+mod command;
 mod examine;
 mod exercise;
 mod keeper;
@@ -21,8 +22,9 @@ mod unmounted;
 mod unseen;
 mod watch;
 
-pub use application::{executable, listener, run_script};
+pub use application::run_script;
 pub use arrange::HOSTNAME;
+pub use command::{executables, listeners};
 pub use examine::{Examination, Examined};
 pub use exercise::{Exercised, assignments, exercise, exercise_again};
 pub use keeper::Keeper;

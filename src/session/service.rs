@@ -7,19 +7,17 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::ImagePath;
-use crate::image::{self, Base, ScratchDir};
+use crate::image::{Base, ScratchDir};
 use crate::observation::Redactor;
 use crate::probe::{self, ExecFailure, ExecOutcome, ExecRequest, Listener, ScriptRequest, Target};
-use crate::sandbox::{self, ProcessSpec, Sandbox, SandboxError, SpawnError};
-use crate::session::application::{executable, listener};
+use crate::sandbox::{self, ProcessSpec, Sandbox};
+use crate::session::command::{self, OUTPUT_GRACE};
 use crate::session::output::{CapturedOutput, capture_whole};
 use crate::session::stage::last_output;
 use crate::session::watch::Watch;
 use crate::session::{Settings, StopSignal, owners};
 use crate::tracer::Tree;
 
-/// How long to wait for what an ended process has still to say.
-const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// How often an untraced service is looked at that is to become ready: at first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
@@ -209,25 +207,13 @@ impl Running<'_> {
     }
 
     fn start_command(&self, request: &ExecRequest) -> Result<(i32, CapturedOutput), ExecFailure> {
-        let mut process = self.process.clone();
-        process.argv = request.argv.iter().map(|a| a.clone().into_bytes()).collect();
-        if let Some(user) = &request.user {
-            let user = image::user(&self.service.base.rootfs, user);
-            let user = user.map_err(|cause| ExecFailure::NotStarted(cause.to_string()))?;
-            (process.uid, process.gid, process.groups) = (user.uid, user.gid, user.groups);
-        }
+        let process = command::beside(&self.process, &self.service.base.rootfs, request)?;
         let (stdio, captured) = capture_whole().map_err(ExecFailure::Broken)?;
         if let Some(watch) = &self.watch {
             watch.tracer().next_tree(Tree::Observer);
             watch.tracer().next_credentials(owners::credentials(&process));
         }
-        match self.sandbox.spawn(&process, stdio) {
-            Ok(spawned) => Ok((spawned.pid, captured)),
-            Err(SandboxError::Spawn(
-                cause @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::ApplicationEnded),
-            )) => Err(ExecFailure::NotStarted(cause.to_string())),
-            Err(cause) => Err(ExecFailure::Broken(io::Error::other(cause.to_string()))),
-        }
+        Ok((command::spawn(&self.sandbox, &process, stdio)?, captured))
     }
 }
 
@@ -239,16 +225,11 @@ impl Target for Running<'_> {
     fn listeners(&self) -> Vec<Listener> {
         // A table that cannot be read at this moment shows nothing; whoever asks, asks again.
         let found = self.sandbox.listeners_of(&self.sandbox.processes()).unwrap_or_default();
-        let mut listeners: Vec<Listener> = found.into_iter().map(listener).collect();
-        listeners.sort();
-        listeners
+        command::listeners(found)
     }
 
     fn executables(&self) -> Vec<ImagePath> {
-        let mut paths: Vec<ImagePath> = self.sandbox.processes().into_iter().filter_map(executable).collect();
-        paths.sort();
-        paths.dedup();
-        paths
+        command::executables(self.sandbox.processes())
     }
 
     fn wait(&self, known: &[Listener], timeout: Duration) {
@@ -275,8 +256,7 @@ impl Target for Running<'_> {
             }
             return Err(ExecFailure::TimedOut);
         };
-        let (stdout, stderr) = captured.collect(OUTPUT_GRACE);
-        Ok(ExecOutcome { code: end.shell_code(), stdout: stdout.tail, stderr: stderr.tail })
+        Ok(command::outcome(end.shell_code(), captured))
     }
 
     fn script(&self, _: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {

@@ -8,8 +8,8 @@ use goblin::container::{Container, Ctx};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_INTERP, ProgramHeader};
 
-/// Longest first line the kernel reads (`BINPRM_BUF_SIZE`).
-const LINE: usize = 256;
+use crate::base::Shebang;
+
 /// Longest PT_INTERP the kernel takes (`PATH_MAX`).
 const PATH_MAX: u64 = 4096;
 
@@ -24,11 +24,11 @@ pub enum Interpreter {
 
 /// The interpreter of `file`; `None` when it has none or is neither a script nor ELF.
 pub fn interpreter(file: &File) -> io::Result<Option<Interpreter>> {
-    let mut start = [0; LINE];
+    let mut start = [0; Shebang::LONGEST];
     let n = read_up_to(file, &mut start, 0)?;
     let start = &start[..n];
-    if let Some(line) = start.strip_prefix(b"#!") {
-        return Ok(script(line).map(Interpreter::Script));
+    if start.starts_with(b"#!") {
+        return Ok(Shebang::parse(start).map(|line| Interpreter::Script(line.interpreter)));
     }
     let Ok(header) = Elf::parse_header(start) else { return Ok(None) };
     let (Ok(container), Ok(endianness)) = (header.container(), header.endianness()) else { return Ok(None) };
@@ -47,14 +47,6 @@ pub fn interpreter(file: &File) -> io::Result<Option<Interpreter>> {
     let n = read_up_to(file, &mut path, segment.p_offset)?;
     path.truncate(path[..n].iter().position(|&b| b == 0).unwrap_or(n));
     Ok((!path.is_empty()).then_some(Interpreter::Elf(path)))
-}
-
-/// The interpreter in the rest of a `#!` line.
-fn script(line: &[u8]) -> Option<Vec<u8>> {
-    let end = line.iter().position(|&b| b == b'\n').unwrap_or(line.len());
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let path = line[..end].split(|b| blank(b) || *b == 0).find(|word| !word.is_empty())?;
-    Some(path.to_vec())
 }
 
 fn read_up_to(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::base::counted;
 use crate::observation::Content;
 
 /// With more differences than this, the text as a whole differs.
@@ -33,7 +34,7 @@ fn compare(path: String, base: &Value, slim: &Value, places: &mut Vec<Place>) {
             }
         }
         (Value::Array(base), Value::Array(slim)) => {
-            let length = |items: &[Value]| format!("{} elements", items.len());
+            let length = |items: &[Value]| counted(items.len(), "element", "elements");
             places.push((path, length(base), length(slim)));
         }
         (Value::Object(base), Value::Object(slim)) => {
@@ -59,30 +60,8 @@ fn compare(path: String, base: &Value, slim: &Value, places: &mut Vec<Place>) {
     }
 }
 
-/// What stands at a path, as [`members`] tells it.
-pub(super) fn at<'a>(content: &'a Content, path: &str) -> Option<&'a Value> {
-    let Content::Json(value) = content else { return None };
-    let (mut value, mut here) = (value, "$".to_owned());
-    while here != path {
-        let is_above =
-            |way: &str| path.strip_prefix(way).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        (here, value) = match value {
-            Value::Object(members) => {
-                let ways = members.iter().map(|(name, value)| (member(&here, name), value));
-                ways.into_iter().find(|(way, _)| is_above(way))?
-            }
-            Value::Array(items) => {
-                let ways = items.iter().enumerate().map(|(index, value)| (format!("{here}[{index}]"), value));
-                ways.into_iter().find(|(way, _)| is_above(way))?
-            }
-            _ => return None,
-        };
-    }
-    Some(value)
-}
-
 /// The path of a member, as `ignore` takes it.
-fn member(path: &str, name: &str) -> String {
+pub(super) fn member(path: &str, name: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@' | '$');
     if !name.is_empty() && name.chars().all(plain) {
         return format!("{path}.{name}");
@@ -136,7 +115,7 @@ mod tests {
                 r#"{"a":2,"b":{"c":[1,"y"]}}"#,
                 &["$.a: 1 | 2", "$.b.c[1]: \"x\" | \"y\""],
             ),
-            (r#"{"a":[1]}"#, r#"{"a":[1,2]}"#, &["$.a: 1 elements | 2 elements"]),
+            (r#"{"a":[1]}"#, r#"{"a":[1,2]}"#, &["$.a: 1 element | 2 elements"]),
             (r#"{"a":1,"x y":{}}"#, r#"{"a":2,"x y":0}"#, &["$.a: 1 | 2", "$['x y']: {} | 0"]),
             (r#"{"a":1,"b":2}"#, r#"{"a":3}"#, &["$: also b | no other members", "$.a: 1 | 3"]),
             ("[1]", r#"{"a":3}"#, &["$: [1] | {\"a\":3}"]),
@@ -145,26 +124,6 @@ mod tests {
         }
         let many = |from: usize| format!("{:?}", (from..from + MOST + 1).collect::<Vec<_>>());
         assert_eq!(places(&many(0), &many(1)), None);
-    }
-
-    #[test]
-    fn a_path_leads_to_what_stands_there() {
-        let json = serde_json::json!({"a": {"b": [1, {"x y": 2}], "b.c": 3}, "a.b": 4, "": 5});
-        for (path, expected) in [
-            ("$.a.b[0]", Some("1")),
-            ("$.a.b[1]['x y']", Some("2")),
-            ("$.a['b.c']", Some("3")),
-            ("$['a.b']", Some("4")),
-            ("$['']", Some("5")),
-            ("$.a.b[2]", None),
-            ("$.a.b[1].x", None),
-            ("$.a.b[0].x", None),
-            ("a", None),
-        ] {
-            let found = at(&Content::Json(json.clone()), path).map(Value::to_string);
-            assert_eq!(found.as_deref(), expected, "{path}");
-        }
-        assert_eq!(at(&Content::Json(json.clone()), "$"), Some(&json));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::base::unescape_bytes;
 use crate::observation::{Answer, Content, ProbeResult, Transcript, covers};
-use crate::verify::content::{at, excerpt, first_difference, members};
+use crate::verify::content::{excerpt, first_difference, members};
 use crate::verify::pattern::{self, bytes_fit, fits};
+use crate::verify::steady::losses;
 
 /// One aspect of one answer that is not the same in two transcripts.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +25,24 @@ pub struct Difference {
     /// As it is with the small image.
     pub slim: String,
     /// All that stands in this part of the answer in both, where it is known.
-    contents: Option<Arc<(Content, Content)>>,
+    contents: Option<Arc<Contents>>,
+    /// Why it is a failure although the base does not always answer the same.
+    despite: Option<String>,
+}
+
+/// What a part of an answer held in both.
+#[derive(Debug, PartialEq)]
+struct Contents {
+    /// `body`, `stdout`, ...
+    part: String,
+    base: Content,
+    slim: Content,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n  base  {}\n  slim  {}", self.probe, self.aspect, self.base, self.slim)
+        write!(f, "{}: {}\n  base  {}\n  slim  {}", self.probe, self.aspect, self.base, self.slim)?;
+        self.despite.iter().try_for_each(|despite| write!(f, "; {despite}"))
     }
 }
 
@@ -42,59 +55,72 @@ const EXPECTATION: &str = "expectation";
 impl Difference {
     /// An `aspect` of the answer to `probe` that is `base` in one and `slim` in the other.
     pub fn new(probe: impl Into<String>, aspect: impl Into<String>, base: String, slim: String) -> Self {
-        Difference { probe: probe.into(), aspect: aspect.into(), base, slim, contents: None }
+        Difference { probe: probe.into(), aspect: aspect.into(), base, slim, contents: None, despite: None }
     }
 
-    /// Whether it is no more than what two runs of the base differ in, too, which is `unstable`. Of contents that are known
-    /// only the parts that do differ there are forgiven, and `self` says then which one is not.
-    pub(super) fn is_excused_by(&mut self, unstable: &Difference) -> bool {
-        if self.probe != unstable.probe || !covers(&unstable.aspect, &self.aspect) {
-            return false;
+    /// Whether it is no more than what the base does by itself: `unstable` is what other runs of it answered otherwise than
+    /// the one that `self` is held against. Of contents that are known only the parts that do differ there are forgiven, and
+    /// `self` says then which one is not.
+    pub(super) fn is_excused_by(&mut self, unstable: &[Difference]) -> bool {
+        self.despite = None;
+        let of_probe = || unstable.iter().filter(|unstable| unstable.probe == self.probe);
+        let Some(contents) = self.contents.clone() else {
+            return of_probe().any(|unstable| covers(&unstable.aspect, &self.aspect));
+        };
+        let is_covering = |unstable: &&Difference| covers(&unstable.aspect, &self.aspect);
+        let same_part = of_probe().filter_map(|unstable| unstable.contents.as_deref());
+        let mut others: Vec<&Content> = Vec::new();
+        for other in same_part.filter(|theirs| theirs.part == contents.part).map(|theirs| &theirs.slim) {
+            if !others.contains(&other) {
+                others.push(other);
+            }
         }
-        // A member of JSON is forgiven with all that is in it, but of an object what both runs have alike.
-        if let Some(place) = unstable.aspect.strip_prefix(JSON) {
-            return !self.is_steady_in(unstable, place);
-        }
-        let known =
-            self.contents.as_deref().zip(unstable.contents.as_deref().filter(|theirs| is_comparable(&theirs.1)));
-        let Some(((first, tried), (_, second))) = known else {
+        let unknown = |unstable: &Difference| unstable.contents.as_deref().is_none_or(|c| !is_comparable(&c.slim));
+        if of_probe().filter(is_covering).any(unknown) {
             // Two runs of the base say nothing of what stands fast: it is forgiven as a whole.
             self.contents = None;
             return true;
+        }
+        let (first, tried) = (&contents.base, &contents.slim);
+        let is_known_otherwise = match first {
+            Content::Json(_) => !others.is_empty(),
+            _ => of_probe().any(|unstable| is_covering(&unstable)),
         };
-        let lost = match (first, second, tried) {
-            // The base never says that much.
-            (_, _, Content::Long) => Err(None),
-            (Content::Escaped(first), Content::Escaped(second), Content::Escaped(tried)) => {
-                let bytes = |text: &str| unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default();
-                match bytes_fit(&bytes(first), &bytes(second), &bytes(tried)) {
-                    true => Ok(()),
-                    false => Err(None),
-                }
-            }
-            _ => fits(&text_of(first), &text_of(second), &text_of(tried)),
-        };
-        let Err(lost) = lost else { return true };
-        let more = match lost {
-            Some(piece) => {
-                format!("two runs of the source have {:?} in it, and the image has not", excerpt(piece.trim_end()))
-            }
-            None => "two runs of the source differ in it as well, but less".into(),
-        };
-        self.slim = format!("{}; {more}", self.slim);
+        if !is_known_otherwise {
+            return false;
+        }
+        let Err(lost) = self.compare(first, &others, tried) else { return true };
+        let count = ["two", "three", "four", "five", "six"].get(others.len() - 1).copied().unwrap_or("several");
+        self.despite = Some(match lost {
+            Some(lost) => format!("{count} runs of the source have {lost}, and the image has not"),
+            None => format!("{count} runs of the source differ in it as well, but less"),
+        });
         false
     }
 
-    /// Whether two runs of the base, which differ in the names that the object at `place` has, agree in what this is about.
-    fn is_steady_in(&self, unstable: &Difference, place: &str) -> bool {
-        let known = self.contents.as_deref().zip(unstable.contents.as_deref()).zip(self.aspect.strip_prefix(JSON));
-        let Some((((first, tried), (_, second)), here)) = known else { return false };
-        let object = |content| at(content, place).and_then(Value::as_object);
-        let (Some(ours), Some(theirs)) = (object(first), object(second)) else { return false };
-        if here != place {
-            return at(first, here).is_some_and(|value| at(second, here) == Some(value));
+    /// Whether `tried` has what `first` and `others` have in common, else what it has not, as far as it can be told.
+    fn compare(&self, first: &Content, others: &[&Content], tried: &Content) -> Result<(), Option<String>> {
+        let all: Vec<&Content> = [first].into_iter().chain(others.iter().copied()).collect();
+        // The base never says that much.
+        if *tried == Content::Long {
+            return Err(None);
         }
-        object(tried).is_none_or(|tried| ours.keys().any(|name| theirs.contains_key(name) && !tried.contains_key(name)))
+        if let (Some(answers), Content::Json(tried)) = (collect(&all, json), tried) {
+            let lost = losses(&answers, tried);
+            let here = self.aspect.strip_prefix(JSON);
+            return match lost.into_iter().find(|loss| here.is_none_or(|here| loss.concerns(here))) {
+                Some(loss) if here == Some(&loss.path) => Err(Some(loss.what)),
+                Some(loss) => Err(Some(format!("{} at {}", loss.what, loss.path))),
+                None => Ok(()),
+            };
+        }
+        if let (Some(first), Some(others), Some(tried)) = (bytes(first), collect(others, bytes), bytes(tried)) {
+            return if bytes_fit(&first, &others, &tried) { Ok(()) } else { Err(None) };
+        }
+        let others: Vec<Cow<'_, str>> = others.iter().map(|other| text_of(other)).collect();
+        let others: Vec<&str> = others.iter().map(AsRef::as_ref).collect();
+        let lost = |piece: Option<String>| piece.map(|piece| format!("{:?} in it", excerpt(piece.trim_end())));
+        fits(&text_of(first), &others, &text_of(tried)).map_err(lost)
     }
 
     /// Whether it is about a part of an answer of which what is not forgiven was compared.
@@ -106,6 +132,23 @@ impl Difference {
     /// base passed the same probe.
     pub fn is_failure(&self) -> bool {
         self.aspect == EXPECTATION
+    }
+}
+
+/// All contents in one form, where all have it.
+fn collect<'a, T>(contents: &[&'a Content], form: impl Fn(&'a Content) -> Option<T>) -> Option<Vec<T>> {
+    contents.iter().map(|content| form(content)).collect()
+}
+
+fn json(content: &Content) -> Option<&Value> {
+    if let Content::Json(value) = content { Some(value) } else { None }
+}
+
+/// What is no text, as the bytes that it is.
+fn bytes(content: &Content) -> Option<Vec<u8>> {
+    match content {
+        Content::Escaped(text) => Some(unescape_bytes(text).map(|bytes| bytes.into_owned()).unwrap_or_default()),
+        Content::Json(_) | Content::Text(_) | Content::Long => None,
     }
 }
 
@@ -125,7 +168,11 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
         let after = answered.get(before.name.as_str());
         if let (None, Some(first)) = (after, first_not_asked) {
             if first.name == before.name {
-                let slim = if more == 0 { "not asked".into() } else { format!("not asked, nor are {more} more") };
+                let slim = match more {
+                    0 => "not asked".into(),
+                    1 => "not asked, nor is one more".into(),
+                    more => format!("not asked, nor are {more} more"),
+                };
                 let base = if before.passed() { "passed" } else { "asked" };
                 out.push(Difference::new(&before.name, EXPECTATION, base.into(), slim));
             }
@@ -169,7 +216,9 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
 /// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
 fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
     // Of a base that cannot be taken apart nothing is known to stand fast; of what is held against it all is to be told.
-    let contents = is_comparable(base).then(|| Arc::new((base.clone(), slim.clone())));
+    let contents =
+        is_comparable(base).then(|| Contents { part: whole.aspect.clone(), base: base.clone(), slim: slim.clone() });
+    let contents = contents.map(Arc::new);
     let whole = Difference { contents, ..whole };
     if [base, slim].contains(&&Content::Long) {
         return vec![whole];
@@ -316,7 +365,7 @@ mod tests {
         let forgiven = |first: &str, second: &str, slim: &str| {
             let mut found = transcripts(&with_body(first), &with_body(slim));
             let unstable = transcripts(&with_body(first), &with_body(second));
-            found.retain_mut(|difference| !unstable.iter().any(|unstable| difference.is_excused_by(unstable)));
+            found.retain_mut(|difference| !difference.is_excused_by(&unstable));
             found.into_iter().map(|difference| difference.to_string()).collect::<Vec<_>>()
         };
         let page = |time: &str, title: &str| format!("<h1>{title}</h1>\nat {time}\n");
@@ -354,7 +403,7 @@ mod tests {
             let (first, second) = (r#"{"ok":true,"t":1,"id-1":{}}"#, r#"{"ok":true,"t":2,"id-2":{}}"#);
             let mut found = transcripts(&with_body(first), &with_body(slim));
             let unstable = transcripts(&with_body(first), &with_body(second));
-            found.retain_mut(|difference| !unstable.iter().any(|unstable| difference.is_excused_by(unstable)));
+            found.retain_mut(|difference| !difference.is_excused_by(&unstable));
             found.into_iter().map(|difference| difference.aspect).collect::<Vec<_>>().join(" ")
         };
         for (slim, expected) in [
@@ -366,6 +415,35 @@ mod tests {
         ] {
             assert_eq!(left(slim).replace("header:content-length", "").trim(), expected, "{slim}");
         }
+    }
+
+    #[test]
+    fn of_a_list_of_another_length_each_time_the_rest_is_compared() {
+        let left = |seconds: &[&str], slim: &str| {
+            let first = r#"{"jobs":[{"id":1,"state":"up"}],"t":1}"#;
+            let mut found = transcripts(&with_body(first), &with_body(slim));
+            let again = |second: &&str| transcripts(&with_body(first), &with_body(second));
+            let unstable: Vec<Difference> = seconds.iter().flat_map(again).collect();
+            found.retain_mut(|difference| !difference.is_excused_by(&unstable));
+            found.into_iter().map(|difference| difference.to_string()).collect::<Vec<_>>()
+        };
+        let two = r#"{"jobs":[{"id":2,"state":"up"},{"id":3,"state":"up"}],"t":2}"#;
+        let good = r#"{"jobs":[{"id":4,"state":"up"},{"id":5,"state":"up"},{"id":6,"state":"up"}],"t":3}"#;
+        assert_eq!(left(&[two], good), [""; 0]);
+        for (slim, said) in [
+            (r#"{"jobs":[],"t":3}"#, "json:$.jobs"),
+            (r#"{"jobs":[{"id":4,"state":"lost"}],"t":3}"#, "json:$.jobs[0].state"),
+            (r#"{"jobs":[{"error":"no such file"},{"id":4,"state":"up"}],"t":3}"#, "json:$.jobs"),
+        ] {
+            let left = left(&[two], slim);
+            assert!(left.iter().any(|text| text.starts_with(&format!("http GET /: {said}\n"))), "{left:?}");
+            assert!(
+                left.iter().all(|text| !text.contains("$.t") && text.contains("runs of the source have")),
+                "{left:?}"
+            );
+        }
+        // What a third run has, too, is no loss.
+        assert_eq!(left(&[two, r#"{"jobs":[],"t":2}"#], r#"{"jobs":[],"t":3}"#), [""; 0]);
     }
 
     fn aspects_of(base: &Transcript, slim: &Transcript) -> Vec<String> {

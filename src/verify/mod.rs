@@ -6,12 +6,13 @@
 mod content;
 mod difference;
 mod pattern;
+mod steady;
 
 use std::collections::BTreeMap;
 
 pub use difference::{Difference, transcripts};
 
-use crate::base::ImagePath;
+use crate::base::{ImagePath, counted};
 use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::observation::{Found, Lookup, Observation};
 
@@ -43,7 +44,8 @@ impl Verdict {
         for of_probe in self.differences.chunk_by(|a, b| a.probe == b.probe) {
             out.extend(of_probe.iter().take(MOST_SHOWN).map(Difference::to_string));
             if of_probe.len() > MOST_SHOWN {
-                out.push(format!("{}: and {} more differences", of_probe[0].probe, of_probe.len() - MOST_SHOWN));
+                let more = counted(of_probe.len() - MOST_SHOWN, "more difference", "more differences");
+                out.push(format!("{}: and {more}", of_probe[0].probe));
             }
         }
         out.into_iter().chain(missing).collect()
@@ -54,9 +56,8 @@ impl Verdict {
     /// on the base, too, would let an image pass that answers nothing. Returns what was not compared therefore, a
     /// sentence for each aspect.
     pub fn forgive(&mut self, unstable: &[Difference]) -> Vec<String> {
-        let is_unstable = |d: &mut Difference| unstable.iter().any(|u| d.is_excused_by(u));
         let mut forgiven = BTreeMap::<(String, bool), Vec<String>>::new();
-        for d in self.differences.extract_if(.., |d| !d.is_failure() && is_unstable(d)) {
+        for d in self.differences.extract_if(.., |d| !d.is_failure() && d.is_excused_by(unstable)) {
             let is_text = d.is_in_parts() && !d.aspect.starts_with("json:");
             forgiven.entry((d.aspect, is_text)).or_default().push(d.probe);
         }

@@ -1,9 +1,9 @@
-//! What two answers of one image have in common, and whether a third one has it too. The base answers twice; what is not the
-//! same in both by itself is not held against the small image, and all the rest is.
+//! What several answers of one image have in common, and whether another one has it too. The base answers twice or more; what is
+//! not the same each time by itself is not held against the small image, and all the rest is.
 //!
 //! A text is taken apart into pieces: lines, and of a long line (a page on one line) its words and tags. The pieces that
-//! both answers have, in their order, stand fast; between them as many others may stand as there were, or any number where
-//! there were not equally many. Where the order itself is another one (a set that was printed), what stands fast has only to be
+//! all answers have, in their order, stand fast; between them as many others may stand as there were, or any number where
+//! there were not equally many, but one at least where there always were some. Where the order itself is another one (a set that was printed), what stands fast has only to be
 //! there, and so where the order of long texts would take too long to find. Bytes that are no text are compared at their places, with a margin, because bytes of two random values are the
 //! same now and then; where the lengths differ only beginning and end count.
 
@@ -23,23 +23,24 @@ const MOST_PAIRS: usize = 1 << 22;
 /// How many bytes around those that differ say nothing either.
 const MARGIN: usize = 16;
 
-/// Whether `tried` is as `first` but for what `second` has otherwise, too; else the piece of `first` that it lacks or has
+/// Whether `tried` is as `first` but for what `others` have otherwise, too; else the piece of `first` that it lacks or has
 /// otherwise, as far as it can be told.
-pub(super) fn fits(first: &str, second: &str, tried: &str) -> Result<(), Option<String>> {
+pub(super) fn fits(first: &str, others: &[&str], tried: &str) -> Result<(), Option<String>> {
     let taken_apart = [words, lines].into_iter().find_map(|split| {
-        let parts = [first, second].map(split);
-        parts.iter().all(|pieces| pieces.len() <= MOST).then(|| (parts, split(tried)))
+        let first = split(first);
+        let others: Vec<Vec<&str>> = others.iter().map(|other| split(other)).collect();
+        let is_short = others.iter().chain([&first]).all(|pieces| pieces.len() <= MOST);
+        is_short.then(|| (first, others, split(tried)))
     });
-    let Some(([first, second], tried)) = taken_apart else { return Ok(()) };
+    let Some((first, others, tried)) = taken_apart else { return Ok(()) };
     // By chance it is a little more than the base says, and not all that a log holds.
     if tried.len() > 2 * MOST {
         return Err(None);
     }
-    let common = Common::of(&first, &second);
-    match common.is_ordered {
-        true if common.leads_to(&tried) => Ok(()),
-        true => Err(common.lost(&tried)),
-        false => missing(&first, &second, &tried).map_or(Ok(()), |piece| Err(Some(piece))),
+    match Common::of(&first, &others) {
+        Some(common) if common.leads_to(&tried) => Ok(()),
+        Some(common) => Err(common.lost(&tried)),
+        None => missing(&first, &others, &tried).map_or(Ok(()), |piece| Err(Some(piece))),
     }
 }
 
@@ -49,19 +50,21 @@ pub(super) fn is_comparable(text: &str) -> bool {
 }
 
 /// The same for bytes that are no text.
-pub(super) fn bytes_fit(first: &[u8], second: &[u8], tried: &[u8]) -> bool {
-    if first.len() != second.len() || first.len() != tried.len() {
+pub(super) fn bytes_fit(first: &[u8], others: &[Vec<u8>], tried: &[u8]) -> bool {
+    if others.iter().map(Vec::len).chain([tried.len()]).any(|length| length != first.len()) {
         let common = |a: &mut dyn Iterator<Item = (&u8, &u8)>| a.take_while(|(a, b)| a == b).count();
-        let begin = common(&mut first.iter().zip(second)).saturating_sub(MARGIN);
-        let end = common(&mut first.iter().rev().zip(second.iter().rev())).saturating_sub(MARGIN);
-        let shortest = first.len().min(second.len());
-        // They overlap where one of the two repeats itself.
+        let begins = others.iter().map(|other| common(&mut first.iter().zip(other)));
+        let ends = others.iter().map(|other| common(&mut first.iter().rev().zip(other.iter().rev())));
+        let begin = begins.min().unwrap_or(0).saturating_sub(MARGIN);
+        let end = ends.min().unwrap_or(0).saturating_sub(MARGIN);
+        let shortest = others.iter().map(Vec::len).chain([first.len()]).min().unwrap_or(0);
+        // They overlap where one of them repeats itself.
         let end = end.min(shortest - begin);
         return tried.len() >= begin + end
             && tried[..begin] == first[..begin]
             && tried[tried.len() - end..] == first[first.len() - end..];
     }
-    let differing = |at: usize| first[at] != second[at];
+    let differing = |at: usize| others.iter().any(|other| first[at] != other[at]);
     let mut last = None;
     let mut next = (0..first.len()).find(|&at| differing(at));
     for at in 0..first.len() {
@@ -103,47 +106,66 @@ fn words(text: &str) -> Vec<&str> {
     out
 }
 
-/// What two sequences of pieces have in common.
+/// What sequences of pieces have in common.
 struct Common<'a> {
     first: &'a [&'a str],
     parts: Vec<Part>,
-    /// Whether what both have stands in one order.
-    is_ordered: bool,
 }
 
-/// A part of the first sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A part of the first sequence, from the least to the most that may stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     /// The piece at this index stands fast.
     Fast(usize),
     /// Any one piece.
     One,
+    /// One piece or more: [`Common`] has it as `One` and `Any`.
+    Some,
     /// Any number of pieces.
     Any,
 }
 
 impl<'a> Common<'a> {
-    fn of(first: &'a [&'a str], second: &[&str]) -> Self {
-        let Some(changes) = changes(first, second) else {
-            return Common { first, parts: Vec::new(), is_ordered: false };
-        };
-        let mut parts = Vec::new();
-        let mut fast = 0;
-        for op in changes {
-            match op {
-                DiffOp::Equal { old_index, len, .. } => {
-                    fast += len;
-                    parts.extend((old_index..old_index + len).map(Part::Fast));
+    /// `None` where what they have in common stands in no one order.
+    fn of(first: &'a [&'a str], others: &[Vec<&str>]) -> Option<Self> {
+        let mut pieces: Vec<Part> = (0..first.len()).map(Part::Fast).collect();
+        // What stands before each piece, and after the last, that the first does not have.
+        let mut added = vec![None; first.len() + 1];
+        let ours = counts(first);
+        for other in others {
+            let mut fast = 0;
+            for op in changes(first, other)? {
+                match op {
+                    DiffOp::Equal { len, .. } => fast += len,
+                    DiffOp::Replace { old_index, old_len, new_len, .. } => {
+                        let part = if old_len == new_len { Part::One } else { Part::Some };
+                        pieces[old_index..old_index + old_len].iter_mut().for_each(|piece| *piece = part.max(*piece));
+                    }
+                    DiffOp::Delete { old_index, old_len, .. } => {
+                        pieces[old_index..old_index + old_len].iter_mut().for_each(|piece| *piece = Part::Any);
+                    }
+                    DiffOp::Insert { old_index, .. } => added[old_index] = Some(Part::Any),
                 }
-                DiffOp::Replace { old_len, new_len, .. } if old_len == new_len => {
-                    parts.extend(std::iter::repeat_n(Part::One, old_len));
-                }
-                DiffOp::Replace { .. } | DiffOp::Delete { .. } | DiffOp::Insert { .. } => parts.push(Part::Any),
+            }
+            let theirs = counts(other);
+            let in_both: usize = ours.iter().map(|(piece, n)| (*n).min(theirs.get(piece).copied().unwrap_or(0))).sum();
+            if in_both != fast {
+                return None;
             }
         }
-        let (ours, theirs) = (counts(first), counts(second));
-        let in_both: usize = ours.iter().map(|(piece, n)| (*n).min(theirs.get(piece).copied().unwrap_or(0))).sum();
-        Common { first, parts, is_ordered: in_both == fast }
+        let mut parts = Vec::new();
+        for (at, before) in added.into_iter().enumerate() {
+            parts.extend(before);
+            parts.extend(pieces.get(at).copied());
+        }
+        // A run of them is one, which may be empty only where none of them has to be there.
+        let runs = parts.chunk_by(|a, b| *a >= Part::Some && *b >= Part::Some);
+        let parts = runs.flat_map(|run| match run[0] {
+            Part::Some | Part::Any if run.contains(&Part::Some) => vec![Part::One, Part::Any],
+            part => vec![part],
+        });
+        let parts = parts.collect();
+        Some(Common { first, parts })
     }
 
     /// Whether the parts, one after the other, are `tried`: as a glob is matched, by going back to the last `Any` only.
@@ -153,7 +175,7 @@ impl<'a> Common<'a> {
         loop {
             let matched = match self.parts.get(part) {
                 None => at == tried.len(),
-                Some(Part::Any) => {
+                Some(Part::Any | Part::Some) => {
                     retry = Some((part + 1, at));
                     part += 1;
                     continue;
@@ -196,19 +218,24 @@ fn changes(from: &[&str], to: &[&str]) -> Option<Vec<DiffOp>> {
     (pairs <= MOST_PAIRS).then(|| capture_diff_slices(Algorithm::Myers, from, to))
 }
 
-/// A piece that the first two have and `tried` does not, or one of more pieces than there may be.
-fn missing(first: &[&str], second: &[&str], tried: &[&str]) -> Option<String> {
-    let (theirs, found) = (counts(second), counts(tried));
+/// A piece that all have and `tried` does not, or one of more pieces than there may be, or nothing where others are to be.
+fn missing(first: &[&str], others: &[Vec<&str>], tried: &[&str]) -> Option<String> {
+    let found = counts(tried);
     let of = |counts: &BTreeMap<&str, usize>, piece: &str| counts.get(piece).copied().unwrap_or(0);
-    let all = counts(first);
-    let lost = all.iter().find(|(piece, n)| of(&found, piece) < (**n).min(of(&theirs, piece)));
-    if let Some((piece, _)) = lost {
+    let all: Vec<_> = [counts(first)].into_iter().chain(others.iter().map(|other| counts(other))).collect();
+    let in_all = |piece: &str| all.iter().map(|counts| of(counts, piece)).min().unwrap_or(0);
+    if let Some((piece, _)) = all[0].iter().find(|(piece, _)| of(&found, piece) < in_all(piece)) {
         return Some((*piece).to_owned());
     }
-    let is_fixed = first.len() == second.len();
-    let added = |(piece, n): &(&&str, &usize)| **n > of(&all, piece).max(of(&theirs, piece));
-    (is_fixed && tried.len() != first.len())
-        .then(|| found.iter().find(added).map_or(String::new(), |(piece, _)| (*piece).to_owned()))
+    let fast: usize = all[0].keys().map(|piece| in_all(piece)).sum();
+    let shortest = others.iter().map(Vec::len).chain([first.len()]).min().unwrap_or(0);
+    let is_fixed = others.iter().all(|other| other.len() == first.len());
+    let is_added = |(piece, n): &(&&str, &usize)| all.iter().all(|counts| **n > of(counts, piece));
+    let added = || found.iter().find(is_added).map_or(String::new(), |(piece, _)| (*piece).to_owned());
+    match is_fixed {
+        true => (tried.len() != first.len()).then(added),
+        false => (shortest > fast && tried.len() <= fast).then(String::new),
+    }
 }
 
 fn counts<'a>(pieces: &[&'a str]) -> BTreeMap<&'a str, usize> {
@@ -245,23 +272,42 @@ mod tests {
             ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n1\n2\n3\n>\n", Ok(())),
             ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n>\n", Err("1\n")),
             ("<\n1\n>\n", "<\n1\n2\n>\n", "<\n1\n", Err(">\n")),
+            ("<\n1\n>\n", "<\n2\n3\n>\n", "<\n4\n5\n6\n>\n", Ok(())),
+            ("<\n1\n>\n", "<\n2\n3\n>\n", "<\n>\n", Err("")),
+            ("<\n1\n>\n", "<\n>\n", "<\n2\n3\n>\n", Ok(())),
             // In any order.
             ("a\nb\nc\n", "c\na\nb\n", "b\nc\na\n", Ok(())),
             ("a\nb\nc\n", "c\na\nb\n", "b\nc\n", Err("a\n")),
             ("a\nb\nc\n", "c\na\nb\n", "b\nd\na\n", Err("c\n")),
             ("a\nb\nc\n", "c\na\nb\n", "b\na\nc\nd\n", Err("d\n")),
+            ("a\nb\nc\n", "c\na\nb\nd\n", "c\nb\n", Err("a\n")),
+            ("a\nb\n1\n2\n", "3\nb\na\n4\n5\n", "b\na\n6\n", Ok(())),
+            ("a\nb\n1\n2\n", "3\nb\na\n4\n5\n", "b\na\n", Err("")),
             // Words of a long line.
             (&one, &two, &three, Ok(())),
             (&one, &two, &wrong, Err("<b>")),
             (&one, &two, &longer, Err("")),
             ("", "x\n", "y\n", Ok(())),
         ] {
-            let found = fits(first, second, tried).map_err(Option::unwrap_or_default);
+            let found = fits(first, &[second], tried).map_err(Option::unwrap_or_default);
             match (&found, expected) {
                 (Err(piece), Err("<b>")) => assert!(piece.contains("Fruit"), "{piece}"),
                 _ => assert_eq!(found, expected.map_err(String::from), "{first:?} {second:?} {tried:?}"),
             }
         }
+    }
+
+    #[test]
+    fn each_answer_of_the_base_says_what_else_is_free() {
+        let (one, two, three) = ("a\n1\nb\nx\nc\n", "a\n2\nb\nx\nc\n", "a\n1\nb\ny\nc\n");
+        let tried = "a\n3\nb\nz\nc\n";
+        assert!(fits(one, &[two], tried).is_err());
+        assert!(fits(one, &[three], tried).is_err());
+        assert_eq!(fits(one, &[two, three], tried), Ok(()));
+        assert_eq!(fits(one, &[two, three], "a\n3\nx\nz\nc\n"), Err(Some("b\n".into())));
+        let (longer, shorter) = ("a\n1\n2\nb\nx\nc\n", "a\nb\nx\nc\n");
+        assert!(fits(one, &[longer], "a\nb\nx\nc\n").is_err());
+        assert_eq!(fits(one, &[longer, shorter], "a\n5\n6\n7\nb\nx\nc\n"), Ok(()));
     }
 
     #[test]
@@ -279,17 +325,17 @@ mod tests {
         for (tried, fitting) in
             [("a\nb\nx\nb\n4\nb\nc\n", true), ("a\nb\n\nb\nc\n", true), ("a\nb\nc\n", false), ("a\nb\nb\nd\n", false)]
         {
-            assert_eq!(fits(first, second, tried).is_ok(), fitting, "{tried:?}");
+            assert_eq!(fits(first, &[second], tried).is_ok(), fitting, "{tried:?}");
         }
     }
 
     #[test]
     fn a_text_of_very_many_lines_is_not_taken_apart() {
         let many = |end: &str| "x\n".repeat(MOST) + end;
-        assert_eq!(fits(&many("1"), &many("2"), &many("3")), Ok(()));
-        assert_eq!(fits("1\n", "2\n", &"x\n".repeat(3 * MOST)), Err(None));
+        assert_eq!(fits(&many("1"), &[&many("2")], &many("3")), Ok(()));
+        assert_eq!(fits("1\n", &["2\n"], &"x\n".repeat(3 * MOST)), Err(None));
         let words = |end: &str| format!("{}{end}", "word ".repeat(MOST + 1));
-        assert_eq!(fits(&words("1\na"), &words("2\na"), &words("3\nb")), Err(Some("a".into())));
+        assert_eq!(fits(&words("1\na"), &[&words("2\na")], &words("3\nb")), Err(Some("a".into())));
     }
 
     /// Half a minute went by once for each such answer.
@@ -300,12 +346,12 @@ mod tests {
         let (one, two) = (numbers(0, "end\n"), numbers(MOST, "end\n"));
         let mixed = |text: &str| text.lines().rev().map(|line| format!("{line}\n")).collect::<String>();
         assert_eq!(changes(&lines(&one), &lines(&mixed(&two))), None);
-        assert_eq!(fits(&one, &mixed(&two), &mixed(&numbers(3 * MOST, "end\n"))), Ok(()));
-        assert_eq!(fits(&one, &mixed(&two), &numbers(3 * MOST, "Traceback\n")), Err(Some("end\n".into())));
+        assert_eq!(fits(&one, &[&mixed(&two)], &mixed(&numbers(3 * MOST, "end\n"))), Ok(()));
+        assert_eq!(fits(&one, &[&mixed(&two)], &numbers(3 * MOST, "Traceback\n")), Err(Some("end\n".into())));
         // A few lines in a long text are found in their order.
         let log = |at: &str| format!("{at}\n{}{at}\nend\n", numbers(0, ""));
         let long = |at: &str| log(at).split_inclusive('\n').take(2000).collect::<String>() + at;
-        assert_eq!(fits(&long("5"), &long("6"), &long("7")), Ok(()));
+        assert_eq!(fits(&long("5"), &[&long("6")], &long("7")), Ok(()));
         assert!(changes(&lines(&long("5")), &lines(&long("6"))).is_some());
     }
 
@@ -313,13 +359,13 @@ mod tests {
     fn bytes_stand_fast_at_their_places() {
         let document = |id: &[u8], end: &[u8]| [&[0xff; 40], id, &[7; 40], end, &[8; 40]].concat();
         let (one, two) = (document(b"0123", b"same"), document(b"4567", b"same"));
-        assert!(bytes_fit(&one, &two, &document(b"89ab", b"same")));
-        assert!(!bytes_fit(&one, &two, &document(b"89ab", b"diff")));
+        assert!(bytes_fit(&one, std::slice::from_ref(&two), &document(b"89ab", b"same")));
+        assert!(!bytes_fit(&one, std::slice::from_ref(&two), &document(b"89ab", b"diff")));
         // Of other lengths.
         let longer = document(b"01234", b"same");
-        assert!(bytes_fit(&one, &longer, &document(b"012345", b"same")));
-        assert!(!bytes_fit(&one, &longer, &document(b"012345", b"diff")));
-        assert!(!bytes_fit(&one, &longer, &one[..50]));
-        assert!(bytes_fit(b"", b"x", b"y"));
+        assert!(bytes_fit(&one, std::slice::from_ref(&longer), &document(b"012345", b"same")));
+        assert!(!bytes_fit(&one, std::slice::from_ref(&longer), &document(b"012345", b"diff")));
+        assert!(!bytes_fit(&one, std::slice::from_ref(&longer), &one[..50]));
+        assert!(bytes_fit(b"", &[b"x".to_vec()], b"y"));
     }
 }

@@ -130,6 +130,7 @@ fn bad_probes() {
     let env = environment(Env::new());
     for (rest, code, parts) in [
         ("-p 9 --http / --timeout 1s", 1, &["does not listen on tcp port 9", "tcp [::]:8080"][..]),
+        ("-p 9 --exec true --timeout 1s", 1, &["does not listen on tcp port 9", "tcp [::]:8080"]),
         (
             "-p 99 --timeout 1s",
             1,

@@ -60,7 +60,7 @@ fn a_path_that_is_added_says_which_lookup_asked_for_it() {
     let (run, small) = slim(&env, "added", &["/bin/sh", "-c", script]);
     let run = run.succeeds();
     let said = "warning: /shown/link was added, which the small image missed: stat by /bin/busybox";
-    assert!(run.stderr.contains(said) && run.stdout.contains("after 1 missing paths were added"), "{run}");
+    assert!(run.stderr.contains(said) && run.stdout.contains("after 1 missing path was added"), "{run}");
     let image = Image::read(Path::new(&small));
     let kept: Vec<&String> = image.tree.keys().filter(|path| path.starts_with("/shown/")).collect();
     assert_eq!(kept, ["/shown/link"]);

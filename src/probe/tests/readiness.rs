@@ -17,6 +17,26 @@ fn listeners_are_waited_for() {
 }
 
 #[test]
+fn a_port_that_was_named_has_to_listen_whatever_the_steps_go_to() {
+    let address = web(&["200 OK"]);
+    let port = address.port();
+    let exec = || Spec::from_exec_argument("true").unwrap();
+    let http = || spec(&format!("[[step]]\nkind = 'http'\nport = {port}"));
+    let run = |named: u16, probe: Spec| {
+        let target = FakeTarget { rests: true, ..FakeTarget::listening(&[address]) };
+        let target = target.with_command("true", vec![output(0, "", "")]);
+        let circumstances = Circumstances { port: Some(Port::tcp(named)), ..Circumstances::default() };
+        let plan = Plan { patience: Duration::from_millis(50), ..Plan::new(vec![probe], circumstances) };
+        summary(&run_plan(&plan, &target))
+    };
+    for probe in [&exec as &dyn Fn() -> Spec, &http] {
+        let silent = run(1, probe());
+        assert!(silent.starts_with("ready: the application does not listen on tcp port 1 after 0.05 s"), "{silent}");
+        assert!(run(port, probe()).ends_with(": ok\n"));
+    }
+}
+
+#[test]
 fn an_exposed_port_is_given_a_moment() {
     let (metrics, web) = (web(&["200 OK"]), web(&["200 OK"]));
     let target = FakeTarget::listening(&[metrics]);
@@ -98,8 +118,8 @@ fn an_application_that_never_listens_is_reported() {
     let done = run_plan(&plan(probes), &target);
     assert_eq!(
         summary(&done),
-        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec, \
-                --no-probe)\n"
+        "ready: the application does not listen on any tcp port after 0.02 s\nhint: give it longer (--timeout), or do without a port (--exec or \
+                --no-probe, and no --port)\n"
     );
     let done = run_plan(&plan(vec![]), &target);
     assert_eq!((summary(&done).as_str(), done.ended), ("", None));

@@ -1,23 +1,21 @@
 //! Which file a command is.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::base::escape_bytes;
+use crate::base::{Shebang, escape_bytes};
 use crate::sandbox::build::place;
 use crate::sandbox::process::spawn::check;
 use crate::sandbox::process::{ProcessSpec, SpawnError};
 
 /// Interpreters of interpreters that the kernel follows.
 const MAX_INTERPRETERS: usize = 5;
-/// What the kernel reads of a script, in bytes.
-const LONGEST_FIRST_LINE: u64 = 256;
 
 /// The file to execute, by the name it was asked for under: the command itself when it has a slash, otherwise the
 /// first match along PATH.
@@ -92,10 +90,8 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     // A FIFO would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let mut beginning = Vec::new();
-    file.take(LONGEST_FIRST_LINE).read_to_end(&mut beginning).ok()?;
-    let line = beginning.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
-    let word = line.split(|b| matches!(b, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(word)))
+    file.take(Shebang::LONGEST as u64).read_to_end(&mut beginning).ok()?;
+    Some(PathBuf::from(OsString::from_vec(Shebang::parse(&beginning)?.interpreter)))
 }
 
 #[cfg(test)]
