@@ -21,6 +21,8 @@ use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
+/// The largest file that is read whole, in bytes.
+pub const MOST_READ: u64 = 64 << 20;
 
 /// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known
 /// beforehand (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as
@@ -223,9 +225,21 @@ impl Rootfs {
     }
 
     /// The whole content of the regular file at `path`, without following links.
+    ///
+    /// # Errors
+    /// Also when it has more than [`MOST_READ`]: what is read whole is settings, tables and programs, and an image that has
+    /// more of them than memory is made to be one.
     pub fn read(&self, path: &ImagePath) -> Result<Vec<u8>, RootfsError> {
         let mut content = Vec::new();
-        self.open(path)?.read_to_end(&mut content).map_err(|cause| self.error("read", path, cause))?;
+        let mut file = self.open(path)?.take(MOST_READ + 1);
+        file.read_to_end(&mut content).map_err(|cause| self.error("read", path, cause))?;
+        if content.len() as u64 > MOST_READ {
+            let cause = io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {} MB, and no file of its kind has", MOST_READ >> 20),
+            );
+            return Err(self.error("read", path, cause));
+        }
         Ok(content)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::report::{SandboxSummary, Size, Summary, VerificationStatus, human_bytes};
+use crate::report::{SandboxSummary, SecretsSummary, Size, Summary, VerificationStatus, human_bytes};
 
 /// Writes a few lines: how small it became, whether it works, where it is.
 pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
@@ -36,6 +36,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             "listed   {entries} entries ({bytes}) of {directories} listed directories were not used and are left out \
              (--keep-listed DIR keeps them)"
         )?;
+    }
+    if let Some(line) = summary.secrets.as_ref().and_then(SecretsSummary::line) {
+        writeln!(out, "secrets  {line}")?;
     }
     if let Some(diff_id) = summary.image.as_ref().and_then(|image| image.diff_id) {
         writeln!(out, "diff id  {diff_id}")?;

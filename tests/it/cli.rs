@@ -42,7 +42,8 @@ fn the_json_object_has_the_shape_that_is_promised() {
         "{schema_version:int,source:{bytes:int,files:int},image:{bytes:int,files:int,package_data:{bytes:int,files:int},digest:string,diff_id:string},\
          probes:{passed:int,failed:int},verify:{status:string,repaired:int,reason:null},sandbox:{rung:string},\
          phases:[{name:string,seconds:float}],outputs:[{destination:string,digest:string,bytes:int}],warnings:[string],\
-         application:{bytes:int,files:int,directories:[string]},listed:{directories:int,entries:int,bytes:int},advice:[]}"
+         application:{bytes:int,files:int,directories:[string]},listed:{directories:int,entries:int,bytes:int},\
+         secrets:{files:int,paths:[]},advice:[]}"
     );
     assert_eq!(object["schema_version"], 1);
     assert_eq!(object["verify"]["status"], "passed");
