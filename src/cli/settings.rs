@@ -325,7 +325,9 @@ fn mount_point(flag: &str, text: &str) -> Result<ImagePath> {
     let path = image_path(flag, text)?;
     let proc = ImagePath::parse("/proc").context("/proc")?;
     if path == proc || path.is_within(&proc) {
-        bail!("{flag} {text:?}: nothing can be mounted in /proc, which shows the container's processes\nhint: another place");
+        bail!(
+            "{flag} {text:?}: nothing can be mounted in /proc, which shows the container's processes\nhint: another place"
+        );
     }
     Ok(path)
 }

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_line_names_the_first_secrets_and_counts_the_others() {
-        let line = |paths: &[&str], files| SecretsSummary { files, paths: paths.iter().map(|p| (*p).into()).collect() }.line();
+        let line =
+            |paths: &[&str], files| SecretsSummary { files, paths: paths.iter().map(|p| (*p).into()).collect() }.line();
         assert_eq!(line(&[], 0), None);
         assert_eq!(
             line(&["/etc/a.key"], 1).unwrap(),

@@ -244,7 +244,7 @@ fn a_terminal_shows_which_phase_it_is_and_nothing_of_it_stays() {
 fn settings_of_an_image_do_nothing_to_a_terminal() {
     let env = Env::new();
     let config = serde_json::json!({"Cmd": ["/bin/sh", "-c", "\u{1b}]0;owned\u{7}exit 0"], "User": "root\u{1b}[2J"});
-    crate::support::busybox(&env, "hostile", &config, &[]);
+    busybox(&env, "hostile", &config, &[]);
     for arguments in [&["inspect", "docker-archive:hostile.tar"][..], &["slim", "docker-archive:hostile.tar"]] {
         let run = env.scrimp(arguments);
         let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');

@@ -27,8 +27,7 @@ pub fn no_process_of_a_sandbox_is_the_file_of_scrimp() {
         let (file, found) = executed(&sandbox.supervisor().to_string());
         assert_ne!(found, own, "{rung}");
         let seals = SealFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GET_SEALS).unwrap());
-        let wanted =
-            SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+        let wanted = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
         assert!(seals.contains(wanted), "{rung}: {seals:?}");
         assert_eq!(reach(&sandbox), 0, "{rung}");
         idle(&sandbox);

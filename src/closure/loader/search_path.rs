@@ -157,7 +157,8 @@ impl Conf {
             return Ok(());
         }
         let Some(text) = rootfs.read_resolved(&path)? else { return Ok(()) };
-        let too_much = |what: &str| ClosureError::Read { path: path.clone(), cause: std::io::Error::other(what.to_owned()) };
+        let too_much =
+            |what: &str| ClosureError::Read { path: path.clone(), cause: std::io::Error::other(what.to_owned()) };
         for line in text.split(|&b| b == b'\n') {
             let line = line.split(|&b| b == b'#').next().unwrap_or_default().trim_ascii();
             let mut words = line.split(|b| b" \t:,=".contains(b)).filter(|word| !word.is_empty());

@@ -375,7 +375,9 @@ fn a_hole_at_the_end_is_part_of_the_file() {
         file.write_all(data).unwrap();
         file.set_len(3 << 20).unwrap();
     }
-    for format in [&["--format=gnu"][..], &["--format=pax", "--sparse-version=0.1"], &["--format=pax", "--sparse-version=1.0"]] {
+    for format in
+        [&["--format=gnu"][..], &["--format=pax", "--sparse-version=0.1"], &["--format=pax", "--sparse-version=1.0"]]
+    {
         let command = ["--sparse", "--hole-detection=raw", "-cf", "-", "hole", "tail"];
         let tar = std::process::Command::new("tar").args(format).args(command).current_dir(dir.path()).output();
         let tar = tar.expect("tar\nhint: install GNU tar");
