@@ -21,7 +21,7 @@ use crate::tracing;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 37] = [
+pub const ALL: [(&str, Scenario); 38] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("before_linux_5_12_read_only_is_read_only_too", before_linux_5_12_read_only_is_read_only_too),
@@ -34,6 +34,10 @@ pub const ALL: [(&str, Scenario); 37] = [
     ("an_ordinary_user_of_the_image", an_ordinary_user_of_the_image),
     ("no_process_of_a_sandbox_is_the_file_of_scrimp", sealed::no_process_of_a_sandbox_is_the_file_of_scrimp),
     ("where_nothing_can_be_sealed_a_warning_says_so", sealed::where_nothing_can_be_sealed_a_warning_says_so),
+    (
+        "a_process_that_is_stopped_on_its_way_is_not_waited_for",
+        sealed::a_process_that_is_stopped_on_its_way_is_not_waited_for,
+    ),
     ("a_process_that_cannot_be_held_on_to_is_an_error", sealed::a_process_that_cannot_be_held_on_to_is_an_error),
     ("a_filter_takes_no_rights_away", tracing::a_filter_takes_no_rights_away),
     ("a_tracer_sees_one_execve_before_the_application", tracing::a_tracer_sees_one_execve_before_the_application),

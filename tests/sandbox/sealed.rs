@@ -7,7 +7,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use scrimp::sandbox::{Sandbox, SandboxError, Stdio};
 
-use crate::harness::{Place, command, idle};
+use crate::harness::{Place, command, idle, sh};
 use crate::rungs::{RUNGS, start_on};
 use crate::scenarios::refuse_call;
 
@@ -60,4 +60,16 @@ pub fn a_process_that_cannot_be_held_on_to_is_an_error() {
     let error = result.map(|spawned| spawned.pid).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, SandboxError::Look { .. }) && text.contains("Too many open files"), "{text}");
+}
+
+/// An application that stops all it sees once stopped scrimp as well, which waited for the process for ever.
+pub fn a_process_that_is_stopped_on_its_way_is_not_waited_for() {
+    let place = &Place::enter();
+    let sandbox = place.start(&place.choices());
+    let stopper = sh("while :; do kill -STOP -1 2>/dev/null; done");
+    sandbox.spawn(&stopper, Stdio::null().unwrap()).unwrap_or_else(|e| panic!("{e}"));
+    // One may be fast enough to be stopped only when it is what it was to be.
+    let results = (0..50).map(|_| sandbox.spawn(&command(&["id"]), Stdio::null().unwrap()));
+    let error = results.filter_map(Result::err).next().expect("none was stopped on its way").to_string();
+    assert!(error.contains("something has stopped it"), "{error}");
 }
