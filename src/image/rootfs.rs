@@ -418,3 +418,23 @@ pub(super) fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry
     let (mode, nanos) = (meta.mode() & 0o7777, meta.mtime_nsec() as u32);
     Ok(Entry { kind, mode, uid, gid, mtime: meta.mtime(), nanos, xattrs: xattrs::of_disk(found) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::OwnersAsSeen;
+
+    #[test]
+    fn a_file_that_would_fill_the_memory_is_not_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let file = File::create(dir.path().join("etc/passwd")).unwrap();
+        let rootfs = Rootfs::lazy(dir.path(), Arc::new(OwnersAsSeen)).unwrap();
+        let path = ImagePath::parse("/etc/passwd").unwrap();
+        file.set_len(MOST_READ).unwrap();
+        assert_eq!(rootfs.read(&path).unwrap().len() as u64, MOST_READ);
+        file.set_len(1 << 40).unwrap();
+        let error = rootfs.read_resolved(&path).unwrap_err().to_string();
+        assert!(error.contains("/etc/passwd") && error.contains("it has more than 64 MB"), "{error}");
+    }
+}
