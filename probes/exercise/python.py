@@ -43,8 +43,12 @@ def report(item, error=None, late=False, untried=False):
 
 
 def spent(pid):
-    """The processor time of a process (`CPUCLOCK_SCHED` of linux/posix-timers.h)."""
-    return time.clock_gettime((~pid << 3) | 2)
+    """The processor time of a process (`CPUCLOCK_SCHED` of linux/posix-timers.h); None where no such clock is shown, or
+    no longer, because it has ended."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except (OSError, OverflowError):
+        return None
 
 
 class Watch:
@@ -57,14 +61,16 @@ class Watch:
 
     def look(self, *_):
         self.looks += 1
-        try:
-            now = spent(self.pid)
-            if now - self.before < PROGRESS or self.looks * LIMIT >= PATIENCE:
+        now = spent(self.pid)
+        # Without a clock nobody knows whether it gets on: then it has its time and no more.
+        idle = now is not None and self.before is not None and now - self.before < PROGRESS
+        self.before = now
+        if idle or self.looks * LIMIT >= PATIENCE:
+            try:
                 # What handles the one is told the other next time.
                 posix.kill(self.pid, _signal.SIGALRM if self.looks * LIMIT <= PATIENCE else _signal.SIGKILL)
-            self.before = now
-        except OSError:
-            pass  # It has just ended.
+            except OSError:
+                pass  # It has just ended.
 
 
 def wait(pid):

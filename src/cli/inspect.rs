@@ -20,6 +20,6 @@ pub fn run(context: &Context, args: InspectArgs) -> Result<ExitCode> {
         contents.add(path, entry);
         Ok(())
     })?;
-    output::print(|out| write_contents(out, &args.source, &contents, args.top))?;
+    output::print_text(|out| write_contents(out, &args.source, &contents, args.top))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use nix::sys::stat::fstat;
 use crate::cli::EXIT_GATE;
 use crate::cli::args::Format;
 use crate::cli::settings::Context;
-use crate::cli::terminal::{Kind, clear, say};
+use crate::cli::terminal::{Kind, clear, printable, say};
 use crate::pipeline::Ending;
 use crate::report::{VerificationStatus, write_json, write_text};
 
@@ -24,11 +24,11 @@ pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitC
     for failure in &ending.failures {
         say(Kind::Failure, format_args!("{failure}"));
     }
-    print(|out| match format {
-        Format::Json => write_json(out, &ending.summary),
-        Format::Text if context.quiet => Ok(()),
-        Format::Text => write_text(out, &ending.summary),
-    })?;
+    match format {
+        Format::Json => print(|out| write_json(out, &ending.summary))?,
+        Format::Text if context.quiet => {}
+        Format::Text => print_text(|out| write_text(out, &ending.summary))?,
+    }
     if ending.failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -38,6 +38,15 @@ pub fn finish(context: &Context, format: Format, ending: Ending) -> Result<ExitC
     };
     say(Kind::Error, format_args!("{gate}; nothing was written"));
     Ok(ExitCode::from(EXIT_GATE))
+}
+
+/// [`print`] for people: what an image calls things does nothing to their terminal.
+pub fn print_text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    print(|out| {
+        let mut text = Vec::new();
+        write(&mut text)?;
+        out.write_all(printable(&String::from_utf8_lossy(&text)).as_bytes())
+    })
 }
 
 /// Writes results to standard output. That its reader went away (`scrimp inspect ... | head`, a terminal that was closed)

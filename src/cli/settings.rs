@@ -200,7 +200,7 @@ pub(super) fn run(args: &RunArgs, probes: &ProbeArgs, source: &Source, command: 
         },
         env: args.env.iter().filter_map(|v| run_variable(v).transpose()).collect::<Result<_>>()?,
         volumes: args.volume.iter().map(|v| volume(v)).collect::<Result<_>>()?,
-        tmpfs: args.tmpfs.iter().map(|p| image_path("--tmpfs", p)).collect::<Result<_>>()?,
+        tmpfs: args.tmpfs.iter().map(|p| mount_point("--tmpfs", p)).collect::<Result<_>>()?,
         capabilities: CapabilitySet::with_changes(&args.cap_add, &args.cap_drop)?,
         network: network(args.net),
         limits: limits(args)?,
@@ -317,7 +317,19 @@ fn volume(text: &str) -> Result<Volume> {
              there are none"
         ),
     })?;
-    Ok(Volume { source, target: image_path("-v", container)?, read_only })
+    Ok(Volume { source, target: mount_point("-v", container)?, read_only })
+}
+
+/// Where something is to be mounted. `/proc` is mounted last, because only process 1 can, and would hide it.
+fn mount_point(flag: &str, text: &str) -> Result<ImagePath> {
+    let path = image_path(flag, text)?;
+    let proc = ImagePath::parse("/proc").context("/proc")?;
+    if path == proc || path.is_within(&proc) {
+        bail!(
+            "{flag} {text:?}: nothing can be mounted in /proc, which shows the container's processes\nhint: another place"
+        );
+    }
+    Ok(path)
 }
 
 fn image_path(flag: &str, text: &str) -> Result<ImagePath> {
@@ -341,6 +353,17 @@ mod tests {
         assert_eq!(entrypoint(r#"["/bin/sh", "-c"]"#), ["/bin/sh", "-c"]);
         assert_eq!(entrypoint(""), [""; 0]);
         assert_eq!(entrypoint("[not json"), ["[not json"]);
+    }
+
+    /// Such a mount was once made and then hidden, without a word.
+    #[test]
+    fn nothing_is_mounted_in_proc() {
+        for text in ["/proc", "/proc/foo", "//proc/./sys/kernel"] {
+            for error in [mount_point("--tmpfs", text).unwrap_err(), volume(&format!("/:{text}:ro")).unwrap_err()] {
+                assert!(error.to_string().contains("nothing can be mounted in /proc"), "{error}");
+            }
+        }
+        assert_eq!(volume("/:/processes").unwrap().target.to_string(), "/processes");
     }
 
     #[test]

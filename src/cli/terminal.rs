@@ -3,6 +3,7 @@
 //! A terminal that was closed, or a reader that went away, is never a reason to end in another way than otherwise: the
 //! macros of the standard library would panic. Colours are written always, and taken out on the way where nobody wants them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
@@ -57,9 +58,27 @@ pub fn choose_color(color: Color) {
 pub fn say(kind: Kind, line: fmt::Arguments<'_>) {
     clear();
     let (label, color) = kind.label();
-    let line = line.to_string().replace("\nhint: ", "\n\x1b[1;36mhint\x1b[0m: ");
+    let line = printable(&line.to_string()).replace("\nhint: ", "\n\x1b[1;36mhint\x1b[0m: ");
     // Nobody is left to be told of a failure.
     drop(writeln!(anstream::stderr().lock(), "{color}{label}\x1b[0m: {line}"));
+}
+
+/// A text with each control character but the ends of lines and tabs written as `\xHH`: names and settings of an image are
+/// whoever made it wants, and a terminal does what some of them say (ECMA-48).
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_command(c) {
+            out.push_str(&format!("\\x{:02x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Whether a line that moves is of any use: somebody looks on, at a terminal that can go back in a line.
@@ -95,6 +114,22 @@ fn write_at_once(text: &str) {
         match nix::unistd::write(stderr.as_fd(), text.as_bytes()) {
             // As above.
             Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_an_image_do_nothing_to_a_terminal() {
+        for (text, expected) in [
+            ("a line\n\tand another\n", "a line\n\tand another\n"),
+            ("\x1b]0;title\x07\rover", "\\x1b]0;title\\x07\\x0dover"),
+            ("\u{9b}2J", "\\x9b2J"),
+        ] {
+            assert_eq!(printable(text), expected);
         }
     }
 }

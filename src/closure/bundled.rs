@@ -14,6 +14,8 @@ use crate::observation::{Found, Observation, Operation};
 
 /// More than this, in bytes, is not kept for a package that used little of it.
 const MOST: u64 = 64 << 20;
+/// Nor are more entries than this, whatever they weigh.
+const MOST_ENTRIES: usize = 20_000;
 
 /// Ends of the names of code, of what it was made from, and of what only translators read.
 const CODE: [&[u8]; 20] = [
@@ -85,7 +87,8 @@ pub(super) fn find(rootfs: &Rootfs, observation: &Observation) -> Result<Bundled
         match data(rootfs, observation, &root)? {
             Some(files) => drop(bundled.packages.insert(root, files)),
             None => bundled.warnings.push(format!(
-                "{root} has more than {} MB of data that was not used: it is left out\nhint: --keep '{root}/**' keeps it",
+                "{root} has more than {} MB, or {MOST_ENTRIES} files, of data that was not used: it is left out\n\
+                 hint: --keep '{root}/**' keeps it",
                 MOST >> 20
             )),
         }
@@ -132,7 +135,7 @@ fn data(
         false => is_data(name, in_translations) && !name.ends_with(b".d.ts") && !name.ends_with(b".map"),
     };
     let mut files = Vec::new();
-    let mut unused = 0;
+    let (mut unused, mut unused_entries) = (0, 0);
     let mut pending = vec![(root.clone(), false)];
     while let Some((directory, in_translations)) = pending.pop() {
         if !rootfs.lookup(&directory)?.is_some_and(|entry| entry.is_dir()) {
@@ -141,6 +144,8 @@ fn data(
         for name in rootfs.list(&directory)? {
             let Ok(path) = directory.child(&name) else { continue };
             let Some(entry) = rootfs.lookup(&path)? else { continue };
+            let is_unused = !observation.paths.contains(&path);
+            unused_entries += usize::from(is_unused);
             match &entry.kind {
                 EntryKind::Dir if FOR_DEVELOPERS.contains(&&name[..]) => {}
                 EntryKind::Dir => {
@@ -148,7 +153,7 @@ fn data(
                     pending.push((path, is_translations));
                 }
                 EntryKind::File { size, .. } if is_data(&name, in_translations) => {
-                    if !observation.paths.contains(&path) {
+                    if is_unused {
                         unused += size;
                     }
                     files.push((path, entry));
@@ -156,7 +161,7 @@ fn data(
                 EntryKind::Symlink { .. } if is_data(&name, in_translations) => files.push((path, entry)),
                 _ => {}
             }
-            if unused > MOST {
+            if unused > MOST || unused_entries > MOST_ENTRIES {
                 return Ok(None);
             }
         }

@@ -14,6 +14,8 @@ use crate::observation::{Found, Observation, Operation};
 
 /// More than this, in bytes, is not kept of a library of which the run used little.
 const MOST: u64 = 64 << 20;
+/// Nor are more entries than this, whatever they weigh.
+const MOST_ENTRIES: usize = 20_000;
 
 /// A language by its interpreter.
 struct Language {
@@ -163,7 +165,8 @@ pub(super) fn find<'a>(
             match below(rootfs, observation, &places, &unit)? {
                 Some(files) => drop(libraries.units.insert(unit, files)),
                 None => libraries.warnings.push(format!(
-                    "{unit} holds more than {} MB that was not used: it is left out\nhint: --keep '{unit}/**' keeps it",
+                    "{unit} holds more than {} MB, or {MOST_ENTRIES} files, not used: it is left out\n\
+                     hint: --keep '{unit}/**' keeps it",
                     MOST >> 20
                 )),
             }
@@ -246,11 +249,13 @@ fn below(
     unit: &ImagePath,
 ) -> Result<Option<Vec<(ImagePath, Entry)>>, ClosureError> {
     let mut files = Vec::new();
-    let mut unused = 0;
+    let (mut unused, mut unused_entries) = (0, 0);
     let mut pending = vec![unit.clone()];
     while let Some(path) = pending.pop() {
         let Some(entry) = rootfs.lookup(&path)? else { continue };
         let name = path.file_name().unwrap_or_default();
+        let is_unused = !observation.paths.contains(&path);
+        unused_entries += usize::from(is_unused);
         match &entry.kind {
             EntryKind::Dir if UNUSED_DIRECTORIES.contains(&name) || places.contains(&path) => {}
             EntryKind::Dir => {
@@ -259,7 +264,7 @@ fn below(
             }
             EntryKind::File { .. } if UNUSED_ENDS.iter().any(|end| name.ends_with(end)) => {}
             EntryKind::File { size, .. } => {
-                if !observation.paths.contains(&path) {
+                if is_unused {
                     unused += size;
                 }
                 files.push((path, entry));
@@ -267,7 +272,7 @@ fn below(
             EntryKind::Symlink { .. } => files.push((path, entry)),
             _ => {}
         }
-        if unused > MOST {
+        if unused > MOST || unused_entries > MOST_ENTRIES {
             return Ok(None);
         }
     }

@@ -25,7 +25,9 @@ pub(super) struct CachedLibrary {
 }
 
 impl LdCache {
-    /// Parses the file; `None` when it is no cache of a known format. Entries that point outside it are left out.
+    /// Parses the file; `None` when it is no cache of a known format. Entries that point outside it are left out. In a cache
+    /// no two entries have a path in common, and each names it and the end of it: texts that are much longer together than
+    /// the file are none that anybody made to be used, and would be copied over and over.
     pub(super) fn parse(file: &[u8]) -> Option<Self> {
         let bytes = &file[start(file)?..];
         let order = *bytes.get(28)? & 3;
@@ -35,12 +37,14 @@ impl LdCache {
         };
         let text = |at: u32| bytes.get(at as usize..)?.split(|&b| b == 0).next();
         let count = number(20)? as usize;
+        let mut budget = file.len().saturating_mul(4);
         let mut libraries: BTreeMap<Vec<u8>, Vec<CachedLibrary>> = BTreeMap::new();
         for entry in (HEADER..bytes.len()).step_by(ENTRY).take(count) {
             // flags, key, value, osversion, and 64 bits of capabilities.
             let (Some(name), Some(path)) = (number(entry + 4).and_then(text), number(entry + 8).and_then(text)) else {
                 continue;
             };
+            budget = budget.checked_sub(name.len() + path.len())?;
             let capabilities = bytes.get(entry + 16..entry + ENTRY)?;
             let is_variant = capabilities.iter().any(|&b| b != 0);
             libraries.entry(name.to_vec()).or_default().push(CachedLibrary { path: path.to_vec(), is_variant });
@@ -124,6 +128,22 @@ pub(super) mod tests {
         for other in [&b""[..], b"ld.so-1.7.0\0", b"glibc-ld.so.cache1.1", b"glibc-ld.so.cache9.9xxxxxxxxxxxxxxxx"] {
             assert_eq!(LdCache::parse(other), None);
         }
+    }
+
+    /// Each entry once was a copy of the text, however long: gigabytes of a cache of one.
+    #[test]
+    fn a_cache_whose_entries_share_one_long_text_is_none() {
+        let mut file = cache(&[("a", "b", 0); 1000]);
+        let at = HEADER + 1000 * ENTRY;
+        for entry in (HEADER..at).step_by(ENTRY) {
+            for field in [entry + 4, entry + 8] {
+                file[field..field + 4].copy_from_slice(&(at as u32).to_le_bytes());
+            }
+        }
+        assert!(LdCache::parse(&file).is_some());
+        file.truncate(at);
+        file.resize(at + (1 << 20), b'x');
+        assert_eq!(LdCache::parse(&file), None);
     }
 
     proptest! {

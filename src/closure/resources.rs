@@ -22,6 +22,8 @@ use crate::observation::{Found, Observation, Operation, PathRecord};
 
 /// More than this, in bytes, is not kept for a program that used little of it.
 const MOST: u64 = 64 << 20;
+/// Nor are more entries than this, whatever they weigh.
+const MOST_ENTRIES: usize = 20_000;
 
 /// Where programs have directories for data, and where for programs of their own.
 const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
@@ -135,17 +137,15 @@ pub(super) fn find(
         if root.ancestors().any(|above| roots.contains(&above)) {
             continue;
         }
-        let mut area = Area { rootfs, observation, files: Vec::new(), unused: 0 };
+        let mut area = Area { rootfs, observation, files: Vec::new(), unused: 0, unused_entries: 0 };
         if rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
             area.walk(root)?;
         }
-        if area.unused <= MOST {
-            resources.areas.insert(root.clone(), area.files);
-        } else {
-            resources.warnings.push(format!(
-                "{root} holds more than {} MB that was not used: it is left out\nhint: --keep '{root}/**' keeps it",
-                MOST >> 20
-            ));
+        match area.excess() {
+            None => drop(resources.areas.insert(root.clone(), area.files)),
+            Some(what) => resources.warnings.push(format!(
+                "{root} holds more than {what} not used: it is left out\nhint: --keep '{root}/**' keeps it"
+            )),
         }
     }
     Ok(resources)
@@ -254,6 +254,8 @@ struct Area<'a> {
     files: Vec<(ImagePath, Entry)>,
     /// Bytes of the files that the run did not use.
     unused: u64,
+    /// How many files, links and directories it did not use.
+    unused_entries: usize,
 }
 
 impl Area<'_> {
@@ -264,10 +266,12 @@ impl Area<'_> {
             for name in self.rootfs.list(&directory)? {
                 let Ok(path) = directory.child(&name) else { continue };
                 let Some(entry) = self.rootfs.lookup(&path)? else { continue };
+                let is_unused = !self.observation.paths.contains(&path);
+                self.unused_entries += usize::from(is_unused);
                 match &entry.kind {
                     EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
                     EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
-                        if !self.observation.paths.contains(&path) {
+                        if is_unused {
                             self.unused += size;
                         }
                         self.files.push((path, entry));
@@ -275,11 +279,20 @@ impl Area<'_> {
                     EntryKind::Symlink { .. } => self.files.push((path, entry)),
                     _ => {}
                 }
-                if self.unused > MOST {
+                if self.excess().is_some() {
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Of what there is too much, as far as the walk went, in the words of a warning.
+    fn excess(&self) -> Option<String> {
+        match (self.unused > MOST, self.unused_entries > MOST_ENTRIES) {
+            (true, _) => Some(format!("{} MB that was", MOST >> 20)),
+            (false, true) => Some(format!("{MOST_ENTRIES} files and directories that were")),
+            (false, false) => None,
+        }
     }
 }

@@ -21,6 +21,8 @@ use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
+/// The largest file that is read whole, in bytes.
+pub const MOST_READ: u64 = 64 << 20;
 
 /// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known
 /// beforehand (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as
@@ -223,9 +225,21 @@ impl Rootfs {
     }
 
     /// The whole content of the regular file at `path`, without following links.
+    ///
+    /// # Errors
+    /// Also when it has more than [`MOST_READ`]: what is read whole is settings, tables and programs, and an image that has
+    /// more of them than memory is made to be one.
     pub fn read(&self, path: &ImagePath) -> Result<Vec<u8>, RootfsError> {
         let mut content = Vec::new();
-        self.open(path)?.read_to_end(&mut content).map_err(|cause| self.error("read", path, cause))?;
+        let mut file = self.open(path)?.take(MOST_READ + 1);
+        file.read_to_end(&mut content).map_err(|cause| self.error("read", path, cause))?;
+        if content.len() as u64 > MOST_READ {
+            let cause = io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {} MB, and no file of its kind has", MOST_READ >> 20),
+            );
+            return Err(self.error("read", path, cause));
+        }
         Ok(content)
     }
 
@@ -403,4 +417,24 @@ pub(super) fn read_entry(file: OwnedFd, owners: &dyn Owners) -> io::Result<Entry
     }
     let (mode, nanos) = (meta.mode() & 0o7777, meta.mtime_nsec() as u32);
     Ok(Entry { kind, mode, uid, gid, mtime: meta.mtime(), nanos, xattrs: xattrs::of_disk(found) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::OwnersAsSeen;
+
+    #[test]
+    fn a_file_that_would_fill_the_memory_is_not_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let file = File::create(dir.path().join("etc/passwd")).unwrap();
+        let rootfs = Rootfs::lazy(dir.path(), Arc::new(OwnersAsSeen)).unwrap();
+        let path = ImagePath::parse("/etc/passwd").unwrap();
+        file.set_len(MOST_READ).unwrap();
+        assert_eq!(rootfs.read(&path).unwrap().len() as u64, MOST_READ);
+        file.set_len(1 << 40).unwrap();
+        let error = rootfs.read_resolved(&path).unwrap_err().to_string();
+        assert!(error.contains("/etc/passwd") && error.contains("it has more than 64 MB"), "{error}");
+    }
 }

@@ -208,6 +208,9 @@ impl<'a> Unpacker<'a> {
         }
         if at < header.size {
             digest_zeros(&mut hash, header.size - at).map_err(fail)?;
+        }
+        if header.extents.is_some() {
+            // The last extent may be empty and only say where the file ends, behind a hole that nothing was written after.
             file.set_len(header.size).map_err(fail)?;
         }
         let (_, digest, _) = hash.finish();

@@ -8,7 +8,7 @@ mod text;
 
 use serde::Serialize;
 
-pub use account::{ApplicationSummary, ListedSummary};
+pub use account::{ApplicationSummary, ListedSummary, SecretsSummary};
 pub use contents::{Contents, write_contents};
 pub use json::write_json;
 pub use size::human_bytes;
@@ -48,6 +48,9 @@ pub struct Summary {
     /// What the application could see in directories that it listed, and what is left out; `None` when no image was
     /// made.
     pub listed: Option<ListedSummary>,
+    /// Files that others may not read and that a rule keeps though the run did not read them; `None` when no image was
+    /// made.
+    pub secrets: Option<SecretsSummary>,
     /// What the run gives reason to do, a sentence each.
     pub advice: Vec<String>,
 }

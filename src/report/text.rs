@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::base::counted;
-use crate::report::{SandboxSummary, Size, Summary, VerificationStatus, human_bytes};
+use crate::report::{SandboxSummary, SecretsSummary, Size, Summary, VerificationStatus, human_bytes};
 
 /// Writes a few lines: how small it became, whether it works, where it is.
 pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
@@ -37,6 +37,9 @@ pub fn write_text(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         let directories = counted(listed.directories, "listed directory", "listed directories");
         let bytes = human_bytes(listed.bytes);
         writeln!(out, "listed   {entries} ({bytes}) of {directories} {were} left out (--keep-listed DIR keeps them)")?;
+    }
+    if let Some(line) = summary.secrets.as_ref().and_then(SecretsSummary::line) {
+        writeln!(out, "secrets  {line}")?;
     }
     if let Some(diff_id) = summary.image.as_ref().and_then(|image| image.diff_id) {
         writeln!(out, "diff id  {diff_id}")?;

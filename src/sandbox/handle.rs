@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio as CommandStdio};
+use std::process::Stdio as CommandStdio;
 use std::sync::mpsc::{Receiver, Sender, channel as queue};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ use crate::sandbox::process::family::descendants;
 use crate::sandbox::process::{Exit, ProcessSpec, SpawnError, Spawned};
 use crate::sandbox::supervisor::NAME;
 use crate::sandbox::supervisor::protocol::{Message, Request};
-use crate::sandbox::{supervisor, supervisor::channel};
+use crate::sandbox::{sealed, supervisor, supervisor::channel};
 
 /// How long a supervisor that was asked to end may take before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -136,27 +136,25 @@ impl Sandbox {
     /// Makes the sandbox of a plan, with nothing in it yet. The process must be root of its user namespace
     /// ([`crate::sandbox::identity::enter`]).
     pub fn start(plan: SandboxPlan) -> Result<Self, SandboxError> {
-        Self::start_with(Path::new("/proc/self/exe"), plan)
+        Self::start_in(plan, None)
     }
 
     /// The same for a plan with [`Network::Shared`]: in `network`, which another sandbox has made.
     pub fn start_beside(plan: SandboxPlan, network: &OwnedFd) -> Result<Self, SandboxError> {
-        Self::start_by(Path::new("/proc/self/exe"), plan, Some(network))
+        Self::start_in(plan, Some(network))
     }
 
-    /// The same with another program as supervisor: one whose `main` begins with [`crate::sandbox::reexec`].
-    pub fn start_with(exe: &Path, plan: SandboxPlan) -> Result<Self, SandboxError> {
-        Self::start_by(exe, plan, None)
-    }
-
-    fn start_by(exe: &Path, plan: SandboxPlan, network: Option<&OwnedFd>) -> Result<Self, SandboxError> {
-        let failed = |cause: io::Error| SandboxError::Start { exe: exe.into(), cause };
+    fn start_in(plan: SandboxPlan, network: Option<&OwnedFd>) -> Result<Self, SandboxError> {
+        let failed = |cause: io::Error| SandboxError::Start { exe: sealed::OWN.into(), cause };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(exe);
-        command.arg0(supervisor::NAME).env_clear().stdin(OwnedFd::from(theirs)).stdout(CommandStdio::null());
-        let child = command.spawn().map_err(failed)?;
-        // The command holds the other end of the socket: without this the supervisor's end could not be noticed.
-        drop(command);
+        let (child, reachable) = sealed::start(|command| {
+            let control = OwnedFd::from(theirs.try_clone()?);
+            command.arg0(supervisor::NAME).env_clear().stdin(control).stdout(CommandStdio::null());
+            Ok(())
+        })
+        .map_err(failed)?;
+        // While this process holds the other end of the socket the supervisor's end could not be noticed.
+        drop(theirs);
         let supervisor = child.id() as i32;
         let pidfd = open_pidfd(supervisor).map_err(failed)?;
         let shared = Arc::new(Shared::default());
@@ -170,7 +168,7 @@ impl Sandbox {
             Sandbox { plan, warnings: Vec::new(), supervisor, pidfd, control, shared, reader: Some(reader) };
         let network = network.map(|network| network as &dyn AsFd);
         match sandbox.ask(&Request::Start(sandbox.plan.clone()), network.as_slice()) {
-            Ok(Message::Ready(warnings)) => sandbox.warnings = warnings,
+            Ok(Message::Ready(warnings)) => sandbox.warnings = reachable.into_iter().chain(warnings).collect(),
             Ok(Message::Failed(failure)) => return Err(SandboxError::Build(failure)),
             Err(SandboxError::Gone) => return Err(sandbox.why_gone()),
             Err(error) => return Err(error),
@@ -227,8 +225,10 @@ impl Sandbox {
             Message::Spawned(spawned) => {
                 let mut control = lock(&self.control);
                 if control.application.is_none() {
-                    // One that has ended already needs no killing.
-                    control.application = open_pidfd(spawned.pid).ok();
+                    control.application = still_there(open_pidfd(spawned.pid)).map_err(|cause| {
+                        let path = PathBuf::from(format!("/proc/{}", spawned.pid));
+                        SandboxError::Look { operation: "hold on to", path, cause }
+                    })?;
                 }
                 Ok(spawned)
             }
@@ -431,6 +431,14 @@ fn read_messages(socket: &UnixStream, shared: &Shared, answers: &Sender<Message>
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// One that has ended already needs no killing.
+fn still_there(process: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match process {
+        Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::base::ImagePath;
 use crate::closure::{Execution, Level, Reason};
 use crate::select::listed::{self, Unused};
-use crate::select::{Manifest, Scope, SelectError, Totals, advice};
+use crate::select::{Manifest, Scope, SelectError, Totals, advice, secrets};
 
 /// What to tell of a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Account {
     pub application: Option<Application>,
     /// What the application listed and did not use.
     pub listed: Unused,
+    /// Files that others may not read, that the run did not read, and that a rule keeps all the same.
+    pub secrets: Vec<ImagePath>,
     /// What the run gives reason to do, each a sentence.
     pub advice: Vec<String>,
 }
@@ -38,6 +40,7 @@ pub fn account(scope: &Scope<'_>, manifest: &Manifest) -> Result<Account, Select
     Ok(Account {
         application: (scope.level >= Level::App).then(|| application(manifest)),
         listed: listed::unused(scope.rootfs, scope.observation, scope.packages, manifest)?,
+        secrets: secrets::unread(manifest),
         advice: advice::give(scope, &execution, manifest)?,
     })
 }

@@ -16,6 +16,7 @@ mod package_data;
 mod packages;
 mod rules;
 mod scope;
+mod secrets;
 mod selection;
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,8 @@ fn the_json_object_has_the_shape_that_is_promised() {
         "{schema_version:int,source:{bytes:int,files:int},image:{bytes:int,files:int,package_data:{bytes:int,files:int},digest:string,diff_id:string},\
          probes:{passed:int,failed:int},verify:{status:string,repaired:int,reason:null},sandbox:{rung:string},\
          phases:[{name:string,seconds:float}],outputs:[{destination:string,digest:string,bytes:int}],warnings:[string],\
-         application:{bytes:int,files:int,directories:[string]},listed:{directories:int,entries:int,bytes:int},advice:[]}"
+         application:{bytes:int,files:int,directories:[string]},listed:{directories:int,entries:int,bytes:int},\
+         secrets:{files:int,paths:[]},advice:[]}"
     );
     assert_eq!(object["schema_version"], 1);
     assert_eq!(object["verify"]["status"], "passed");
@@ -235,5 +236,18 @@ fn a_terminal_shows_which_phase_it_is_and_nothing_of_it_stays() {
     for (arguments, term) in [(&["--no-progress"][..], "xterm"), (&["-q"], "xterm"), (&[], "dumb")] {
         let said = shown(arguments, term);
         assert!(!said.contains("\x1b[K") && !said.contains("unpack"), "{arguments:?}: {said:?}");
+    }
+}
+
+/// The settings of an image once reached the terminal as they are, with what a terminal carries out.
+#[test]
+fn settings_of_an_image_do_nothing_to_a_terminal() {
+    let env = Env::new();
+    let config = serde_json::json!({"Cmd": ["/bin/sh", "-c", "\u{1b}]0;owned\u{7}exit 0"], "User": "root\u{1b}[2J"});
+    busybox(&env, "hostile", &config, &[]);
+    for arguments in [&["inspect", "docker-archive:hostile.tar"][..], &["slim", "docker-archive:hostile.tar"]] {
+        let run = env.scrimp(arguments);
+        let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        assert!(!run.stdout.contains(is_command) && !run.stderr.contains(is_command), "{run}");
     }
 }

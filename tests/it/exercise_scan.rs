@@ -440,3 +440,37 @@ end
         ],
     );
 }
+
+/// Where the kernel shows no clock of another process, the exerciser once ended in a traceback before its first import.
+#[test]
+fn python_modules_are_imported_without_clocks_of_processes() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/exercise/python.py");
+    let script = std::fs::read_to_string(script).unwrap();
+    let blind = "import time\nclock = time.clock_gettime\ndef refuse(which):\n    if which < 0:\n        \
+        raise OSError(22, 'Invalid argument')\n    return clock(which)\ntime.clock_gettime = refuse\n";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("family")).unwrap();
+    for module in ["__init__.py", "there.py"] {
+        std::fs::write(dir.path().join("family").join(module), "").unwrap();
+    }
+    let request = format!(
+        "path\t{}\nmodule\tfamily\nmodule\tfamily.missing\nmodule\tfamily.there\n",
+        dir.path().to_str().unwrap()
+    );
+    let mut child = Command::new("python3")
+        .args(["-c", &format!("{blind}{script}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("python3: {error}\nhint: scripts/test installs what is missing"));
+    child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && !errors.contains("Traceback"), "{said}{errors}");
+    let mut lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["item"].to_string());
+    let ends: Vec<_> = lines.iter().map(|line| format!("{} {}", line["item"].as_str().unwrap(), line["ok"])).collect();
+    assert_eq!(ends, ["module family true", "module family.missing false", "module family.there true"], "{said}");
+}

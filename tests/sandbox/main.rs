@@ -10,6 +10,7 @@ mod kill;
 mod observers;
 mod rungs;
 mod scenarios;
+mod sealed;
 mod tracing;
 
 use std::process::{Command, ExitCode};

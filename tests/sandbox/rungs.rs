@@ -8,9 +8,9 @@ use scrimp::sandbox::{
 use crate::harness::{LONG, Place, dump, run, sh, start};
 
 /// The rungs on which any source runs.
-const RUNGS: [Rung; 4] = [Rung::A, Rung::B, Rung::C, Rung::D];
+pub const RUNGS: [Rung; 4] = [Rung::A, Rung::B, Rung::C, Rung::D];
 
-fn start_on(place: &Place, rung: Rung) -> Sandbox {
+pub fn start_on(place: &Place, rung: Rung) -> Sandbox {
     let dir = place.scratch.path().join(rung.to_string());
     std::fs::create_dir(&dir).unwrap();
     let upper = if rung == Rung::B { Upper::Tmpfs } else { Upper::Dir(dir.clone()) };

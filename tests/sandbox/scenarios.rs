@@ -16,11 +16,12 @@ use crate::harness::{LONG, Place, command, dump, idle, run, sh, start};
 use crate::kill;
 use crate::observers;
 use crate::rungs;
+use crate::sealed;
 use crate::tracing;
 
 type Scenario = fn();
 
-pub const ALL: [(&str, Scenario); 34] = [
+pub const ALL: [(&str, Scenario); 38] = [
     ("the_application_sees_what_a_container_sees", the_application_sees_what_a_container_sees),
     ("proc_and_sys_are_masked", proc_and_sys_are_masked),
     ("before_linux_5_12_read_only_is_read_only_too", before_linux_5_12_read_only_is_read_only_too),
@@ -31,6 +32,13 @@ pub const ALL: [(&str, Scenario); 34] = [
     ("a_second_process_joins_the_first", a_second_process_joins_the_first),
     ("commands_that_cannot_be_run_are_named", commands_that_cannot_be_run_are_named),
     ("an_ordinary_user_of_the_image", an_ordinary_user_of_the_image),
+    ("no_process_of_a_sandbox_is_the_file_of_scrimp", sealed::no_process_of_a_sandbox_is_the_file_of_scrimp),
+    ("where_nothing_can_be_sealed_a_warning_says_so", sealed::where_nothing_can_be_sealed_a_warning_says_so),
+    (
+        "a_process_that_is_stopped_on_its_way_is_not_waited_for",
+        sealed::a_process_that_is_stopped_on_its_way_is_not_waited_for,
+    ),
+    ("a_process_that_cannot_be_held_on_to_is_an_error", sealed::a_process_that_cannot_be_held_on_to_is_an_error),
     ("a_filter_takes_no_rights_away", tracing::a_filter_takes_no_rights_away),
     ("a_tracer_sees_one_execve_before_the_application", tracing::a_tracer_sees_one_execve_before_the_application),
     ("signals_stay_inside_without_a_pid_namespace", signals_stay_inside_without_a_pid_namespace),
@@ -134,7 +142,7 @@ fn before_linux_5_12_read_only_is_read_only_too() {
 }
 
 /// From now on this process and its children get `errno` from the call with this number, as on a kernel without it.
-fn refuse_call(number: u32, errno: i32) {
+pub fn refuse_call(number: u32, errno: i32) {
     let program = [(0x20, 0, 0), (0x15, 1, number), (0x06, 0, 0x0005_0000 | errno as u32), (0x06, 0, 0x7fff_0000)];
     let mut program = program.map(|(code, jf, k)| libc::sock_filter { code, jt: 0, jf, k });
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };

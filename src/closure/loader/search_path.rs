@@ -1,5 +1,7 @@
 //! Lists of directories, as loaders read them: RPATH, RUNPATH, LD_LIBRARY_PATH, `ld.so.conf` and what is built in.
 
+use std::collections::BTreeSet;
+
 use goblin::elf::header::{
     EM_386, EM_AARCH64, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64,
 };
@@ -11,6 +13,9 @@ use crate::image::Rootfs;
 
 /// How deep `include` lines of `ld.so.conf` may nest.
 const MAX_INCLUDES: usize = 8;
+/// No machine has so many directories of libraries, nor so many `include` lines.
+const MAX_DIRECTORIES: usize = 4096;
+const MAX_PATTERNS: usize = 256;
 
 /// The directories in a list; an empty one is the working directory, `.`.
 pub(super) fn split<'a>(list: &'a [u8], separators: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
@@ -127,33 +132,61 @@ fn platforms(arch: Arch) -> &'static [&'static str] {
     }
 }
 
-/// The directories that `/etc/ld.so.conf` and the files it includes name, in order.
+/// The directories that `/etc/ld.so.conf` and the files it includes name, in order, each once.
 pub(super) fn conf_directories(rootfs: &Rootfs) -> Result<Vec<Vec<u8>>, ClosureError> {
-    let mut directories = Vec::new();
-    read_conf(rootfs, b"/etc/ld.so.conf", 0, &mut directories)?;
-    Ok(directories)
+    let mut conf = Conf::default();
+    conf.read(rootfs, b"/etc/ld.so.conf", 0)?;
+    Ok(conf.directories)
 }
 
-fn read_conf(rootfs: &Rootfs, file: &[u8], depth: usize, out: &mut Vec<Vec<u8>>) -> Result<(), ClosureError> {
-    let Ok(path) = ImagePath::parse(file) else { return Ok(()) };
-    let Some(text) = rootfs.read_resolved(&path)? else { return Ok(()) };
-    for line in text.split(|&b| b == b'\n') {
-        let line = line.split(|&b| b == b'#').next().unwrap_or_default().trim_ascii();
-        let mut words = line.split(|b| b" \t:,=".contains(b)).filter(|word| !word.is_empty());
-        match words.next() {
-            Some(b"include") if depth < MAX_INCLUDES => {
-                for pattern in words {
-                    for file in matching_files(rootfs, pattern)? {
-                        read_conf(rootfs, &file, depth + 1, out)?;
+/// What was read of `ld.so.conf`. A file, or a pattern, that comes again says nothing new: files that include each other, or
+/// themselves, many times over would otherwise be read as often as there are ways through them.
+#[derive(Default)]
+struct Conf {
+    directories: Vec<Vec<u8>>,
+    known: BTreeSet<Vec<u8>>,
+    files: BTreeSet<ImagePath>,
+    patterns: BTreeSet<Vec<u8>>,
+}
+
+impl Conf {
+    fn read(&mut self, rootfs: &Rootfs, file: &[u8], depth: usize) -> Result<(), ClosureError> {
+        let Ok(path) = ImagePath::parse(file) else { return Ok(()) };
+        let end = rootfs.resolve(path.as_bytes(), true)?.end;
+        if !self.files.insert(end) {
+            return Ok(());
+        }
+        let Some(text) = rootfs.read_resolved(&path)? else { return Ok(()) };
+        let too_much =
+            |what: &str| ClosureError::Read { path: path.clone(), cause: std::io::Error::other(what.to_owned()) };
+        for line in text.split(|&b| b == b'\n') {
+            let line = line.split(|&b| b == b'#').next().unwrap_or_default().trim_ascii();
+            let mut words = line.split(|b| b" \t:,=".contains(b)).filter(|word| !word.is_empty());
+            match words.next() {
+                Some(b"include") if depth < MAX_INCLUDES => {
+                    for pattern in words {
+                        if !self.patterns.insert(pattern.to_vec()) {
+                            continue;
+                        }
+                        if self.patterns.len() > MAX_PATTERNS {
+                            return Err(too_much(&format!("there are more than {MAX_PATTERNS} includes")));
+                        }
+                        for file in matching_files(rootfs, pattern)? {
+                            self.read(rootfs, &file, depth + 1)?;
+                        }
                     }
                 }
+                Some(b"include" | b"hwcap") | None => {}
+                // "dir=libc4" was a way to write a type; what is left of it is the directory.
+                Some(directory) if self.known.insert(directory.to_vec()) => self.directories.push(directory.to_vec()),
+                Some(_) => {}
             }
-            Some(b"include" | b"hwcap") | None => {}
-            // "dir=libc4" was a way to write a type; what is left of it is the directory.
-            Some(directory) => out.push(directory.to_vec()),
+            if self.directories.len() > MAX_DIRECTORIES {
+                return Err(too_much(&format!("it names more than {MAX_DIRECTORIES} directories")));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The files that an include pattern names, sorted; wildcards in the last component only, as everybody writes it.
@@ -183,6 +216,26 @@ mod tests {
 
     fn texts(list: Vec<Vec<u8>>) -> Vec<String> {
         list.into_iter().map(|text| String::from_utf8(text).unwrap()).collect()
+    }
+
+    /// Each of these files once was read as often as there are ways through the others, eight deep.
+    #[test]
+    fn files_that_include_each_other_are_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("etc/ld.so.conf.d")).unwrap();
+        let includes = "include ld.so.conf.d/*.conf\ninclude /etc/ld.so.conf\n".repeat(50);
+        std::fs::write(dir.path().join("etc/ld.so.conf"), &includes).unwrap();
+        for number in 10..60 {
+            let text = format!("/lib/{number}\n{includes}/lib/all\n");
+            std::fs::write(dir.path().join(format!("etc/ld.so.conf.d/{number}.conf")), text).unwrap();
+        }
+        let rootfs = Rootfs::lazy(dir.path(), std::sync::Arc::new(crate::image::OwnersAsSeen)).unwrap();
+        let found = texts(conf_directories(&rootfs).unwrap());
+        assert_eq!((found.len(), found[..3].join(" ").as_str()), (51, "/lib/10 /lib/all /lib/11"));
+        let many: String = (0..=MAX_DIRECTORIES).map(|n| format!("/lib/{n}\n")).collect();
+        std::fs::write(dir.path().join("etc/ld.so.conf"), many).unwrap();
+        let error = conf_directories(&rootfs).unwrap_err().to_string();
+        assert!(error.ends_with("it names more than 4096 directories"), "{error}");
     }
 
     #[test]

@@ -140,6 +140,17 @@ fn what_is_large_and_was_not_used_is_left_out_and_said() {
         ]
     );
     let case = case.used("/usr/share/maps/world", &[Open]);
+    let many = (0..20_001).fold(Case::new().file("/usr/share/maps/a", ""), |case, n| {
+        case.file(&format!("/usr/share/maps/{}/{n}", n % 100), "")
+    });
+    let many = many.used("/usr/share/maps/a", &[Open]);
+    many.has_resources("");
+    assert_eq!(
+        many.require(Level::Closure).warnings,
+        [
+            "/usr/share/maps holds more than 20000 files and directories that were not used: it is left out\nhint: --keep '/usr/share/maps/**' keeps it"
+        ]
+    );
     assert!(case.require(Level::Closure).paths.get(&path("/usr/share/maps/world")).is_some());
 }
 

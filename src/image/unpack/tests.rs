@@ -366,6 +366,31 @@ fn lines() -> impl Strategy<Value = String> {
     (names(), kind).prop_map(|(name, kind)| format!("{} {kind}", if name.is_empty() { "." } else { &name }))
 }
 
+/// A file that ends in a hole once had its whole length in the index and less on disk.
+#[test]
+fn a_hole_at_the_end_is_part_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, data) in [("hole", &b""[..]), ("tail", b"data")] {
+        let mut file = File::create(dir.path().join(name)).unwrap();
+        file.write_all(data).unwrap();
+        file.set_len(3 << 20).unwrap();
+    }
+    for format in
+        [&["--format=gnu"][..], &["--format=pax", "--sparse-version=0.1"], &["--format=pax", "--sparse-version=1.0"]]
+    {
+        let command = ["--sparse", "--hole-detection=raw", "-cf", "-", "hole", "tail"];
+        let tar = std::process::Command::new("tar").args(format).args(command).current_dir(dir.path()).output();
+        let tar = tar.expect("tar\nhint: install GNU tar");
+        assert!(tar.status.success() && tar.stdout.len() < 1 << 20);
+        let (place, result) = unpack(vec![tar.stdout], &Limits::default());
+        let entries = result.unwrap();
+        agrees_with_disk(&entries, &place.path().join("root"));
+        for name in ["hole", "tail"] {
+            assert_eq!(fs::metadata(place.path().join("root").join(name)).unwrap().len(), 3 << 20, "{format:?} {name}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -35,6 +35,10 @@ use crate::sandbox::supervisor::protocol::{Message, Request};
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
 
+/// How often a new process is waited for, a second each, until it executes its command. Seconds in which this process was
+/// stopped itself do not count. The application can stop what it sees, also a process that is about to join it.
+const PATIENCE: u32 = 15;
+
 /// Runs the supervisor; the control socket is descriptor 0.
 pub fn main() -> io::Result<()> {
     let control = take_control_socket()?;
@@ -210,9 +214,20 @@ impl Supervisor {
         self.first.get_or_insert(pid);
         self.running.insert(pid);
         let mut spawned = Spawned { pid, no_new_privs: false, groups_kept: false };
-        let reports = self.read_reports(read.as_fd()).map_err(|cause| {
-            failed("hear from the new process", cause.raw_os_error().map_or(Errno::EPIPE, Errno::from_raw))
-        })?;
+        let reports = match self.read_reports(read.as_fd()) {
+            Ok(reports) => reports,
+            Err(cause) => {
+                self.failed.insert(pid);
+                // SAFETY: takes numbers only; the child is not reaped yet, so the id is still its.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                let errno = cause.raw_os_error().map_or(Errno::EPIPE, Errno::from_raw);
+                let mut failure = Failure::new("hear from the new process", "", errno);
+                if errno == Errno::ETIMEDOUT {
+                    failure.detail = "something has stopped it; the application can".into();
+                }
+                return Err(SpawnError::Step(failure));
+            }
+        };
         for report in reports {
             match report {
                 Report::NoNewPrivs => spawned.no_new_privs = true,
@@ -239,11 +254,17 @@ impl Supervisor {
     /// waiting for something that never comes.
     fn read_reports(&self, pipe: BorrowedFd<'_>) -> io::Result<Vec<Report>> {
         let mut text = Vec::new();
+        let mut waited = 0;
         loop {
             let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
             let mut ready = [PollFd::new(pipe, PollFlags::POLLIN), PollFd::new(self.control.as_fd(), hung_up)];
-            match poll(&mut ready, PollTimeout::NONE) {
+            match poll(&mut ready, PollTimeout::from(1000u16)) {
                 Err(Errno::EINTR) => continue,
+                Ok(0) if waited == PATIENCE => return Err(Errno::ETIMEDOUT.into()),
+                Ok(0) => {
+                    waited += 1;
+                    continue;
+                }
                 other => other?,
             };
             // nix has no name for the flag and so says `None` when it is set.
