@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::Rules;
 use crate::base::ImagePath;
-use crate::closure::{ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources};
+use crate::closure::{
+    ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources, settings,
+};
 use crate::image::EntryKind;
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
@@ -27,12 +29,13 @@ impl Rules<'_> {
     pub(super) fn resources(&mut self) -> Result<(), ClosureError> {
         let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
         known.extend(self.named()?);
+        known.extend(settings::directories(self.rootfs, self.observation));
         let kept = || self.kept.paths().iter().map(|(path, _)| path);
         for place in languages::asked(self.observation, kept()) {
             known.insert(self.rootfs.resolve(place.as_bytes(), true)?.end);
         }
         let libraries = languages::find(self.rootfs, self.observation, kept())?;
-        let found = resources::find(self.rootfs, self.observation, known)?;
+        let found = resources::find(self.rootfs, self.observation, &self.kept, known)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
         self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
         for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
