@@ -148,7 +148,15 @@ impl<'a> Rules<'a> {
                     self.kept.require(&path, Reason::Access(Operation::Exec))?;
                 }
                 None => {
-                    self.warnings.insert(format!("the command {} is not in the base", escape_bytes(program)));
+                    // Of what is looked up by PATH nobody knows where it should have been.
+                    let hint = if program.contains(&b'/') {
+                        "\nhint: a volume that brings it has to be there at every start; of the programs that it names the image has \
+                         those that the run started: --keep-exe NAME keeps others"
+                    } else {
+                        ""
+                    };
+                    let name = escape_bytes(program);
+                    self.warnings.insert(format!("the command {name} is not in the base{hint}"));
                 }
             }
         }
@@ -337,14 +345,11 @@ impl<'a> Rules<'a> {
     /// from the directory above.
     fn included(&mut self, path: &ImagePath, name: &str) -> Result<Option<ImagePath>, ClosureError> {
         for directory in path.ancestors().take(2) {
-            let written = match name.starts_with('/') {
-                true => ImagePath::parse(name),
-                false => ImagePath::from_relative(&[directory.as_bytes(), name.as_bytes()].join(&b'/')),
-            };
-            let Ok(written) = written else { return Ok(None) };
-            let walk = self.rootfs.resolve(written.as_bytes(), true)?;
+            let beside = [directory.as_bytes(), name.as_bytes()].join(&b'/');
+            let written = if name.starts_with('/') { name.as_bytes() } else { &beside };
+            let walk = self.rootfs.resolve(written, true)?;
             if walk.entry.is_some_and(|entry| entry.is_file()) {
-                self.kept.require(written.as_bytes(), Reason::Script(path.clone()))?;
+                self.kept.require(written, Reason::Script(path.clone()))?;
                 return Ok(Some(walk.end));
             }
         }

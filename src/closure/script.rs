@@ -95,7 +95,7 @@ pub(super) fn included(script: &str) -> BTreeSet<String> {
         };
         let name = if made > 0 { file[made..].trim_start_matches('/') } else { &file };
         let name = name.split_whitespace().next().unwrap_or_default();
-        if !name.is_empty() && (made == 0 || file[made..].starts_with('/')) {
+        if !name.is_empty() && !name.contains('\0') && (made == 0 || file[made..].starts_with('/')) {
             files.insert(name.to_owned());
         }
     }
