@@ -81,13 +81,14 @@ const NO_RESOURCES: [&[u8]; 16] = [
 ];
 
 /// Beginnings of the names of directories in which languages and loaders look for what a program names.
-const LANGUAGES: [&[u8]; 20] = [
+const LANGUAGES: [&[u8]; 21] = [
     b"R",
     b"dotnet",
     b"erlang",
     b"gcc",
     b"ghc",
     b"go",
+    b"golang",
     b"guile",
     b"javascript",
     b"jvm",
@@ -244,7 +245,10 @@ fn is_left_out(name: &[u8]) -> bool {
 
 /// Whether a name begins as that of a language's interpreter or of the directory with its modules.
 pub(super) fn is_language(name: &[u8]) -> bool {
-    LANGUAGES.iter().any(|language| name.starts_with(language))
+    // Of words that begin with one or two letters there are many (`Resource`, `google`): there a version may follow.
+    let is_end = |rest: &[u8]| !rest.first().is_some_and(u8::is_ascii_alphabetic);
+    let mut rests = LANGUAGES.iter().filter_map(|language| Some((language, name.strip_prefix(*language)?)));
+    rests.any(|(language, rest)| language.len() > 2 || is_end(rest))
 }
 
 fn is_triplet(name: &[u8]) -> bool {

@@ -283,7 +283,9 @@ impl<'a> Rules<'a> {
     fn script(&mut self, path: &ImagePath, shebang: &Shebang) -> Result<(), ClosureError> {
         let reason = Reason::Interpreter(path.clone());
         let interpreter = self.execution.absolute(&shebang.interpreter);
-        if self.kept.require(&interpreter, reason.clone())?.is_none() {
+        // What nobody has started, nobody starts in the base either, if that has nothing to start it with.
+        let is_missed = !self.is_in_passing(path);
+        if self.kept.require(&interpreter, reason.clone())?.is_none() && is_missed {
             let name = escape_bytes(&shebang.interpreter);
             self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
         }
@@ -292,6 +294,7 @@ impl<'a> Rules<'a> {
                 Some(program) => {
                     self.kept.require(&program, reason)?;
                 }
+                None if !is_missed => {}
                 None => {
                     let name = escape_bytes(&program);
                     self.warnings.insert(format!("{path} needs {name}, which is not in the base"));

@@ -332,3 +332,35 @@ fn what_a_script_reads_into_itself_is_kept_with_the_programs_that_it_names() {
         assert_eq!(reasons(at), expected, "{at}");
     }
 }
+
+#[test]
+fn directories_are_not_taken_for_those_of_a_language_with_a_short_name() {
+    Case::new()
+        .file("/usr/share/script/Resource/Font/one", "")
+        .file("/usr/share/script/google/two", "")
+        .file("/usr/share/script/R/three", "")
+        .file("/usr/share/script/go-1.19/four", "")
+        .file("/usr/share/script/init", "")
+        .used("/usr/share/script/init", &[Open])
+        .has_resources(
+            "/usr/share/script/Resource/Font/one resource:/usr/share/script
+             /usr/share/script/google/two resource:/usr/share/script
+             /usr/share/script/init resource:/usr/share/script",
+        );
+}
+
+#[test]
+fn scripts_in_passing_are_not_told_to_lack_what_the_base_lacks() {
+    let case = Case::new()
+        .file("/usr/share/sync/init", "")
+        .program("/usr/share/sync/scripts/a", "#!/usr/bin/env python3\n")
+        .program("/usr/share/sync/scripts/b", "#!/usr/bin/python3\n")
+        .program("/usr/bin/env", "")
+        .used("/usr/share/sync/init", &[Open]);
+    assert_eq!(case.require(Level::Closure).warnings, [""; 0]);
+    let case = case.used("/usr/share/sync/scripts/b", &[Exec]);
+    assert_eq!(
+        case.require(Level::Closure).warnings,
+        ["/usr/share/sync/scripts/b needs /usr/bin/python3, which is not in the base"]
+    );
+}
