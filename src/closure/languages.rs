@@ -3,14 +3,15 @@
 //! for the application, and they are small, so they are kept whole when the run has started the interpreter, or
 //! loaded it as a library.
 //!
-//! Also what such an interpreter asks the system for by a name from a request: time zones, character sets, fonts.
+//! Also what such an interpreter asks the system for by a name from a request: time zones, character sets, fonts. Fonts
+//! come as well when the run has used one: the text of the next request may ask for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
 use crate::image::{Entry, EntryKind, Rootfs};
-use crate::observation::{Found, Observation, Operation};
+use crate::observation::{Found, Observation, Operation, PathRecord};
 
 /// More than this, in bytes, is not kept of a library of which the run used little.
 const MOST: u64 = 64 << 20;
@@ -102,6 +103,9 @@ const LANGUAGES: [Language; 6] = [
     },
 ];
 
+/// Fonts, and what fontconfig reads to find them.
+const FONTS: [&str; 4] = ["/etc/fonts", "/usr/share/fontconfig", "/usr/share/fonts", "/usr/local/share/fonts"];
+
 /// Libraries of languages that ask for time zones.
 const FOR_ZONES: [&[u8]; 2] = [b"/zoneinfo/_tzpath.py", b"/tzinfo/data_sources/zoneinfo_data_source.rb"];
 
@@ -187,10 +191,19 @@ pub(super) fn asked<'a>(observation: &Observation, mut kept: impl Iterator<Item 
     if ask_for(observation, Ask::Zones) || kept.any(is_for_zones) {
         places.push("/usr/share/zoneinfo");
     }
-    if ask_for(observation, Ask::Fonts) {
-        places.extend(["/etc/fonts", "/usr/share/fontconfig", "/usr/share/fonts", "/usr/local/share/fonts"]);
+    if ask_for(observation, Ask::Fonts) || observation.paths.iter().any(|(path, record)| is_font(path, record)) {
+        places.extend(FONTS);
     }
     places
+}
+
+/// Whether the run has read a font, or where fonts are: which one it was to be, its input has said.
+fn is_font(path: &ImagePath, record: &PathRecord) -> bool {
+    let is_within = |place: &str| ImagePath::parse(place).is_ok_and(|place| path.is_within(&place));
+    !record.probe_tool
+        && matches!(record.found, Found::File { .. })
+        && record.operations.contains(&Operation::Open)
+        && FONTS.iter().any(|place| is_within(place))
 }
 
 impl Language {

@@ -27,6 +27,7 @@ mod resources;
 mod rules;
 mod runtime;
 mod script;
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@
 //!    `lib`, `share`, `conf` and the like in P.
 //! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start, or a module was
 //!    loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
-//! 3. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
+//! 3. A file below `/etc/NAME` was read: see [`settings`].
+//! 4. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
 //!
 //! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
 //! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
@@ -16,7 +17,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
-use crate::closure::ClosureError;
+use crate::closure::kept::Kept;
+use crate::closure::{ClosureError, Reason, settings};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -81,13 +83,14 @@ const NO_RESOURCES: [&[u8]; 16] = [
 ];
 
 /// Beginnings of the names of directories in which languages and loaders look for what a program names.
-const LANGUAGES: [&[u8]; 20] = [
+const LANGUAGES: [&[u8]; 21] = [
     b"R",
     b"dotnet",
     b"erlang",
     b"gcc",
     b"ghc",
     b"go",
+    b"golang",
     b"guile",
     b"javascript",
     b"jvm",
@@ -117,6 +120,7 @@ pub(super) struct Resources {
 pub(super) fn find(
     rootfs: &Rootfs,
     observation: &Observation,
+    kept: &Kept<'_>,
     mut roots: BTreeSet<ImagePath>,
 ) -> Result<Resources, ClosureError> {
     let localtime = rootfs.resolve(LOCALTIME, true)?.end;
@@ -125,19 +129,21 @@ pub(super) fn find(
             roots.extend(installation(path));
             roots.extend(namesakes(path));
         }
-        if is_module(path, record) {
+        if is_module(path, record, kept) {
             roots.extend(below(&PROGRAMS, path, false).or_else(|| in_architecture(path, false)));
         }
         if was_looked_up(record) && *path != localtime {
             roots.extend(below(&DATA, path, record.found == Found::Dir));
         }
     }
+    let reads_libtool = observation.paths.iter().any(|(path, record)| is_libtool(path) && was_looked_up(record));
     let mut resources = Resources { areas: BTreeMap::new(), warnings: Vec::new() };
     for root in &roots {
         if root.ancestors().any(|above| roots.contains(&above)) {
             continue;
         }
-        let mut area = Area { rootfs, observation, files: Vec::new(), unused: 0, unused_entries: 0 };
+        let mut area =
+            Area { rootfs, observation, root, reads_libtool, files: Vec::new(), unused: 0, unused_entries: 0 };
         if rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
             area.walk(root)?;
         }
@@ -151,11 +157,24 @@ pub(super) fn find(
     Ok(resources)
 }
 
-/// Whether the run loaded the file at `path`, and by no name that others look for a library by.
-fn is_module(path: &ImagePath, record: &PathRecord) -> bool {
+/// Whether the run loaded the library at `path` because a program asked for it by its name or by a list, and not because
+/// another library needs it.
+fn is_module(path: &ImagePath, record: &PathRecord, kept: &Kept<'_>) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let has_version = || name.windows(4).any(|part| part == b".so.");
     was_looked_up(record)
         && matches!(record.found, Found::File { .. })
-        && path.file_name().is_some_and(|name| name.ends_with(b".so"))
+        && (name.ends_with(b".so") || has_version() && !is_needed(path, kept))
+}
+
+/// Whether a kept ELF file needs the library at `path`, by its name or by that of the link beside it.
+fn is_needed(path: &ImagePath, kept: &Kept<'_>) -> bool {
+    let reasons = |path| kept.paths().get(path).into_iter().flatten();
+    let is_need = |reason: &Reason| matches!(reason, Reason::Needed(_));
+    reasons(path).any(|reason| match reason {
+        Reason::Link(link) => reasons(link).any(is_need),
+        reason => is_need(reason),
+    })
 }
 
 /// The directory of one program in which `path` lies, of those that distributions have for programs and their data.
@@ -216,7 +235,7 @@ pub(super) fn is_data_of_many(directory: &ImagePath) -> bool {
         && (is_triplet(name) || EVERYBODYS.contains(&name) || NO_RESOURCES.contains(&name) || name == b"zoneinfo")
 }
 
-fn is_one_programs(name: &[u8]) -> bool {
+pub(super) fn is_one_programs(name: &[u8]) -> bool {
     !is_left_out(name) && !EVERYBODYS.contains(&name)
 }
 
@@ -227,7 +246,10 @@ fn is_left_out(name: &[u8]) -> bool {
 
 /// Whether a name begins as that of a language's interpreter or of the directory with its modules.
 pub(super) fn is_language(name: &[u8]) -> bool {
-    LANGUAGES.iter().any(|language| name.starts_with(language))
+    // Of words that begin with one or two letters there are many (`Resource`, `google`): there a version may follow.
+    let is_end = |rest: &[u8]| !rest.first().is_some_and(u8::is_ascii_alphabetic);
+    let mut rests = LANGUAGES.iter().filter_map(|language| Some((language, name.strip_prefix(*language)?)));
+    rests.any(|(language, rest)| language.len() > 2 || is_end(rest))
 }
 
 fn is_triplet(name: &[u8]) -> bool {
@@ -239,9 +261,15 @@ fn is_own_catalogue(directory: &ImagePath) -> bool {
     directory.file_name() == Some(b"locale") && below(&DATA, directory, false).is_some()
 }
 
+/// Whether the file says where libtool has put a library. Linkers read it; and programs that load their modules by
+/// `lt_dlopen` (libltdl), which finds none without it.
+fn is_libtool(path: &ImagePath) -> bool {
+    path.file_name().is_some_and(|name| name.ends_with(b".la"))
+}
+
 /// What only compilers and debuggers read. Among data a program can have texts of its own that are called as headers are.
 fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
-    let ends = [&b".a"[..], b".la", b".o", b".debug", b".py", b".pyc"];
+    let ends = [&b".a"[..], b".o", b".debug", b".py", b".pyc"];
     ends.iter().any(|end| name.ends_with(end))
         || matches!(name, b"ct.sym" | b"src.zip")
         || name.ends_with(b".h") && below(&DATA, path, false).is_none()
@@ -251,6 +279,9 @@ fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
 struct Area<'a> {
     rootfs: &'a Rootfs,
     observation: &'a Observation,
+    root: &'a ImagePath,
+    /// Whether the run reads descriptions of modules that libtool has made.
+    reads_libtool: bool,
     files: Vec<(ImagePath, Entry)>,
     /// Bytes of the files that the run did not use.
     unused: u64,
@@ -270,6 +301,8 @@ impl Area<'_> {
                 self.unused_entries += usize::from(is_unused);
                 match &entry.kind {
                     EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
+                    EntryKind::File { .. } if is_libtool(&path) && !self.reads_libtool => {}
+                    EntryKind::File { .. } if !settings::may_be_kept(self.root, &entry) => {}
                     EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
                         if is_unused {
                             self.unused += size;

@@ -32,6 +32,8 @@ pub(super) struct Rules<'a> {
     /// Libraries that some process has loaded, so that their needs are known.
     loaded: BTreeSet<ImagePath>,
     warnings: BTreeSet<String>,
+    /// Shell scripts whose commands are known.
+    scripts: BTreeSet<ImagePath>,
     /// What is kept because it lies in a directory that settings or programs name.
     in_named: BTreeSet<ImagePath>,
 }
@@ -56,6 +58,7 @@ impl<'a> Rules<'a> {
             processes: BTreeMap::new(),
             loaded: BTreeSet::new(),
             warnings: BTreeSet::new(),
+            scripts: BTreeSet::new(),
             in_named: BTreeSet::new(),
         }
     }
@@ -145,7 +148,15 @@ impl<'a> Rules<'a> {
                     self.kept.require(&path, Reason::Access(Operation::Exec))?;
                 }
                 None => {
-                    self.warnings.insert(format!("the command {} is not in the base", escape_bytes(program)));
+                    // Of what is looked up by PATH nobody knows where it should have been.
+                    let hint = if program.contains(&b'/') {
+                        "\nhint: a volume that brings it has to be there at every start; of the programs that it names the image has \
+                         those that the run started: --keep-exe NAME keeps others"
+                    } else {
+                        ""
+                    };
+                    let name = escape_bytes(program);
+                    self.warnings.insert(format!("the command {name} is not in the base{hint}"));
                 }
             }
         }
@@ -272,7 +283,9 @@ impl<'a> Rules<'a> {
     fn script(&mut self, path: &ImagePath, shebang: &Shebang) -> Result<(), ClosureError> {
         let reason = Reason::Interpreter(path.clone());
         let interpreter = self.execution.absolute(&shebang.interpreter);
-        if self.kept.require(&interpreter, reason.clone())?.is_none() {
+        // What nobody has started, nobody starts in the base either, if that has nothing to start it with.
+        let is_missed = !self.is_in_passing(path);
+        if self.kept.require(&interpreter, reason.clone())?.is_none() && is_missed {
             let name = escape_bytes(&shebang.interpreter);
             self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
         }
@@ -281,6 +294,7 @@ impl<'a> Rules<'a> {
                 Some(program) => {
                     self.kept.require(&program, reason)?;
                 }
+                None if !is_missed => {}
                 None => {
                     let name = escape_bytes(&program);
                     self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
@@ -306,19 +320,43 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// The programs that a shell script names: which of its branches are taken, the next start decides.
+    /// The programs that a shell script names, and the files that it reads into itself, with what these name: which of
+    /// its branches are taken, the next start decides.
     fn commands(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
-        let is_text = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= script::MOST);
-        if !self.rootfs.lookup(path)?.is_some_and(is_text) {
-            return Ok(());
-        }
-        let text = self.rootfs.read(path)?;
-        for name in script::commands(&String::from_utf8_lossy(&text)) {
-            if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
-                self.kept.require(&program, Reason::Script(path.clone()))?;
+        let mut pending = vec![path.clone()];
+        while let Some(path) = pending.pop() {
+            let is_text = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= script::MOST);
+            if !self.rootfs.lookup(&path)?.is_some_and(is_text) || !self.scripts.insert(path.clone()) {
+                continue;
+            }
+            let text = self.rootfs.read(&path)?;
+            let text = String::from_utf8_lossy(&text);
+            for name in script::commands(&text) {
+                if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
+                    self.kept.require(&program, Reason::Script(path.clone()))?;
+                }
+            }
+            for name in script::included(&text) {
+                // A `#!` line in it counts for nothing: the shell that reads it is there.
+                pending.extend(self.included(&path, &name)?);
             }
         }
         Ok(())
+    }
+
+    /// The file that the shell script at `path` reads into itself by `name`: from the root, from where the script lies, or
+    /// from the directory above.
+    fn included(&mut self, path: &ImagePath, name: &str) -> Result<Option<ImagePath>, ClosureError> {
+        for directory in path.ancestors().take(2) {
+            let beside = [directory.as_bytes(), name.as_bytes()].join(&b'/');
+            let written = if name.starts_with('/') { name.as_bytes() } else { &beside };
+            let walk = self.rootfs.resolve(written, true)?;
+            if walk.entry.is_some_and(|entry| entry.is_file()) {
+                self.kept.require(written, Reason::Script(path.clone()))?;
+                return Ok(Some(walk.end));
+            }
+        }
+        Ok(None)
     }
 
     fn is_probe_tool(&self, path: &ImagePath) -> bool {

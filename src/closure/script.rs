@@ -36,6 +36,36 @@ pub(super) fn commands(script: &str) -> BTreeSet<String> {
     programs
 }
 
+/// The files that a shell script reads into itself (`. FILE`, `source FILE`), each as it is written and without quotes. What
+/// is put together at run time before the name is left out with the slash after it: of `. "$(dirname "$0")/lib/x.sh"` that
+/// leaves `lib/x.sh`.
+pub(super) fn included(script: &str) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    let lines = script.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    for command in lines.flat_map(|line| line.split(" #").next().unwrap_or(line).split([';', '|', '&'])) {
+        let command = command.trim_start();
+        let command = LEADING.iter().fold(command, |rest, word| match rest.strip_prefix(word) {
+            Some(after) if after.starts_with(' ') => after.trim_start(),
+            _ => rest,
+        });
+        let Some(file) = command.strip_prefix(". ").or_else(|| command.strip_prefix("source ")) else { continue };
+        let file = file.replace(['"', '\''], "");
+        // What was made at run time ends with the last substitution, or with the name of the last variable.
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let after = file.rfind([')', '}', '`']).map_or(0, |at| at + 1);
+        let made = match file[after..].rfind('$') {
+            Some(at) => file[after + at + 1..].find(|c| !is_name(c)).map_or(file.len(), |end| after + at + 1 + end),
+            None => after,
+        };
+        let name = if made > 0 { file[made..].trim_start_matches('/') } else { &file };
+        let name = name.split_whitespace().next().unwrap_or_default();
+        if !name.is_empty() && !name.contains('\0') && (made == 0 || file[made..].starts_with('/')) {
+            files.insert(name.to_owned());
+        }
+    }
+    files
+}
+
 /// Programs that start another: what follows them and their options is a command too.
 const STARTERS: &[&str] = &["-exec", "-execdir", "env", "nice", "nohup", "setsid", "xargs"];
 
@@ -120,6 +150,22 @@ mod tests {
         }
         for name in ["never", "#", "counts", "set"] {
             assert!(!found.contains(name), "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn scripts_name_the_files_that_they_read_into_themselves() {
+        for (script, expected) in [
+            (". /usr/lib/init/vars.sh\n", vec!["/usr/lib/init/vars.sh"]),
+            ("if true; then . git-sh-setup; fi", vec!["git-sh-setup"]),
+            ("source \"$(dirname \"$0\")/lib/x.sh\" a", vec!["lib/x.sh"]),
+            (". \"$(git --exec-path)/git-sh-i18n\"", vec!["git-sh-i18n"]),
+            ("test -r x && . \"${DIR}/b\"", vec!["b"]),
+            (". $DIR/c.sh # and then\n# . /d\necho . e", vec!["c.sh"]),
+            (". \"$1\"\n. $file.sh\n./run", vec![]),
+            (". $DIR/a-$B/c", vec!["c"]),
+        ] {
+            assert_eq!(included(script).iter().map(String::as_str).collect::<Vec<_>>(), expected, "{script}");
         }
     }
 

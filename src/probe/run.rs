@@ -181,7 +181,15 @@ impl Probing<'_> {
 
     fn unready(&self, plan: &Plan, unready: Unready, mut notes: Vec<String>) -> Run {
         let (ended, message) = match &unready {
-            Unready::Ended(exit) => (Some(*exit), format!("the application ended with {exit} before it was ready")),
+            Unready::Ended(exit) => {
+                let hint = match exit {
+                    Exit::Code(0) => {
+                        "\nhint: a command that ends is its own probe: leave the other probes out, or give each command as --run NAME=COMMAND"
+                    }
+                    _ => "",
+                };
+                (Some(*exit), format!("the application ended with {exit} before it was ready{hint}"))
+            }
             Unready::Silent(silence) => (None, format!("{}\n{}", silence.of("the application"), silence.hint())),
             Unready::Failing(message) => (None, message.clone()),
         };

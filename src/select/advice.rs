@@ -12,6 +12,9 @@ use crate::select::{Manifest, Scope, SelectError};
 /// How the names of the libraries begin that check certificates (OpenSSL, GnuTLS, NSS, mbed TLS, wolfSSL).
 const TLS_LIBRARIES: [&str; 5] = ["libssl.so", "libgnutls.so", "libssl3.so", "libmbedtls.so", "libwolfssl.so"];
 
+/// Where distributions have fonts.
+const FONTS: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
+
 /// Name services that glibc has inside since 2.34, when their modules became empty; and an older one loads them or does
 /// not need them.
 const INSIDE: [&[u8]; 2] = [b"libnss_dns.so.2", b"libnss_files.so.2"];
@@ -20,6 +23,7 @@ const INSIDE: [&[u8]; 2] = [b"libnss_dns.so.2", b"libnss_files.so.2"];
 pub(super) fn give(scope: &Scope<'_>, execution: &Execution, manifest: &Manifest) -> Result<Vec<String>, SelectError> {
     let mut advice = Vec::new();
     advice.extend(certificates(scope, manifest)?);
+    advice.extend(fonts(scope, manifest)?);
     advice.extend(time_zones(scope, execution, manifest)?);
     advice.extend(name_services(scope, manifest)?);
     advice.extend(shells(scope, execution, manifest)?);
@@ -46,6 +50,25 @@ fn certificates(scope: &Scope<'_>, manifest: &Manifest) -> Result<Option<String>
         "the application loaded {library} and read no certificates of authorities: if it is to connect to others by \
          TLS, --keep-certs keeps them"
     )))
+}
+
+/// Who draws text asks fontconfig for a font, and a run that drew none has loaded it all the same.
+fn fonts(scope: &Scope<'_>, manifest: &Manifest) -> Result<Option<String>, SelectError> {
+    let is_library = |path: &ImagePath| path.file_name().is_some_and(|name| name.starts_with(b"libfontconfig.so"));
+    let mut loaded = used(scope).filter(|(_, record)| record.operations.contains(&Operation::Open));
+    let Some((library, _)) = loaded.find(|(path, _)| is_library(path)) else { return Ok(None) };
+    for directory in FONTS {
+        let Ok(directory) = ImagePath::parse(directory) else { continue };
+        let end = scope.rootfs.resolve(directory.as_bytes(), true)?;
+        let has_some = manifest.entries.iter().any(|(path, _)| path != &end.end && path.is_within(&end.end));
+        if !has_some && end.entry.is_some_and(|entry| entry.is_dir()) && !scope.rootfs.list(&end.end)?.is_empty() {
+            return Ok(Some(format!(
+                "the application loaded {library}, and the image has no fonts: if it is to draw text, --keep /etc/fonts \
+                 --keep {directory} keeps them"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn time_zones(scope: &Scope<'_>, execution: &Execution, manifest: &Manifest) -> Result<Option<String>, SelectError> {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::Rules;
 use crate::base::ImagePath;
-use crate::closure::{ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources};
+use crate::closure::{
+    ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources, settings,
+};
 use crate::image::EntryKind;
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
@@ -27,21 +29,24 @@ impl Rules<'_> {
     pub(super) fn resources(&mut self) -> Result<(), ClosureError> {
         let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
         known.extend(self.named()?);
+        known.extend(settings::directories(self.rootfs, self.observation));
         let kept = || self.kept.paths().iter().map(|(path, _)| path);
         for place in languages::asked(self.observation, kept()) {
             known.insert(self.rootfs.resolve(place.as_bytes(), true)?.end);
         }
         let libraries = languages::find(self.rootfs, self.observation, kept())?;
-        let found = resources::find(self.rootfs, self.observation, known)?;
+        let found = resources::find(self.rootfs, self.observation, &self.kept, known)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
         self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
+        let mut left_out = BTreeSet::new();
         for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
             for (path, entry) in files {
                 // A link brings what it leads to.
                 let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };
                 if libraries <= MOST_FOR_A_MODULE {
                     self.kept.require(path.as_bytes(), Reason::Resource(area.clone()))?;
-                } else {
+                } else if left_out.insert(self.rootfs.resolve(path.as_bytes(), true)?.end) {
+                    // Said once, by the name under which it is looked up: a link comes before what it leads to.
                     self.warnings.insert(format!(
                         "{path} was not used and needs libraries of {} MB: it is left out\nhint: --keep {path} keeps both",
                         libraries / 1_000_000

@@ -42,6 +42,7 @@ fn settings_that_were_read_name_what_a_request_asks_for() {
          /data/x/deep named:/etc/d/d.conf
          /data/x/deep/file named:/etc/d/d.conf
          /etc/aliases named:/etc/d/d.conf
+         /etc/d/d.conf resource:/etc/d
          /usr/lib/d/sub named:/etc/d/d.conf
          /var/log/d named:/etc/d/d.conf",
     );
@@ -94,7 +95,9 @@ fn data_that_settings_name_comes_whole() {
         .file("/usr/share/zoneinfo/Asia/Tokyo", "")
         .used("/usr/sbin/d", &[Exec]);
     case.used("/etc/d/sites/a.xml", &[Open]).used("/etc/d/sites/b.xml", &[Open]).names(
-        "/usr/share/d9-pages/docs named:/etc/d/sites/a.xml
+        "/etc/d/sites/a.xml resource:/etc/d
+         /etc/d/sites/b.xml resource:/etc/d
+         /usr/share/d9-pages/docs named:/etc/d/sites/a.xml
          /usr/share/d9-pages/docs/include named:/etc/d/sites/a.xml
          /usr/share/d9-pages/docs/include/page.py named:/etc/d/sites/a.xml
          /usr/share/doc/d/manual named:/etc/d/sites/b.xml

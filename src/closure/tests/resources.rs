@@ -1,8 +1,10 @@
 //! Which directories of a package are kept whole because a program looks things up in them, and which are not.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::{Case, path};
 use crate::closure::{Level, Reason};
-use crate::observation::Operation::{Exec, Open, Stat};
+use crate::observation::Operation::{Exec, Open, Stat, Traverse};
 
 impl Case {
     /// Checks the paths that are kept as resources, each with its directory.
@@ -222,5 +224,154 @@ fn what_an_autoloader_of_php_may_load_is_kept() {
          /app/vendor/composer/autoload_real.php resource:/app/vendor/composer
          /app/vendor/org/used/Lib/B.php resource:/app/vendor/org
          /app/vendor/org/used/src/A.php resource:/app/vendor/org",
+    );
+}
+
+#[test]
+fn descriptions_of_modules_are_kept_for_who_reads_one() {
+    let case = || {
+        Case::new()
+            .file("/usr/lib/x86_64-linux-gnu/magic/png.la", "")
+            .file("/usr/lib/x86_64-linux-gnu/magic/png.so", "")
+            .file("/usr/lib/x86_64-linux-gnu/magic/gif.la", "")
+            .file("/usr/lib/x86_64-linux-gnu/magic/gif.so", "")
+            .used("/usr/lib/x86_64-linux-gnu/magic/png.so", &[Open])
+    };
+    case().has_resources(
+        "/usr/lib/x86_64-linux-gnu/magic/gif.so resource:/usr/lib/x86_64-linux-gnu/magic
+         /usr/lib/x86_64-linux-gnu/magic/png.so resource:/usr/lib/x86_64-linux-gnu/magic",
+    );
+    case().used("/usr/lib/x86_64-linux-gnu/magic/png.la", &[Open]).has_resources(
+        "/usr/lib/x86_64-linux-gnu/magic/gif.la resource:/usr/lib/x86_64-linux-gnu/magic
+         /usr/lib/x86_64-linux-gnu/magic/gif.so resource:/usr/lib/x86_64-linux-gnu/magic
+         /usr/lib/x86_64-linux-gnu/magic/png.la resource:/usr/lib/x86_64-linux-gnu/magic
+         /usr/lib/x86_64-linux-gnu/magic/png.so resource:/usr/lib/x86_64-linux-gnu/magic",
+    );
+}
+
+#[test]
+fn plugins_with_a_version_are_told_from_libraries_that_others_need() {
+    let case = || {
+        Case::new()
+            .executable("/usr/bin/app", &["libcore.so.6"], &["-Wl,-rpath,/usr/lib/draw"])
+            .shared_library("/usr/lib/draw/libcore.so.6.0", &[], &[])
+            .link("/usr/lib/draw/libcore.so.6", "libcore.so.6.0")
+            .shared_library("/usr/lib/draw/libplugin_dot.so.6.0", &[], &[])
+            .link("/usr/lib/draw/libplugin_dot.so.6", "libplugin_dot.so.6.0")
+            .file("/usr/lib/draw/libplugin_neato.so.6", "")
+            .used("/usr/bin/app", &[Exec])
+            .used("/usr/lib/draw/libcore.so.6.0", &[Open])
+    };
+    case().has_resources("");
+    case()
+        .used("/usr/lib/draw/libplugin_dot.so.6", &[Traverse])
+        .used("/usr/lib/draw/libplugin_dot.so.6.0", &[Open])
+        .has_resources(
+            "/usr/lib/draw/libcore.so.6 resource:/usr/lib/draw
+         /usr/lib/draw/libcore.so.6.0 resource:/usr/lib/draw
+         /usr/lib/draw/libplugin_dot.so.6 resource:/usr/lib/draw
+         /usr/lib/draw/libplugin_dot.so.6.0 resource:/usr/lib/draw
+         /usr/lib/draw/libplugin_neato.so.6 resource:/usr/lib/draw",
+        );
+}
+
+#[test]
+fn settings_of_which_one_file_was_read_are_kept_whole() {
+    let case = Case::new()
+        .file("/etc/draw/policy.xml", "")
+        .file("/etc/draw/colors/all.xml", "")
+        .file("/etc/draw/key", "")
+        .program("/etc/draw/hook", "#!/usr/bin/perl\n")
+        .file("/etc/ssl/openssl.cnf", "")
+        .file("/etc/ssl/other.cnf", "")
+        .file("/etc/cron.d/job", "")
+        .file("/etc/other/x", "")
+        .used("/etc/ssl/openssl.cnf", &[Open])
+        .used("/etc/other/x", &[Stat]);
+    std::fs::set_permissions(case.on_host("/etc/draw/key"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    case.has_resources("");
+    case.used("/etc/draw/policy.xml", &[Open]).has_resources(
+        "/etc/draw/colors/all.xml resource:/etc/draw
+         /etc/draw/policy.xml resource:/etc/draw",
+    );
+}
+
+#[test]
+fn fonts_are_kept_when_one_was_used() {
+    let case = || {
+        Case::new()
+            .file("/etc/fonts/fonts.conf", "")
+            .file("/usr/share/fonts/truetype/a.ttf", "")
+            .file("/usr/share/fonts/truetype/b.ttf", "")
+            .used("/usr/share/fonts/truetype/a.ttf", &[Stat])
+    };
+    case().has_resources("");
+    let all = "/etc/fonts/fonts.conf resource:/etc/fonts
+         /usr/share/fonts/truetype/a.ttf resource:/usr/share/fonts
+         /usr/share/fonts/truetype/b.ttf resource:/usr/share/fonts";
+    case().used("/usr/share/fonts/truetype/b.ttf", &[Open]).has_resources(all);
+    case().used("/etc/fonts/fonts.conf", &[Open]).has_resources(all);
+}
+
+#[test]
+fn what_a_script_reads_into_itself_is_kept_with_the_programs_that_it_names() {
+    let case = Case::new()
+        .config(serde_json::json!({"Env": ["PATH=/bin"]}))
+        .program(
+            "/app/bin/start",
+            "#!/bin/sh\ntest $1 = x && . \"$(dirname \"$0\")/../lib/one.sh\"\n. /app/lib/none.sh\n",
+        )
+        .file("/app/lib/one.sh", "#!/bin/bash\n. ${0%/*}/two.sh\nuname -s\n")
+        .file("/app/lib/two.sh", ". $X/one.sh\nwc\n")
+        .program("/bin/sh", "")
+        .program("/bin/bash", "")
+        .program("/bin/uname", "")
+        .program("/bin/wc", "")
+        .used("/app/bin/start", &[Exec]);
+    let required = case.require(Level::Closure);
+    let reasons = |at: &str| {
+        let reasons = required.paths.get(&path(at)).into_iter().flatten();
+        reasons.map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    for (at, expected) in [
+        ("/app/lib/one.sh", "script:/app/bin/start,script:/app/lib/two.sh"),
+        ("/app/lib/two.sh", "script:/app/lib/one.sh"),
+        ("/bin/uname", "script:/app/lib/one.sh"),
+        ("/bin/wc", "script:/app/lib/two.sh"),
+        ("/bin/bash", ""),
+    ] {
+        assert_eq!(reasons(at), expected, "{at}");
+    }
+}
+
+#[test]
+fn directories_are_not_taken_for_those_of_a_language_with_a_short_name() {
+    Case::new()
+        .file("/usr/share/script/Resource/Font/one", "")
+        .file("/usr/share/script/google/two", "")
+        .file("/usr/share/script/R/three", "")
+        .file("/usr/share/script/go-1.19/four", "")
+        .file("/usr/share/script/init", "")
+        .used("/usr/share/script/init", &[Open])
+        .has_resources(
+            "/usr/share/script/Resource/Font/one resource:/usr/share/script
+             /usr/share/script/google/two resource:/usr/share/script
+             /usr/share/script/init resource:/usr/share/script",
+        );
+}
+
+#[test]
+fn scripts_in_passing_are_not_told_to_lack_what_the_base_lacks() {
+    let case = Case::new()
+        .file("/usr/share/sync/init", "")
+        .program("/usr/share/sync/scripts/a", "#!/usr/bin/env python3\n")
+        .program("/usr/share/sync/scripts/b", "#!/usr/bin/python3\n")
+        .program("/usr/bin/env", "")
+        .used("/usr/share/sync/init", &[Open]);
+    assert_eq!(case.require(Level::Closure).warnings, [""; 0]);
+    let case = case.used("/usr/share/sync/scripts/b", &[Exec]);
+    assert_eq!(
+        case.require(Level::Closure).warnings,
+        ["/usr/share/sync/scripts/b needs /usr/bin/python3, which is not in the base"]
     );
 }

@@ -185,6 +185,11 @@ fn a_dead_application_is_reported_at_once() {
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
     assert_eq!(summary(&done), "ready: the application ended with exit code 3 before it was ready\n");
 
+    // One that has done its work is no service.
+    let target = FakeTarget { exit: Exit::Code(0).into(), ..FakeTarget::default() };
+    let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
+    assert!(summary(&done).contains("\nhint: a command that ends is its own probe"), "{}", summary(&done));
+
     let target = FakeTarget::listening(&["127.0.0.1:1".parse().unwrap()]);
     *target.exit.lock().unwrap() = Some(Exit::Signal(11));
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);

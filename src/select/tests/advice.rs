@@ -45,6 +45,18 @@ fn a_tls_library_without_certificates_is_a_reason_to_keep_some() {
 }
 
 #[test]
+fn a_library_that_finds_fonts_is_a_reason_to_keep_some() {
+    let tree = "/usr/lib/libfontconfig.so.1\n/usr/share/fonts/truetype/a.ttf\n/etc/fonts/fonts.conf";
+    let advice = ["the application loaded /usr/lib/libfontconfig.so.1, and the image has no fonts"];
+    let none = Rules::default();
+    Case::of(tree, &["/usr/lib/libfontconfig.so.1"]).advises(&none, &advice);
+    // Who has read one gets all of them.
+    Case::of(tree, &["/usr/lib/libfontconfig.so.1", "/etc/fonts/fonts.conf"]).advises(&none, &[]);
+    Case::of("/usr/lib/libfontconfig.so.1", &["/usr/lib/libfontconfig.so.1"]).advises(&none, &[]);
+    Case::of(tree, &[]).advises(&none, &[]);
+}
+
+#[test]
 fn whoever_looks_at_the_time_of_a_place_may_want_other_places() {
     let tree = "/etc/localtime\n/usr/share/zoneinfo/UTC\n/usr/share/zoneinfo/Europe/Berlin";
     let none = Rules::default();
