@@ -11,7 +11,7 @@ use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, perl, prepared, runtime, state};
+use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, named, nss, perl, prepared, runtime, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -251,6 +251,13 @@ impl<'a> Rules<'a> {
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
+    /// Whether the file at `path` is there because the directory of a program is kept whole. What such a script may start is
+    /// a guess; one among the application's own somebody wrote for it.
+    fn is_bystander(&self, path: &ImagePath) -> bool {
+        let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
+        self.is_in_passing(path) && !self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
+    }
+
     fn was_executed(&self, path: &ImagePath) -> bool {
         self.observation.paths.get(path).is_some_and(|record| record.operations.contains(&Operation::Exec))
     }
@@ -313,8 +320,12 @@ impl<'a> Rules<'a> {
             return Ok(());
         }
         let text = self.rootfs.read(path)?;
+        let is_bystander = self.is_bystander(path);
         for name in script::commands(&String::from_utf8_lossy(&text)) {
             if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
+                if is_bystander && !named::is_small_tool(self.rootfs, &program)? {
+                    continue;
+                }
                 self.kept.require(&program, Reason::Script(path.clone()))?;
             }
         }
