@@ -11,7 +11,9 @@ use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, named, nss, perl, prepared, runtime, state};
+use crate::closure::{
+    ClosureError, Level, Reason, Requirements, bytecode, named, nss, perl, prepared, resources, runtime, state,
+};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -209,6 +211,7 @@ impl<'a> Rules<'a> {
             Content::Elf(_) => self.shared_library(path, path)?,
             Content::Script(_) if self.is_there_for_others(path) => {}
             Content::Script(shebang) if script::is_shell(&shebang) && self.is_in_passing(path) => {}
+            Content::Script(shebang) if self.was_read_only(path) && is_of_language(&shebang) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
             }
@@ -256,6 +259,15 @@ impl<'a> Rules<'a> {
     fn is_bystander(&self, path: &ImagePath) -> bool {
         let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
         self.is_in_passing(path) && !self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
+    }
+
+    /// Whether only an exerciser asked for the file at `path`, which reads what sources name: a tool of another language
+    /// that lies in a package is not of use without that, and the language not without its libraries.
+    pub(super) fn was_read_only(&self, path: &ImagePath) -> bool {
+        let is_such = |reason: &Reason| matches!(reason, Reason::Exercise(_) | Reason::Link(_));
+        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+            && self.observation.paths.get(path).is_some_and(|record| record.exerciser().is_some())
+            && !self.was_executed(path)
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {
@@ -435,4 +447,8 @@ impl<'a> Rules<'a> {
         }
         Ok(())
     }
+}
+
+fn is_of_language(shebang: &Shebang) -> bool {
+    script::is_interpreted_by(shebang, resources::is_language)
 }

@@ -18,8 +18,9 @@ const MOST_FOR_A_MODULE: u64 = 32 << 20;
 impl Rules<'_> {
     /// What the scripts need that nobody has started and somebody will: see [`own_scripts`].
     pub(super) fn own_scripts(&mut self) -> Result<(), ClosureError> {
+        let is_candidate = |path: &&ImagePath| self.is_in_passing(path) || self.was_read_only(path);
         let scripts: Vec<ImagePath> =
-            self.kept.paths().iter().map(|(path, _)| path).filter(|path| self.is_in_passing(path)).cloned().collect();
+            self.kept.paths().iter().map(|(path, _)| path).filter(is_candidate).cloned().collect();
         let (kept, contents) = (&self.kept, &mut self.contents);
         for (path, shebang) in own_scripts::started(self.rootfs, self.execution, kept, contents, &scripts)? {
             self.script(&path, &shebang)?;

@@ -242,3 +242,26 @@ fn a_family_of_perl_modules_has_no_headers() {
              /usr/share/perl5/Skin/red.tt script:/usr/share/perl5/Show.pm",
         );
 }
+
+#[test]
+fn a_tool_that_an_exerciser_only_read_brings_no_further_language() {
+    let case = |tool: &str| {
+        let mut case = Case::new()
+            .config(serde_json::json!({"Env": ["PATH=/bin"]}))
+            .program("/bin/env", "")
+            .program("/bin/node", "")
+            .program("/bin/python3", "")
+            .program("/bin/sh", "")
+            .program("/lib/pkg/tool", tool)
+            .used("/bin/node", &[Operation::Exec])
+            .used("/lib/pkg/tool", &[Operation::Open]);
+        case.observation.paths.get_mut(&path("/lib/pkg/tool")).unwrap().first_probe = Some("exercise:node".into());
+        let required = case.require(Level::Closure);
+        let found = required.paths.iter().map(|(path, _)| path.to_string()).filter(|path| path.starts_with("/bin/"));
+        found.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(case("#!/bin/python3\n"), "/bin/node");
+    assert_eq!(case("#!/bin/env python3\n"), "/bin/node");
+    assert_eq!(case("#!/bin/env node\n"), "/bin/env /bin/node");
+    assert_eq!(case("#!/bin/sh\n"), "/bin/node /bin/sh");
+}
