@@ -89,7 +89,7 @@ impl Rules<'_> {
             if !is_file || is_own || self.kept.paths().contains(&program) {
                 continue;
             }
-            if !self.contents.elf(&program)?.is_some_and(|elf| elf.interpreter.is_some()) {
+            if self.contents.elf(&program)?.is_none_or(|elf| elf.interpreter.is_none()) {
                 continue;
             }
             idle.insert(path.clone());
