@@ -13,7 +13,7 @@
 //! A file that is named so is required, unless it is a shell: one stays where it is run. A directory is required with what is in it, unless many share it or it is
 //! emptied now and then. What only says how the system is set up (accounts, the loader, log-ins) names much that nobody asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::contents::{Content, Contents};
@@ -110,7 +110,8 @@ pub(super) struct Named {
     pub(super) paths: Vec<(ImagePath, ImagePath)>,
     /// What is in directories that are named, each with where the name of the directory stands.
     pub(super) contents: Vec<(ImagePath, ImagePath)>,
-    pub(super) resources: BTreeSet<ImagePath>,
+    /// Each with the program that names it, unless settings do.
+    pub(super) resources: BTreeMap<ImagePath, Option<ImagePath>>,
 }
 
 /// Finds what the settings and the programs of the run name.
@@ -230,7 +231,7 @@ impl<'a> Search<'a> {
         let is_shell = path.file_name().is_some_and(script::is_shell_name);
         match entry.kind {
             EntryKind::File { size, .. } if size <= MOST && !is_shell => self.named.paths.push((path, source.clone())),
-            EntryKind::Dir if is_of_programs(&path) => self.add_resources(path),
+            EntryKind::Dir if is_of_programs(&path) => self.add_resources(path, None),
             EntryKind::Dir if may_be_kept_whole(&path) => self.add_directory(path, source)?,
             EntryKind::Dir if !is_shared(&path) => self.named.paths.push((path, source.clone())),
             _ => {}
@@ -250,7 +251,7 @@ impl<'a> Search<'a> {
                     self.named.paths.push((path, source.clone()));
                 }
             }
-            EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path),
+            EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path, Some(source)),
             EntryKind::Dir if is_etc && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
         }
@@ -275,7 +276,7 @@ impl<'a> Search<'a> {
             return Ok(());
         }
         match self.look(name)? {
-            Some((path, entry)) if entry.is_dir() && is_known(&path, true) => self.add_resources(path),
+            Some((path, entry)) if entry.is_dir() && is_known(&path, true) => self.add_resources(path, Some(source)),
             Some((path, entry)) if entry.is_file() && is_known(&path, false) => {
                 self.named.paths.push((path, source.clone()));
             }
@@ -293,12 +294,11 @@ impl<'a> Search<'a> {
     ) -> Result<(), ClosureError> {
         let Some(path) = self.execution.find_program(self.rootfs, name)? else { return Ok(()) };
         let Some((path, entry)) = self.look(&path)? else { return Ok(()) };
-        let real = self.rootfs.resolve(path.as_bytes(), true)?.end;
-        let is_language =
-            real.file_name().is_some_and(|name| script::is_shell_name(name) || resources::is_language(name));
-        let is_small = matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
-        if is_small && !is_language && contents.elf(&real)?.is_some() {
-            self.named.paths.push((path, source.clone()));
+        if entry.is_file() && is_small_tool(self.rootfs, path.as_bytes())? {
+            let real = self.rootfs.resolve(path.as_bytes(), true)?.end;
+            if contents.elf(&real)?.is_some() {
+                self.named.paths.push((path, source.clone()));
+            }
         }
         Ok(())
     }
@@ -315,11 +315,12 @@ impl<'a> Search<'a> {
         Ok(Some((if entry.is_dir() { walk.end } else { path }, entry)))
     }
 
-    fn add_resources(&mut self, directory: ImagePath) {
+    fn add_resources(&mut self, directory: ImagePath, program: Option<&ImagePath>) {
         // Where programs are is named to find one of them; which, nobody knows.
         let is_of_programs = directory.file_name().is_some_and(|name| matches!(name, b"bin" | b"sbin"));
         if !is_of_programs && resources::of_program(&directory, true).is_some() {
-            self.named.resources.insert(directory);
+            let namer = self.named.resources.entry(directory).or_insert_with(|| program.cloned());
+            *namer = namer.take().filter(|_| program.is_some());
         }
     }
 
@@ -361,6 +362,15 @@ impl<'a> Search<'a> {
         self.named.contents.extend(found);
         Ok(())
     }
+}
+
+/// Whether what is at `path` is a program that can come for its name alone: no language, and no application of its own.
+pub(super) fn is_small_tool(rootfs: &Rootfs, path: &[u8]) -> Result<bool, ClosureError> {
+    let walk = rootfs.resolve(path, true)?;
+    let is_language =
+        walk.end.file_name().is_some_and(|name| script::is_shell_name(name) || resources::is_language(name));
+    let is_small = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
+    Ok(!is_language && walk.entry.is_some_and(is_small))
 }
 
 fn is_within(path: &ImagePath, above: &str) -> bool {

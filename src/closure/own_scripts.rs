@@ -7,7 +7,7 @@
 //! 2. The interpreter is in the image anyway, because the run or something else needs it: then the script works as far
 //!    as the programs that it names are there.
 //!
-//! Such a script needs what a script of the run needs.
+//! Such a script needs what a script of the run needs. One that is called a sample or a copy nobody starts by that name.
 
 use crate::base::{ImagePath, Shebang};
 use crate::closure::ClosureError;
@@ -16,6 +16,10 @@ use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
 use crate::closure::reason::Reason;
 use crate::image::Rootfs;
+
+/// Ends of the names of what is there to be copied, or was copied from.
+const COPIES: [&[u8]; 10] =
+    [b"~", b".bak", b".dist", b".example", b".in", b".old", b".orig", b".sample", b".template", b".tmpl"];
 
 /// The scripts that somebody will start, among the files at `paths`, which are kept in passing. Whether an interpreter is
 /// there is asked before any of them brings one.
@@ -27,7 +31,7 @@ pub(super) fn started(
     paths: &[ImagePath],
 ) -> Result<Vec<(ImagePath, Shebang)>, ClosureError> {
     let mut scripts = Vec::new();
-    for path in paths {
+    for path in paths.iter().filter(|path| !is_copy(path)) {
         if !rootfs.lookup(path)?.is_some_and(|entry| entry.is_file() && entry.mode & 0o111 != 0) {
             continue;
         }
@@ -37,6 +41,10 @@ pub(super) fn started(
         }
     }
     Ok(scripts)
+}
+
+fn is_copy(path: &ImagePath) -> bool {
+    path.file_name().is_some_and(|name| COPIES.iter().any(|end| name.ends_with(end)))
 }
 
 fn is_run_by_servers(path: &ImagePath) -> bool {

@@ -7,10 +7,13 @@
 //! such a name brings its whole family: what lies in the directory of its own name (`DateTime/TimeZone.pm` has
 //! `DateTime/TimeZone`), and in those that it has in quotes (`"DBD::$driver"`).
 
+mod encodings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
+use crate::closure::perl::encodings::Encodings;
 use crate::image::{EntryKind, Rootfs};
 use crate::observation::{Operation, PathRecord};
 
@@ -20,6 +23,9 @@ const MOST: u64 = 4 << 20;
 const MOST_BESIDE: usize = 256;
 /// How many modules and files of data are taken from one directory of a family.
 const MOST_IN_FAMILY: usize = 2000;
+/// The bytes of a module of Encode that comes because some encoding is asked for: one with the tables of a whole script has
+/// more.
+const MOST_FOR_ANY_ENCODING: u64 = 1 << 20;
 
 /// What stands in sources that load a module by a name in a variable.
 const LOADS_ANY: [&str; 17] = [
@@ -79,8 +85,8 @@ struct Names {
     files: BTreeSet<String>,
     /// Modules that stand in quotes, which something may load by a name in a variable.
     quoted: BTreeSet<String>,
-    /// Whether it converts to or from a character set that is not among the first modules of Encode.
-    converts: bool,
+    /// The character sets that it converts to or from.
+    encodings: Encodings,
     /// Whether it loads modules by names that are made at run time.
     loads_any: bool,
     /// Directories of modules, as beginnings of names in quotes say: `DBD`, `Template/Plugin`.
@@ -111,18 +117,19 @@ impl<'a> Perl<'a> {
         let mut names = names(&text);
         // A family of modules picks its members by such names. Encode's are another matter: see below.
         names.files.extend(names.quoted.iter().filter(|file| is_of_family(path, file)).cloned());
-        if names.converts {
-            names.files.extend(self.encodings()?);
-        }
         let directories = self.directories()?;
+        names.files.extend(self.encodings(path, &names.encodings, &directories)?);
         let mut found = Vec::new();
         if names.loads_any {
             names.families.extend(own_family(path, &directories));
             for family in names.families.iter().filter(|family| family.as_str() != "Encode") {
                 if self.complete.insert(family.clone()) {
+                    let mut members = Vec::new();
                     for directory in &directories {
-                        self.members(directory, family, &mut found)?;
+                        self.members(directory, family, &mut members)?;
                     }
+                    // The built-in functions are called `CORE::NAME`, and in `CORE` are headers.
+                    found.extend(members.into_iter().filter(|path| !is_for_building(path)));
                 }
             }
         }
@@ -215,21 +222,51 @@ impl<'a> Perl<'a> {
         Ok(())
     }
 
-    /// The modules behind the names of encodings, which Encode loads when one is asked for.
-    fn encodings(&mut self) -> Result<BTreeSet<String>, ClosureError> {
+    /// The modules of Encode behind what the source at `path` asks for.
+    fn encodings(
+        &self,
+        path: &ImagePath,
+        asked: &Encodings,
+        directories: &[ImagePath],
+    ) -> Result<BTreeSet<String>, ClosureError> {
         let mut modules = BTreeSet::new();
-        for directory in self.directories()? {
-            let Some(config) = below(&directory, "Encode/Config.pm") else { continue };
+        // That Encode converts by the names that others give it says nothing.
+        let is_encodes = path.components().any(|part| matches!(part, b"Encode" | b"Encode.pm"));
+        let any = asked.any && !is_encodes;
+        if asked.names.is_empty() && !any {
+            return Ok(modules);
+        }
+        for directory in directories {
+            let Some(config) = below(directory, "Encode/Config.pm") else { continue };
             let walk = self.rootfs.resolve(config.as_bytes(), true)?;
             if !walk.entry.is_some_and(|entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST)) {
                 continue;
             }
             let text = self.rootfs.read(&walk.end)?;
-            let text = String::from_utf8_lossy(&text);
-            let quoted = text.split(['\'', '"']).filter(|word| word.starts_with("Encode::"));
-            modules.extend(quoted.filter_map(module_file));
+            let known = encodings::known(&String::from_utf8_lossy(&text));
+            modules.extend(encodings::modules(&known, &asked.names));
+            for module in known.values().filter(|module| any && encodings::is_first(module)) {
+                if self.weight(directory, module)? <= MOST_FOR_ANY_ENCODING {
+                    modules.insert(module.clone());
+                }
+            }
         }
         Ok(modules)
+    }
+
+    /// The bytes of the module in the relative path `file` with its machine code, as far as `directory` is where it lies.
+    fn weight(&self, directory: &ImagePath, file: &str) -> Result<u64, ClosureError> {
+        let mut found = Vec::new();
+        self.find(directory, file, &mut found)?;
+        let mut bytes = 0;
+        for path in found {
+            if let Some(EntryKind::File { size, .. }) =
+                self.rootfs.resolve(path.as_bytes(), true)?.entry.map(|entry| entry.kind)
+            {
+                bytes += size;
+            }
+        }
+        Ok(bytes)
     }
 
     fn is_file(&self, path: &ImagePath) -> Result<bool, ClosureError> {
@@ -308,6 +345,12 @@ pub(super) fn is_source(path: &ImagePath) -> bool {
     [&b".pl"[..], b".pm", b".psgi"].iter().any(|end| name.ends_with(end))
 }
 
+/// Whether only who builds or tests modules reads the file.
+fn is_for_building(path: &ImagePath) -> bool {
+    let ends = [&b".a"[..], b".c", b".h", b".packlist", b".t", b".xs"];
+    path.file_name().is_some_and(|name| ends.iter().any(|end| name.ends_with(end)))
+}
+
 /// Whether a program of this file name interprets Perl.
 pub(super) fn is_interpreter(name: &[u8]) -> bool {
     name.strip_prefix(b"perl").is_some_and(|rest| rest.iter().all(|b| b.is_ascii_digit() || *b == b'.'))
@@ -384,9 +427,7 @@ impl Names {
             }));
             self.quoted.extend(module_file(word));
         }
-        for call in ["encode(", "decode(", "from_to(", ":encoding(", "find_encoding("] {
-            self.converts |= line.split(call).skip(1).any(names_a_further_encoding);
-        }
+        self.encodings.read(line);
     }
 
     /// What follows the word `use` or `require`.
@@ -407,16 +448,6 @@ impl Names {
             self.files.extend(words.filter(|word| !word.is_empty() && *word != "qw").filter_map(module_file));
         }
     }
-}
-
-/// Whether the first literal of a call's arguments is an encoding that needs a further module: not one of those that every
-/// conversion has.
-fn names_a_further_encoding(arguments: &str) -> bool {
-    let word = arguments.trim_start_matches(['\'', '"', ' ']);
-    let name: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
-    let is_literal = arguments.starts_with(['\'', '"']) || word.len() == arguments.len();
-    let plain: String = name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-    is_literal && !matches!(plain.as_str(), "" | "utf8" | "utf8strict" | "ascii" | "usascii" | "latin1" | "iso88591")
 }
 
 #[cfg(test)]
@@ -474,19 +505,6 @@ mod tests {
         let directories = ["/usr/share", "/usr/share/perl5"].map(|d| ImagePath::parse(d).unwrap());
         let path = ImagePath::parse("/usr/share/perl5/DateTime/TimeZone.pm").unwrap();
         assert_eq!(own_family(&path, &directories).as_deref(), Some("DateTime/TimeZone"));
-    }
-
-    #[test]
-    fn encodings_are_those_beyond_the_common_ones() {
-        for (text, expected) in [
-            ("encode('shiftjis', $x)", true),
-            ("open my $f, '<:encoding(cp1252)', 'x'", true),
-            ("decode('UTF-8', $x)", false),
-            ("encode($name, $x)", false),
-            ("decode(\"iso-8859-1\", $x)", false),
-        ] {
-            assert_eq!(names(text).converts, expected, "{text}");
-        }
     }
 
     #[test]

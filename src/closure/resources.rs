@@ -267,9 +267,11 @@ fn is_libtool(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.ends_with(b".la"))
 }
 
-/// What only compilers and debuggers read. Among data a program can have texts of its own that are called as headers are.
+/// What only compilers and debuggers read, and the memory images of a Java machine (`.jsa`), one for each layout of its heap: it
+/// starts without them, only slower, and the one for the layout of the run was used. Among data a program can have texts of
+/// its own that are called as headers are.
 fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
-    let ends = [&b".a"[..], b".o", b".debug", b".py", b".pyc"];
+    let ends = [&b".a"[..], b".o", b".debug", b".jsa", b".py", b".pyc"];
     ends.iter().any(|end| name.ends_with(end))
         || matches!(name, b"ct.sym" | b"src.zip")
         || name.ends_with(b".h") && below(&DATA, path, false).is_none()

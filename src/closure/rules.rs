@@ -11,7 +11,9 @@ use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, perl, prepared, runtime, state};
+use crate::closure::{
+    ClosureError, Level, Reason, Requirements, bytecode, named, nss, perl, prepared, resources, runtime, state,
+};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -32,8 +34,8 @@ pub(super) struct Rules<'a> {
     /// Libraries that some process has loaded, so that their needs are known.
     loaded: BTreeSet<ImagePath>,
     warnings: BTreeSet<String>,
-    /// Shell scripts whose commands are known.
-    scripts: BTreeSet<ImagePath>,
+    /// Shell scripts whose commands are known, and whether only as those of a bystander.
+    scripts: BTreeSet<(ImagePath, bool)>,
     /// What is kept because it lies in a directory that settings or programs name.
     in_named: BTreeSet<ImagePath>,
 }
@@ -220,6 +222,7 @@ impl<'a> Rules<'a> {
             Content::Elf(_) => self.shared_library(path, path)?,
             Content::Script(_) if self.is_there_for_others(path) => {}
             Content::Script(shebang) if script::is_shell(&shebang) && self.is_in_passing(path) => {}
+            Content::Script(shebang) if self.was_read_only(path) && is_of_language(&shebang) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
             }
@@ -260,6 +263,22 @@ impl<'a> Rules<'a> {
             reason => matches!(reason, Reason::Resource(_)),
         };
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+    }
+
+    /// Whether the file at `path` is there because the directory of a program is kept whole. What such a script may start is
+    /// a guess; one among the application's own somebody wrote for it.
+    fn is_bystander(&self, path: &ImagePath) -> bool {
+        let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
+        self.is_in_passing(path) && !self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
+    }
+
+    /// Whether only an exerciser asked for the file at `path`, which reads what sources name: a tool of another language
+    /// that lies in a package is not of use without that, and the language not without its libraries.
+    pub(super) fn was_read_only(&self, path: &ImagePath) -> bool {
+        let is_such = |reason: &Reason| matches!(reason, Reason::Exercise(_) | Reason::Link(_));
+        self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+            && self.observation.paths.get(path).is_some_and(|record| record.exerciser().is_some())
+            && !self.was_executed(path)
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {
@@ -323,16 +342,20 @@ impl<'a> Rules<'a> {
     /// The programs that a shell script names, and the files that it reads into itself, with what these name: which of
     /// its branches are taken, the next start decides.
     fn commands(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
+        let is_bystander = self.is_bystander(path);
         let mut pending = vec![path.clone()];
         while let Some(path) = pending.pop() {
             let is_text = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= script::MOST);
-            if !self.rootfs.lookup(&path)?.is_some_and(is_text) || !self.scripts.insert(path.clone()) {
+            if !self.rootfs.lookup(&path)?.is_some_and(is_text) || !self.scripts.insert((path.clone(), is_bystander)) {
                 continue;
             }
             let text = self.rootfs.read(&path)?;
             let text = String::from_utf8_lossy(&text);
             for name in script::commands(&text) {
                 if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
+                    if is_bystander && !named::is_small_tool(self.rootfs, &program)? {
+                        continue;
+                    }
                     self.kept.require(&program, Reason::Script(path.clone()))?;
                 }
             }
@@ -462,4 +485,8 @@ impl<'a> Rules<'a> {
         }
         Ok(())
     }
+}
+
+fn is_of_language(shebang: &Shebang) -> bool {
+    script::is_interpreted_by(shebang, resources::is_language)
 }

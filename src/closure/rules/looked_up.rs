@@ -1,14 +1,18 @@
 //! What programs look up by a name that no run has to say: what lies in directories of theirs, what settings name, what a
 //! log-in asks for, and what scripts start that nobody has started yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Rules;
 use crate::base::ImagePath;
 use crate::closure::{
     ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources, settings,
 };
-use crate::image::EntryKind;
+use crate::image::{Entry, EntryKind};
+use crate::observation::{Found, Operation};
+
+/// The programs with their libraries, in bytes, that come because a program names their directory and nobody has used it.
+const MOST_FOR_A_NAME: u64 = 16 << 20;
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
 const MOST_FOR_A_MODULE: u64 = 32 << 20;
@@ -16,8 +20,9 @@ const MOST_FOR_A_MODULE: u64 = 32 << 20;
 impl Rules<'_> {
     /// What the scripts need that nobody has started and somebody will: see [`own_scripts`].
     pub(super) fn own_scripts(&mut self) -> Result<(), ClosureError> {
+        let is_candidate = |path: &&ImagePath| self.is_in_passing(path) || self.was_read_only(path);
         let scripts: Vec<ImagePath> =
-            self.kept.paths().iter().map(|(path, _)| path).filter(|path| self.is_in_passing(path)).cloned().collect();
+            self.kept.paths().iter().map(|(path, _)| path).filter(is_candidate).cloned().collect();
         let (kept, contents) = (&self.kept, &mut self.contents);
         for (path, shebang) in own_scripts::started(self.rootfs, self.execution, kept, contents, &scripts)? {
             self.script(&path, &shebang)?;
@@ -28,7 +33,8 @@ impl Rules<'_> {
     /// What the programs of the run look up by name: see [`resources`].
     pub(super) fn resources(&mut self) -> Result<(), ClosureError> {
         let mut known = gconv::directories(self.rootfs, self.observation, &self.kept, &mut self.contents)?;
-        known.extend(self.named()?);
+        let named = self.named()?;
+        known.extend(named.keys().cloned());
         known.extend(settings::directories(self.rootfs, self.observation));
         let kept = || self.kept.paths().iter().map(|(path, _)| path);
         for place in languages::asked(self.observation, kept()) {
@@ -40,7 +46,9 @@ impl Rules<'_> {
         self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
         let mut left_out = BTreeSet::new();
         for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
-            for (path, entry) in files {
+            let namer = named.get(&area).and_then(Option::as_ref);
+            let idle = namer.map_or(Ok(BTreeSet::new()), |program| self.idle_programs(&area, program, &files))?;
+            for (path, entry) in files.into_iter().filter(|(path, _)| !idle.contains(path)) {
                 // A link brings what it leads to.
                 let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };
                 if libraries <= MOST_FOR_A_MODULE {
@@ -57,11 +65,64 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// What settings and programs name: see [`named`]. Returns the directories of programs among it.
-    fn named(&mut self) -> Result<BTreeSet<ImagePath>, ClosureError> {
+    /// The programs in `directory`, of which the run used nothing and only the program `namer` has the name, if they
+    /// are many or large, and the links that lead to them. What is called as the namer itself is its own.
+    fn idle_programs(
+        &mut self,
+        directory: &ImagePath,
+        namer: &ImagePath,
+        files: &[(ImagePath, Entry)],
+    ) -> Result<BTreeSet<ImagePath>, ClosureError> {
+        let mut idle = BTreeSet::new();
+        let is_used = self.observation.paths.iter().any(|(path, record)| {
+            let did = |operation: &Operation| matches!(operation, Operation::Open | Operation::Exec | Operation::Load);
+            !record.probe_tool
+                && matches!(record.found, Found::File { .. })
+                && record.operations.iter().any(did)
+                && path.is_within(directory)
+        });
+        if is_used {
+            return Ok(idle);
+        }
+        let mut weighed = BTreeSet::new();
+        let mut bytes = 0;
+        for (path, _) in files {
+            let walk = self.rootfs.resolve(path.as_bytes(), true)?;
+            let program = walk.end;
+            let is_file = walk.entry.is_some_and(|entry| entry.is_file());
+            let is_own = program.file_name() == namer.file_name();
+            if !is_file || is_own || self.kept.paths().contains(&program) {
+                continue;
+            }
+            if self.contents.elf(&program)?.is_none_or(|elf| elf.interpreter.is_none()) {
+                continue;
+            }
+            idle.insert(path.clone());
+            let needs: Vec<ImagePath> =
+                self.process(&program)?.iter().flat_map(|process| process.files()).cloned().collect();
+            for file in needs.into_iter().chain([program]) {
+                if !self.kept.paths().contains(&file) && weighed.insert(file.clone()) {
+                    let kind = self.rootfs.lookup(&file)?.map(|entry| entry.kind);
+                    bytes += if let Some(EntryKind::File { size, .. }) = kind { size } else { 0 };
+                }
+            }
+        }
+        if bytes <= MOST_FOR_A_NAME {
+            return Ok(BTreeSet::new());
+        }
+        self.warnings.insert(format!(
+            "{namer} names {directory}, of which nothing was used: programs there of {} MB with their libraries are left out\nhint: --keep '{directory}/**' keeps them",
+            bytes / 1_000_000
+        ));
+        Ok(idle)
+    }
+
+    /// What settings and programs name: see [`named`]. Returns the directories of programs among it, each with the program
+    /// that names it, unless settings do.
+    fn named(&mut self) -> Result<BTreeMap<ImagePath, Option<ImagePath>>, ClosureError> {
         // A machine's own settings name what all that runs there needs.
         if self.level < Level::App || self.rootfs.is_host() {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         }
         let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &mut self.contents)?;
         let by_themselves: BTreeSet<&ImagePath> = found.paths.iter().map(|(path, _)| path).collect();

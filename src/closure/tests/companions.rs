@@ -194,3 +194,74 @@ fn perl_sources_bring_modules_with_their_machine_code() {
              /usr/share/perl/5.36.0/Slow.pm script:/usr/share/perl/5.36.0/Fast.pm",
         );
 }
+
+#[test]
+fn encodings_of_perl_bring_the_tables_that_hold_them() {
+    let case = |source: &str| {
+        let case = Case::new()
+            .program("/app/run", format!("#!/usr/bin/perl\nuse Encode;\n{source}\n"))
+            .program("/usr/bin/perl", "")
+            .file("/usr/lib/perl/5.36/Encode.pm", "my $obj = find_encoding(shift); encode($name, $x);\n")
+            .file("/usr/lib/perl/5.36/Encode/Config.pm", "'cp1252' => 'Encode::Byte',\n'euc-jp' => 'Encode::JP',\n")
+            .file("/usr/lib/perl/5.36/Encode/Byte.pm", "")
+            .file("/usr/lib/perl/5.36/Encode/JP.pm", "")
+            .file("/usr/lib/perl/5.36/auto/Encode/Byte/Byte.so", "")
+            .file("/usr/lib/perl/5.36/auto/Encode/JP/JP.so", "")
+            .used("/app/run", &[Operation::Exec]);
+        let tables = case.on_host("/usr/lib/perl/5.36/auto/Encode/JP/JP.so");
+        std::fs::File::options().write(true).open(tables).unwrap().set_len(2 << 20).unwrap();
+        let required = case.require(Level::Closure);
+        let found = required.paths.iter().map(|(path, _)| path.to_string()).filter(|path| path.ends_with(".so"));
+        found.map(|path| path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(case("print 1;"), "");
+    assert_eq!(case("encode('cp1252', $x);"), "Byte.so");
+    assert_eq!(case("encode('euc-jp', $x);"), "JP.so");
+    assert_eq!(case("encode('Shift_JIS', $x);"), "Byte.so JP.so");
+    assert_eq!(case("encode($charset, $x);"), "Byte.so");
+}
+
+#[test]
+fn a_family_of_perl_modules_has_no_headers() {
+    Case::new()
+        .program("/app/run", "#!/usr/bin/perl\nuse Show;\n")
+        .program("/usr/bin/perl", "")
+        .file("/usr/share/perl5/Show.pm", "my $n = \"CORE::$word\"; my $c = \"Skin::$name\"; eval \"require $c\";\n")
+        .file("/usr/share/perl5/Skin/Red.pm", "")
+        .file("/usr/share/perl5/Skin/red.tt", "")
+        .file("/usr/share/perl5/Skin/Red.xs", "")
+        .file("/usr/lib/perl/5.36/CORE/perl.h", "")
+        .file("/usr/lib/perl/5.36/CORE/libperl.a", "")
+        .used("/app/run", &[Operation::Exec])
+        .gives_files(
+            Level::Closure,
+            "/app/run exec
+             /usr/bin/perl interpreter:/app/run
+             /usr/share/perl5/Show.pm script:/app/run
+             /usr/share/perl5/Skin/Red.pm script:/usr/share/perl5/Show.pm
+             /usr/share/perl5/Skin/red.tt script:/usr/share/perl5/Show.pm",
+        );
+}
+
+#[test]
+fn a_tool_that_an_exerciser_only_read_brings_no_further_language() {
+    let case = |tool: &str| {
+        let mut case = Case::new()
+            .config(serde_json::json!({"Env": ["PATH=/bin"]}))
+            .program("/bin/env", "")
+            .program("/bin/node", "")
+            .program("/bin/python3", "")
+            .program("/bin/sh", "")
+            .program("/lib/pkg/tool", tool)
+            .used("/bin/node", &[Operation::Exec])
+            .used("/lib/pkg/tool", &[Operation::Open]);
+        case.observation.paths.get_mut(&path("/lib/pkg/tool")).unwrap().first_probe = Some("exercise:node".into());
+        let required = case.require(Level::Closure);
+        let found = required.paths.iter().map(|(path, _)| path.to_string()).filter(|path| path.starts_with("/bin/"));
+        found.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(case("#!/bin/python3\n"), "/bin/node");
+    assert_eq!(case("#!/bin/env python3\n"), "/bin/node");
+    assert_eq!(case("#!/bin/env node\n"), "/bin/env /bin/node");
+    assert_eq!(case("#!/bin/sh\n"), "/bin/node /bin/sh");
+}

@@ -154,6 +154,80 @@ fn a_shell_script_among_resources_brings_no_shell() {
 }
 
 #[test]
+fn a_script_of_a_directory_that_is_kept_whole_brings_no_language_and_no_sample_brings_anything() {
+    let case = || {
+        Case::new()
+            .config(serde_json::json!({"Env": ["PATH=/bin"]}))
+            .program("/opt/d", "")
+            .file("/etc/d.conf", "hooks /data/hooks\n")
+            .program("/bin/sh", "")
+            .program("/bin/tool", "")
+            .program("/bin/large", "")
+            .program("/bin/node", "")
+            .link("/bin/js", "node")
+            .program("/bin/sampled", "")
+            .program("/usr/share/d/browse", "#!/bin/sh\njs x\nlarge y\ntool z\n")
+            .program("/usr/share/d/hook.sample", "#!/bin/sh\nsampled\n")
+            .used("/opt/d", &[Exec])
+            .used("/bin/sh", &[Exec])
+    };
+    let programs = |case: Case| {
+        std::fs::File::options().write(true).open(case.on_host("/bin/large")).unwrap().set_len(5 << 20).unwrap();
+        let required = case.require(Level::App);
+        let found = required.paths.iter().filter(|(path, _)| path.to_string().starts_with("/bin/"));
+        found.map(|(path, _)| path.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(programs(case()), "/bin/sh /bin/tool");
+    // One that has been started brings all that it names.
+    let started = case().used("/usr/share/d/browse", &[Exec]);
+    assert_eq!(programs(started), "/bin/js /bin/large /bin/node /bin/sh /bin/tool");
+    let started = case().used("/usr/share/d/hook.sample", &[Exec]);
+    assert_eq!(programs(started), "/bin/sampled /bin/sh /bin/tool");
+}
+
+#[test]
+fn large_programs_that_one_program_names_by_their_directory_come_when_one_of_its_files_was_used() {
+    let case = |settings: &str, size: u64| {
+        let case = Case::new()
+            .executable("/usr/bin/vcs", &[], &[])
+            .executable("/usr/libexec/vcs-parts/vcs", &[], &[])
+            .executable("/usr/libexec/vcs-parts/fetch", &["libfetch.so"], &[])
+            .shared_library("/usr/lib/libfetch.so", &[], &[])
+            .link("/usr/libexec/vcs-parts/fetch-ftp", "fetch")
+            .program("/usr/libexec/vcs-parts/merge", "#!/bin/sh\n")
+            .file("/usr/libexec/vcs-parts/table", "")
+            .file("/etc/vcs.conf", settings);
+        std::fs::File::options().write(true).open(case.on_host("/usr/lib/libfetch.so")).unwrap().set_len(size).unwrap();
+        let mut bytes = std::fs::read(case.on_host("/usr/bin/vcs")).unwrap();
+        bytes.extend(b"\0/usr/libexec/vcs-parts\0");
+        case.file("/usr/bin/vcs", bytes).used("/usr/bin/vcs", &[Exec]).used("/etc/vcs.conf", &[Open])
+    };
+    let area = "/usr/libexec/vcs-parts";
+    let few = format!(
+        "{area}/merge resource:{area}
+         {area}/table resource:{area}
+         {area}/vcs resource:{area}"
+    );
+    let all = format!(
+        "{area}/fetch resource:{area}
+         {area}/fetch-ftp resource:{area}
+         {few}"
+    );
+    let large = case("", 17 << 20);
+    large.names(&few);
+    let warnings = large.require(Level::App).warnings;
+    assert_eq!(
+        warnings,
+        [format!(
+            "/usr/bin/vcs names {area}, of which nothing was used: programs there of 17 MB with their libraries are left out\nhint: --keep '{area}/**' keeps them"
+        )]
+    );
+    case("", 1 << 20).names(&all);
+    case(&format!("parts {area}\n"), 17 << 20).names(&all);
+    large.used(&format!("{area}/merge"), &[Exec]).names(&all);
+}
+
+#[test]
 fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
     let paths = "\0/usr/libexec/d\0/usr/libexec/other\0/usr/lib/d/helper\0/etc/d.secret\0";
     let library = "/usr/lib/x86_64-linux-gnu/libd.so.1";

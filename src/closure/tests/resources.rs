@@ -93,6 +93,8 @@ fn a_program_with_a_prefix_of_its_own_keeps_its_modules_and_settings() {
         .program("/usr/lib/jvm/17/bin/java", "")
         .program("/usr/lib/jvm/17/bin/keytool", "")
         .file("/usr/lib/jvm/17/lib/security/cacerts", "")
+        .file("/usr/lib/jvm/17/lib/server/classes.jsa", "")
+        .file("/usr/lib/jvm/17/lib/server/classes_nocoops.jsa", "")
         .file("/usr/lib/jvm/17/lib/src.zip", "")
         .file("/usr/lib/jvm/17/lib/python3/x.py", "")
         .file("/usr/lib/jvm/17/include/jni.h", "")
@@ -103,6 +105,25 @@ fn a_program_with_a_prefix_of_its_own_keeps_its_modules_and_settings() {
             "/usr/lib/jvm/17/conf/security resource:/usr/lib/jvm/17/conf
              /usr/lib/jvm/17/lib/security/cacerts resource:/usr/lib/jvm/17/lib",
         );
+}
+
+#[test]
+fn of_the_memory_images_of_a_java_machine_the_one_that_was_used_is_kept() {
+    let images = |case: Case| {
+        let required = case.require(Level::Closure);
+        let found = required.paths.iter().map(|(path, _)| path.to_string()).filter(|path| path.ends_with(".jsa"));
+        found.collect::<Vec<_>>().join(" ")
+    };
+    let case = || {
+        Case::new()
+            .program("/usr/lib/jvm/17/bin/java", "")
+            .file("/usr/lib/jvm/17/lib/server/classes.jsa", "")
+            .file("/usr/lib/jvm/17/lib/server/classes_nocoops.jsa", "")
+            .used("/usr/lib/jvm/17/bin/java", &[Exec])
+    };
+    let used = "/usr/lib/jvm/17/lib/server/classes.jsa";
+    assert_eq!(images(case()), "");
+    assert_eq!(images(case().used(used, &[Open])), used);
 }
 
 #[test]
