@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
+use crate::closure::own_scripts::is_run_by_servers;
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -266,7 +267,7 @@ impl Area<'_> {
                 let Some(entry) = self.rootfs.lookup(&path)? else { continue };
                 match &entry.kind {
                     EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
-                    EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
+                    EntryKind::File { size, .. } if !is_for_building(&path, &name) || is_run_by_servers(&path) => {
                         if !self.observation.paths.contains(&path) {
                             self.unused += size;
                         }

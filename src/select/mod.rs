@@ -17,6 +17,7 @@ mod packages;
 mod rules;
 mod scope;
 mod selection;
+mod service_tools;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -49,6 +49,22 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
 }
 
 #[test]
+fn what_a_web_server_runs_is_kept_in_any_language() {
+    Case::new()
+        .program("/usr/lib/cgi-bin/first", "#!/usr/bin/python3\n")
+        .program("/usr/lib/cgi-bin/second.py", "#!/usr/bin/python3\n")
+        .program("/usr/lib/web/module.py", "")
+        .program("/usr/lib/web/helper", "")
+        .used("/usr/lib/cgi-bin/first", &[Exec])
+        .used("/usr/lib/web/helper", &[Exec])
+        .has_resources(
+            "/usr/lib/cgi-bin/first resource:/usr/lib/cgi-bin
+             /usr/lib/cgi-bin/second.py resource:/usr/lib/cgi-bin
+             /usr/lib/web/helper resource:/usr/lib/web",
+        );
+}
+
+#[test]
 fn data_under_the_name_of_a_program_that_ran_is_kept() {
     let case = Case::new()
         .program("/usr/sbin/web2", "")
