@@ -109,7 +109,7 @@ fn tools_of(rootfs: &Rootfs, packages: &Packages, package: &Package) -> Result<V
     let mut bytes = 0;
     for file in packages.files(package) {
         let is_in = |place: &&str| file.parent().is_some_and(|parent| parent.as_bytes() == place.as_bytes());
-        if !PROGRAMS.iter().any(|place| is_in(&place)) {
+        if !PROGRAMS.iter().any(is_in) {
             continue;
         }
         let walk = rootfs.resolve(file.as_bytes(), true)?;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::Rules;
 use crate::base::ImagePath;
-use crate::closure::{ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources};
+use crate::closure::{
+    ClosureError, Level, Reason, bundled, gconv, languages, log_in, named, own_scripts, pam, resources, script,
+};
 use crate::image::EntryKind;
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
@@ -58,6 +60,7 @@ impl Rules<'_> {
         if self.level < Level::App || self.rootfs.is_host() {
             return Ok(BTreeSet::new());
         }
+        self.perl_in_settings()?;
         let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &mut self.contents)?;
         let by_themselves: BTreeSet<&ImagePath> = found.paths.iter().map(|(path, _)| path).collect();
         let contents = found.contents.iter().map(|(path, _)| path);
@@ -67,6 +70,16 @@ impl Rules<'_> {
         }
         self.settle()?;
         Ok(found.resources)
+    }
+
+    /// What Perl in settings names: servers that have the interpreter as a library have such code among the directives.
+    fn perl_in_settings(&mut self) -> Result<(), ClosureError> {
+        if self.runs_perl {
+            for path in named::settings(self.rootfs, self.observation)? {
+                self.modules(&path)?;
+            }
+        }
+        self.settle()
     }
 
     /// What a log-in needs, when the run has loaded the library for that: see [`pam`].
@@ -84,9 +97,27 @@ impl Rules<'_> {
                 self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
             }
             if self.level >= Level::App && !self.rootfs.is_host() {
-                for need in pam::accounts(self.rootfs)? {
+                let accounts = pam::accounts(self.rootfs)?;
+                let is_shell = |need: &ImagePath| need.file_name().is_some_and(script::is_shell_name);
+                if accounts.iter().any(is_shell) {
+                    self.utilities()?;
+                }
+                for need in accounts {
                     self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What people find in a shell that they log in to: see [`log_in`].
+    fn utilities(&mut self) -> Result<(), ClosureError> {
+        let Some(starter) = log_in::starter(self.rootfs, self.observation)? else { return Ok(()) };
+        for name in log_in::UTILITIES {
+            if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())?
+                && log_in::is_utility(self.rootfs, &program)?
+            {
+                self.kept.require(&program, Reason::Named(starter.clone()))?;
             }
         }
         Ok(())

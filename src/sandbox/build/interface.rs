@@ -4,6 +4,7 @@
 use std::io::{Error, Result};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -22,7 +23,7 @@ const NO_IPV6: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
 /// Makes the interface in the network namespace of this process.
 ///
 /// # Errors
-/// When the kernel has none of the kinds.
+/// When the kernel has none of the kinds, or forbids a step; what is done by then stays.
 pub fn add() -> Result<()> {
     let mut made = Err(Errno::EOPNOTSUPP.into());
     for kind in KINDS {
@@ -32,14 +33,14 @@ pub fn add() -> Result<()> {
         }
     }
     made?;
-    match std::fs::write(NO_IPV6, "1") {
-        // No such file, no IPv6; and one address more is no harm.
-        Ok(()) | Err(_) => {}
-    }
     let socket = control()?;
     set(&socket, libc::SIOCSIFADDR as _, |request| request.ifr_ifru.ifru_addr = internet(CONTAINER_ADDRESS))?;
     set(&socket, libc::SIOCSIFNETMASK as _, |request| request.ifr_ifru.ifru_netmask = internet(Ipv4Addr::BROADCAST))?;
-    bring_up(&socket, NAME)
+    bring_up(&socket, NAME)?;
+    match Path::new(NO_IPV6).exists() {
+        true => std::fs::write(NO_IPV6, "1"),
+        false => Ok(()),
+    }
 }
 
 /// Brings the loopback interface up.
