@@ -86,6 +86,8 @@ impl<'a> Rules<'a> {
             // What they need is counted against what is there without them.
             self.resources()?;
             self.settle()?;
+            self.embedded()?;
+            self.settle()?;
             self.own_scripts()?;
         }
         self.warnings.extend(

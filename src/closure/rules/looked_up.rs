@@ -8,7 +8,7 @@ use crate::base::ImagePath;
 use crate::closure::{
     ClosureError, Level, Reason, bundled, gconv, languages, log_in, named, own_scripts, pam, resources, script,
 };
-use crate::image::EntryKind;
+use crate::image::{Entry, EntryKind};
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
 const MOST_FOR_A_MODULE: u64 = 32 << 20;
@@ -37,7 +37,22 @@ impl Rules<'_> {
         let found = resources::find(self.rootfs, self.observation, known)?;
         let bundled = bundled::find(self.rootfs, self.observation)?;
         self.warnings.extend([found.warnings, bundled.warnings, libraries.warnings].into_iter().flatten());
-        for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
+        self.require_areas(found.areas.into_iter().chain(bundled.packages).chain(libraries.units))
+    }
+
+    /// What interpreters need that come as libraries of modules which nobody has loaded: see [`languages`].
+    pub(super) fn embedded(&mut self) -> Result<(), ClosureError> {
+        let kept = self.kept.paths().iter().map(|(path, _)| path);
+        let libraries = languages::embedded(self.rootfs, self.observation, kept)?;
+        self.warnings.extend(libraries.warnings);
+        self.require_areas(libraries.units.into_iter())
+    }
+
+    fn require_areas(
+        &mut self,
+        areas: impl Iterator<Item = (ImagePath, Vec<(ImagePath, Entry)>)>,
+    ) -> Result<(), ClosureError> {
+        for (area, files) in areas {
             for (path, entry) in files {
                 // A link brings what it leads to.
                 let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };

@@ -229,3 +229,23 @@ fn what_an_autoloader_of_php_may_load_is_kept() {
          /app/vendor/org/used/src/A.php resource:/app/vendor/org",
     );
 }
+
+#[test]
+fn an_interpreter_in_a_module_that_nobody_has_loaded_comes_with_what_it_needs_to_begin() {
+    let case = || {
+        Case::new()
+            .shared_library("/usr/lib/libpython3.11.so.1.0", &[], &["-Wl,-soname,libpython3.11.so.1.0"])
+            .link("/usr/lib/libpython3.11.so", "libpython3.11.so.1.0")
+            .shared_library("/usr/lib/db/lib/plpython3.so", &["libpython3.11.so"], &[])
+            .program("/usr/lib/db/bin/dbd", "")
+            .program("/usr/bin/python3.11", "")
+            .file("/usr/lib/python3.11/encodings/__init__.py", "")
+            .file("/usr/lib/python3.11/test/test_all.py", "")
+            .file("/usr/lib/python3.12/os.py", "")
+            .used("/usr/lib/db/bin/dbd", &[Exec])
+    };
+    let library = "/usr/lib/db/lib/plpython3.so resource:/usr/lib/db/lib";
+    let module = "/usr/lib/python3.11/encodings/__init__.py resource:/usr/lib/python3.11/encodings";
+    case().has_resources(&format!("{library}\n{module}"));
+    case().used("/usr/bin/python3.11", &[Exec]).has_resources(library);
+}
