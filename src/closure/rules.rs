@@ -11,7 +11,9 @@ use crate::closure::kept::Kept;
 use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, Shebang, shell_programs};
-use crate::closure::{ClosureError, Level, Reason, Requirements, bytecode, nss, perl, prepared, runtime, state};
+use crate::closure::{
+    ClosureError, Level, Reason, Requirements, bytecode, nss, own_scripts, perl, prepared, runtime, state,
+};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
@@ -209,7 +211,7 @@ impl<'a> Rules<'a> {
         match self.contents.of(path)? {
             Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
             Content::Elf(_) => self.shared_library(path, path)?,
-            Content::Script(_) if self.is_there_for_others(path) => {}
+            Content::Script(_) if self.is_there_for_others(path) || self.is_module_in_passing(path) => {}
             Content::Script(shebang) if script::is_shell(&shebang) && self.is_in_passing(path) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
                 self.script(path, &shebang)?;
@@ -251,6 +253,12 @@ impl<'a> Rules<'a> {
             reason => matches!(reason, Reason::Resource(_)),
         };
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
+    }
+
+    /// Whether the file at `path` is a module of a library that is kept whole: its `#!` is for those who try it out.
+    fn is_module_in_passing(&self, path: &ImagePath) -> bool {
+        let is_module = path.file_name().is_some_and(|name| name.ends_with(b".py") || name.ends_with(b".pm"));
+        is_module && self.is_in_passing(path) && !own_scripts::is_run_by_servers(path)
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {

@@ -240,12 +240,15 @@ fn an_interpreter_in_a_module_that_nobody_has_loaded_comes_with_what_it_needs_to
             .program("/usr/lib/db/bin/dbd", "")
             .program("/usr/bin/python3.11", "")
             .file("/usr/lib/python3.11/encodings/__init__.py", "")
+            .program("/usr/lib/python3.11/uu.py", "#!/usr/bin/absent\n")
             .file("/usr/lib/python3.11/test/test_all.py", "")
             .file("/usr/lib/python3.12/os.py", "")
             .used("/usr/lib/db/bin/dbd", &[Exec])
     };
     let library = "/usr/lib/db/lib/plpython3.so resource:/usr/lib/db/lib";
-    let module = "/usr/lib/python3.11/encodings/__init__.py resource:/usr/lib/python3.11/encodings";
-    case().has_resources(&format!("{library}\n{module}"));
+    let modules = "/usr/lib/python3.11/encodings/__init__.py resource:/usr/lib/python3.11/encodings
+        /usr/lib/python3.11/uu.py resource:/usr/lib/python3.11/uu.py";
+    case().has_resources(&format!("{library}\n{modules}"));
+    assert_eq!(case().require(Level::App).warnings, [""; 0]);
     case().used("/usr/bin/python3.11", &[Exec]).has_resources(library);
 }
