@@ -15,3 +15,6 @@ pub use epoch::{Epoch, EpochError};
 pub use path::{ImagePath, PathError, escape_bytes, unescape_bytes};
 pub use shebang::Shebang;
 pub use tree::FileTree;
+
+/// The address of an application in a network of its own beside that of `lo`: private, as those of containers are.
+pub const CONTAINER_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 88, 0, 2);

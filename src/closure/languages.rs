@@ -105,6 +105,16 @@ const LANGUAGES: [Language; 6] = [
 
 /// Fonts, and what fontconfig reads to find them.
 const FONTS: [&str; 4] = ["/etc/fonts", "/usr/share/fontconfig", "/usr/share/fonts", "/usr/local/share/fonts"];
+/// Interpreters without which their own library cannot begin, by the beginning of its name, which a version follows. When the run has
+/// started one, the trace and the exercisers know what it needs; when it comes only with a module that nobody has loaded,
+/// as that of a database for procedures in the language, nobody does. `{}` stands for the version, a `*` as above.
+const EMBEDDED: [(&str, &[&str]); 2] = [
+    (
+        "libpython",
+        &["/usr/lib/python{}", "/usr/local/lib/python{}", "/usr/lib/python3", "/usr/local/lib/python{}/dist-packages"],
+    ),
+    ("libperl.so.", &["/usr/lib/*/perl-base", "/usr/share/perl/{}", "/usr/lib/*/perl/{}"]),
+];
 
 /// Libraries of languages that ask for time zones.
 const FOR_ZONES: [&[u8]; 2] = [b"/zoneinfo/_tzpath.py", b"/tzinfo/data_sources/zoneinfo_data_source.rb"];
@@ -113,8 +123,9 @@ const FOR_ZONES: [&[u8]; 2] = [b"/zoneinfo/_tzpath.py", b"/tzinfo/data_sources/z
 const AUTOLOADER: &[u8] = b"autoload_real.php";
 
 /// Parts of libraries that no run reads.
-const UNUSED_DIRECTORIES: [&[u8]; 16] = [
+const UNUSED_DIRECTORIES: [&[u8]; 17] = [
     b".git",
+    b"__pycache__",
     b"demo",
     b"doc",
     b"docs",
@@ -158,15 +169,60 @@ pub(super) fn find<'a>(
         let composer = path.parent().filter(|directory| directory.file_name() == Some(b"composer"));
         places.extend(composer.and_then(|composer| composer.parent()));
     }
+    units_in(rootfs, observation, &places)
+}
+
+/// Finds the libraries of the interpreters that are kept as libraries, `kept`, and that the run has not loaded.
+pub(super) fn embedded<'a>(
+    rootfs: &Rootfs,
+    observation: &Observation,
+    kept: impl Iterator<Item = &'a ImagePath>,
+) -> Result<Libraries, ClosureError> {
+    let mut places = BTreeSet::new();
+    for path in kept {
+        let name = path.file_name().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+        for (beginning, directories) in EMBEDDED {
+            let Some(rest) = name.strip_prefix(beginning) else { continue };
+            let version = rest.split(".so").next().unwrap_or_default();
+            // Another interpreter may be there, of another version, that the run has started; then this is known as well.
+            if !is_version(version.as_bytes()) || version.is_empty() || was_run(observation, beginning) {
+                continue;
+            }
+            for directory in directories {
+                places.extend(expand(rootfs, &directory.replace("{}", version))?);
+            }
+        }
+    }
+    units_in(rootfs, observation, &places)
+}
+
+/// Whether the run has started an interpreter or loaded it as a library, by the beginning of the library's name.
+fn was_run(observation: &Observation, library: &str) -> bool {
+    let program = library.trim_start_matches("lib").split('.').next().unwrap_or_default();
+    observation.paths.iter().any(|(path, record)| {
+        let name = path.file_name().unwrap_or_default();
+        let is_started = record.operations.contains(&Operation::Exec)
+            && name.strip_prefix(program.as_bytes()).is_some_and(is_version);
+        let is_loaded = record.operations.contains(&Operation::Open) && name.starts_with(library.as_bytes());
+        !record.probe_tool && matches!(record.found, Found::File { .. }) && (is_started || is_loaded)
+    })
+}
+
+/// What is in directories whose entries are libraries.
+fn units_in(
+    rootfs: &Rootfs,
+    observation: &Observation,
+    places: &BTreeSet<ImagePath>,
+) -> Result<Libraries, ClosureError> {
     let mut libraries = Libraries::default();
-    for place in &places {
+    for place in places {
         for name in rootfs.list(place)? {
             let Ok(unit) = place.child(&name) else { continue };
             let is_directory = rootfs.lookup(&unit)?.is_some_and(|entry| entry.is_dir());
             if places.contains(&unit) || is_directory && UNUSED_DIRECTORIES.contains(&&name[..]) {
                 continue;
             }
-            match below(rootfs, observation, &places, &unit)? {
+            match below(rootfs, observation, places, &unit)? {
                 Some(files) => drop(libraries.units.insert(unit, files)),
                 None => libraries.warnings.push(format!(
                     "{unit} holds more than {} MB, or {MOST_ENTRIES} files, not used: it is left out\n\

@@ -15,6 +15,7 @@ mod kept;
 mod languages;
 mod ld_cache;
 mod loader;
+mod log_in;
 mod named;
 mod nss;
 mod own_scripts;

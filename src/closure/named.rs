@@ -165,6 +165,23 @@ pub(super) fn find(
     Ok(search.named)
 }
 
+/// The texts that the run read as settings, where links lead.
+pub(super) fn settings(rootfs: &Rootfs, observation: &Observation) -> Result<Vec<ImagePath>, ClosureError> {
+    let mut texts = Vec::new();
+    for (path, record) in observation.paths.iter() {
+        let is_read = record.operations.contains(&Operation::Open) && matches!(record.found, Found::File { .. });
+        if !is_read || record.probe_tool || record.exerciser().is_some() || !may_be_settings(path, record) {
+            continue;
+        }
+        let walk = rootfs.resolve(path.as_bytes(), true)?;
+        let kind = walk.entry.map(|entry| entry.kind);
+        if matches!(kind, Some(EntryKind::File { size, .. }) if size <= MOST_OF_TEXT) {
+            texts.push(walk.end);
+        }
+    }
+    Ok(texts)
+}
+
 fn may_be_settings(path: &ImagePath, record: &PathRecord) -> bool {
     let runs = |operation: &Operation| matches!(operation, Operation::Exec | Operation::Load);
     let name = path.file_name().unwrap_or_default();

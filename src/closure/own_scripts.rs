@@ -47,7 +47,8 @@ fn is_copy(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| COPIES.iter().any(|end| name.ends_with(end)))
 }
 
-fn is_run_by_servers(path: &ImagePath) -> bool {
+/// Whether a web server runs what lies at `path` on request.
+pub(super) fn is_run_by_servers(path: &ImagePath) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.ends_with(b".cgi") || name.ends_with(b".fcgi") || path.components().any(|part| part == b"cgi-bin")
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::ImagePath;
-use crate::closure::ClosureError;
+use crate::closure::{ClosureError, path_texts};
 use crate::image::{EntryKind, Rootfs};
 
 /// The library that a program loads which may ask.
@@ -19,6 +19,8 @@ const SETTINGS: [&str; 7] =
     ["/etc/group", "/etc/login.defs", "/etc/nologin", "/etc/pam.conf", "/etc/passwd", "/etc/security", "/etc/shadow"];
 /// What is longer describes no service.
 const MOST: u64 = 64 << 10;
+/// A module, in bytes, is smaller.
+const MOST_OF_MODULE: u64 = 4 << 20;
 /// A longer list of accounts is no list of accounts.
 const MOST_OF_ACCOUNTS: u64 = 1 << 20;
 /// A home with more, in bytes or entries, is kept without what is in it.
@@ -39,7 +41,11 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
         let is_text = |kind: &EntryKind| matches!(kind, EntryKind::File { size, .. } if *size <= MOST);
         let walk = rootfs.resolve(path.as_bytes(), true)?;
         if walk.entry.is_some_and(|entry| is_text(&entry.kind)) {
-            modules.extend(named(&rootfs.read(&walk.end)?));
+            let text = rootfs.read(&walk.end)?;
+            modules.extend(named(&text));
+            for name in path_texts::in_settings(&text) {
+                needs.extend(settings_or_helper(rootfs, &name)?);
+            }
             needs.insert(path);
         }
     }
@@ -48,7 +54,14 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
             true => ImagePath::parse(&module).ok(),
             false => directory.child(b"security").ok().and_then(|place| place.child(&module).ok()),
         };
-        needs.extend(path);
+        let Some(path) = path else { continue };
+        let walk = rootfs.resolve(path.as_bytes(), true)?;
+        if matches!(walk.entry.map(|entry| entry.kind), Some(EntryKind::File { size, .. }) if size <= MOST_OF_MODULE) {
+            for name in path_texts::in_program(&rootfs.read(&walk.end)?) {
+                needs.extend(settings_or_helper(rootfs, &name)?);
+            }
+        }
+        needs.insert(path);
     }
     for settings in SETTINGS.iter().filter_map(|path| ImagePath::parse(path).ok()) {
         if rootfs.lookup(&settings)?.is_some_and(|entry| entry.is_dir()) {
@@ -59,6 +72,17 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
         needs.insert(settings);
     }
     Ok(needs)
+}
+
+/// What a module or its description names, if it is a file of settings or a program that does what the module may not.
+fn settings_or_helper(rootfs: &Rootfs, name: &[u8]) -> Result<Option<ImagePath>, ClosureError> {
+    let Ok(path) = ImagePath::parse(name) else { return Ok(None) };
+    let is_in = |place: &str| is_within(&path, place);
+    if !["/etc", "/sbin", "/usr/sbin"].into_iter().any(is_in) {
+        return Ok(None);
+    }
+    let entry = rootfs.resolve(name, true)?.entry;
+    Ok(matches!(entry.map(|entry| entry.kind), Some(EntryKind::File { size, .. }) if size <= MOST).then_some(path))
 }
 
 /// The shells and homes of the accounts that somebody can log in to, each home with what is in it; and the homes in `/home` of the

@@ -49,7 +49,7 @@ pub enum Reason {
     Resource(ImagePath),
     /// A program that the shell script at the path names, or a module that the Perl source there names.
     Script(ImagePath),
-    /// What the settings, or the program, at the path name.
+    /// What the settings, or the program, at the path name, or the shells promise that the program there starts for people.
     Named(ImagePath),
     /// What HEALTHCHECK runs.
     Healthcheck,

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::kept::Kept;
+use crate::closure::own_scripts::is_run_by_servers;
 use crate::closure::{ClosureError, Reason, settings};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
@@ -305,7 +306,7 @@ impl Area<'_> {
                     EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
                     EntryKind::File { .. } if is_libtool(&path) && !self.reads_libtool => {}
                     EntryKind::File { .. } if !settings::may_be_kept(self.root, &entry) => {}
-                    EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
+                    EntryKind::File { size, .. } if !is_for_building(&path, &name) || is_run_by_servers(&path) => {
                         if is_unused {
                             self.unused += size;
                         }

@@ -12,7 +12,8 @@ use crate::closure::loader::{self, Flavor, Loader, Process};
 use crate::closure::perl::Perl;
 use crate::closure::script::{self, shell_programs};
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bytecode, named, nss, perl, prepared, resources, runtime, state,
+    ClosureError, Level, Reason, Requirements, bytecode, named, nss, own_scripts, perl, prepared, resources, runtime,
+    state,
 };
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation};
@@ -90,6 +91,8 @@ impl<'a> Rules<'a> {
             self.settle()?;
             // What they need is counted against what is there without them.
             self.resources()?;
+            self.settle()?;
+            self.embedded()?;
             self.settle()?;
             self.own_scripts()?;
         }
@@ -220,7 +223,7 @@ impl<'a> Rules<'a> {
         match self.contents.of(path)? {
             Content::Elf(elf) if elf.interpreter.is_some() => self.executable(path)?,
             Content::Elf(_) => self.shared_library(path, path)?,
-            Content::Script(_) if self.is_there_for_others(path) => {}
+            Content::Script(_) if self.is_there_for_others(path) || self.is_module_in_passing(path) => {}
             Content::Script(shebang) if script::is_shell(&shebang) && self.is_in_passing(path) => {}
             Content::Script(shebang) if self.was_read_only(path) && is_of_language(&shebang) => {}
             Content::Script(shebang) if entry.mode & 0o111 != 0 || self.was_executed(path) => {
@@ -279,6 +282,12 @@ impl<'a> Rules<'a> {
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
             && self.observation.paths.get(path).is_some_and(|record| record.exerciser().is_some())
             && !self.was_executed(path)
+    }
+
+    /// Whether the file at `path` is a module of a library that is kept whole: its `#!` is for those who try it out.
+    fn is_module_in_passing(&self, path: &ImagePath) -> bool {
+        let is_module = path.file_name().is_some_and(|name| name.ends_with(b".py") || name.ends_with(b".pm"));
+        is_module && self.is_in_passing(path) && !own_scripts::is_run_by_servers(path)
     }
 
     fn was_executed(&self, path: &ImagePath) -> bool {

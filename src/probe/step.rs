@@ -271,11 +271,16 @@ impl Step {
     /// The name without a number, as a transcript has it; `with_port` tells requests to several ports apart.
     pub(super) fn describe(&self, with_port: bool) -> String {
         let port = |port: Option<u16>| port.map(|p| p.to_string()).unwrap_or_else(|| "?".into());
+        // An application that ended before it listened has left none to ask.
+        let at = |protocol: &str, port: Option<u16>| match port {
+            Some(port) => format!("{protocol} {port}"),
+            None => protocol.to_owned(),
+        };
         let mut out = match &self.action {
             Action::Http(step) if with_port => format!("http {} :{}{}", step.method, port(step.port), step.path),
             Action::Http(step) => format!("http {} {}", step.method, step.path),
-            Action::Tcp(step) => format!("tcp {}", port(step.port)),
-            Action::Udp(step) => format!("udp {}", port(step.port)),
+            Action::Tcp(step) => at("tcp", step.port),
+            Action::Udp(step) => at("udp", step.port),
             Action::Exec(step) => format!("exec {}", command_text(&step.argv)),
             Action::Script(step) => step.title.clone(),
             Action::Crawl(step) => format!("crawl {}", step.path),
@@ -406,6 +411,7 @@ mod tests {
             Step { repeat: 2, ..http("GET", "/cv", 80) },
             tcp.clone(),
             Step { name: Some("ping".into()), ..tcp },
+            Step::new(Action::Tcp(TcpStep::new(None, Exchange::default()))),
             exec(&["redis-cli", "ping"]),
             exec(&["/bin/sh", "-c", "a\n  | b"]),
         ];
@@ -418,6 +424,7 @@ mod tests {
                 "http GET /cv #3",
                 "tcp 6379",
                 "tcp 6379 ping",
+                "tcp",
                 "exec redis-cli ping",
                 "exec /bin/sh -c 'a | b'",
             ]

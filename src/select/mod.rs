@@ -18,6 +18,7 @@ mod rules;
 mod scope;
 mod secrets;
 mod selection;
+mod service_tools;
 #[cfg(test)]
 mod tests;
 mod walk;

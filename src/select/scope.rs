@@ -8,7 +8,7 @@ use crate::closure::{self, Execution, Level, Reason, Requirements};
 use crate::image::{ImageConfig, Rootfs};
 use crate::observation::{Lookup, Observation};
 use crate::select::asked::{self, Asked, Locale, Place, Wanted};
-use crate::select::{Package, Packages, SelectError, application};
+use crate::select::{Package, Packages, SelectError, application, service_tools};
 
 /// A base, a run of it, and how far to go.
 pub struct Scope<'a> {
@@ -46,6 +46,9 @@ impl Scope<'_> {
                 wanted.paths.get_or_insert_with(path, BTreeSet::new).extend(reasons);
             }
             wanted.warnings.extend(own.warnings);
+            for (tool, package) in service_tools::find(rootfs, observation, packages)? {
+                wanted.add(tool, Reason::Package(package));
+            }
         }
         let locales = self.locales()?;
         for (name, locale) in &locales {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::record::{Ask, From};
 use super::syscalls::{Effect, Last, Place};
+use crate::base::CONTAINER_ADDRESS;
 use crate::observation::Operation;
 
 const AT_FDCWD: i32 = -100;
@@ -188,7 +189,7 @@ pub fn address(bytes: &[u8]) -> Option<Address> {
 /// Whether a connection to `address` would leave the machine.
 pub fn leaves(address: &SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
-    !ip.is_loopback() && !ip.is_unspecified()
+    !ip.is_loopback() && !ip.is_unspecified() && ip != CONTAINER_ADDRESS
 }
 
 #[cfg(test)]
@@ -324,6 +325,8 @@ mod tests {
             ("[::1]:80", false),
             ("[::ffff:127.0.0.1]:80", false),
             ("0.0.0.0:80", false),
+            ("10.88.0.2:80", false),
+            ("10.88.0.1:80", true),
             ("1.1.1.1:53", true),
             ("[2606:4700::1111]:53", true),
         ] {

@@ -36,6 +36,7 @@ mod no_terminal;
 mod numbers;
 mod observers;
 mod outside;
+mod own_address;
 mod own_files;
 mod packages;
 mod postgres;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Rules;
 use crate::base::ImagePath;
 use crate::closure::{
-    ClosureError, Level, Reason, bundled, gconv, languages, named, own_scripts, pam, resources, settings,
+    ClosureError, Level, Reason, bundled, gconv, languages, log_in, named, own_scripts, pam, resources, script,
+    settings,
 };
 use crate::image::{Entry, EntryKind};
 use crate::observation::{Found, Operation};
@@ -48,18 +49,41 @@ impl Rules<'_> {
         for (area, files) in found.areas.into_iter().chain(bundled.packages).chain(libraries.units) {
             let namer = named.get(&area).and_then(Option::as_ref);
             let idle = namer.map_or(Ok(BTreeSet::new()), |program| self.idle_programs(&area, program, &files))?;
-            for (path, entry) in files.into_iter().filter(|(path, _)| !idle.contains(path)) {
-                // A link brings what it leads to.
-                let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };
-                if libraries <= MOST_FOR_A_MODULE {
-                    self.kept.require(path.as_bytes(), Reason::Resource(area.clone()))?;
-                } else if left_out.insert(self.rootfs.resolve(path.as_bytes(), true)?.end) {
-                    // Said once, by the name under which it is looked up: a link comes before what it leads to.
-                    self.warnings.insert(format!(
-                        "{path} was not used and needs libraries of {} MB: it is left out\nhint: --keep {path} keeps both",
-                        libraries / 1_000_000
-                    ));
-                }
+            self.require_area(&area, files.into_iter().filter(|(path, _)| !idle.contains(path)), &mut left_out)?;
+        }
+        Ok(())
+    }
+
+    /// What interpreters need that come as libraries of modules which nobody has loaded: see [`languages`].
+    pub(super) fn embedded(&mut self) -> Result<(), ClosureError> {
+        let kept = self.kept.paths().iter().map(|(path, _)| path);
+        let libraries = languages::embedded(self.rootfs, self.observation, kept)?;
+        self.warnings.extend(libraries.warnings);
+        let mut left_out = BTreeSet::new();
+        for (area, files) in libraries.units {
+            self.require_area(&area, files, &mut left_out)?;
+        }
+        Ok(())
+    }
+
+    /// Requires `files`, those that lie in `area`, but for modules whose libraries are too large for a guess. These join
+    /// `left_out`, and are told of once, by the name under which they are looked up: a link comes before what it leads to.
+    fn require_area(
+        &mut self,
+        area: &ImagePath,
+        files: impl IntoIterator<Item = (ImagePath, Entry)>,
+        left_out: &mut BTreeSet<ImagePath>,
+    ) -> Result<(), ClosureError> {
+        for (path, entry) in files {
+            // A link brings what it leads to.
+            let libraries = if entry.is_dir() { 0 } else { self.weight_of_needs(&path)? };
+            if libraries <= MOST_FOR_A_MODULE {
+                self.kept.require(path.as_bytes(), Reason::Resource(area.clone()))?;
+            } else if left_out.insert(self.rootfs.resolve(path.as_bytes(), true)?.end) {
+                self.warnings.insert(format!(
+                    "{path} was not used and needs libraries of {} MB: it is left out\nhint: --keep {path} keeps both",
+                    libraries / 1_000_000
+                ));
             }
         }
         Ok(())
@@ -124,6 +148,7 @@ impl Rules<'_> {
         if self.level < Level::App || self.rootfs.is_host() {
             return Ok(BTreeMap::new());
         }
+        self.perl_in_settings()?;
         let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &mut self.contents)?;
         let by_themselves: BTreeSet<&ImagePath> = found.paths.iter().map(|(path, _)| path).collect();
         let contents = found.contents.iter().map(|(path, _)| path);
@@ -133,6 +158,16 @@ impl Rules<'_> {
         }
         self.settle()?;
         Ok(found.resources)
+    }
+
+    /// What Perl in settings names: servers that have the interpreter as a library have such code among the directives.
+    fn perl_in_settings(&mut self) -> Result<(), ClosureError> {
+        if self.runs_perl {
+            for path in named::settings(self.rootfs, self.observation)? {
+                self.modules(&path)?;
+            }
+        }
+        self.settle()
     }
 
     /// What a log-in needs, when the run has loaded the library for that: see [`pam`].
@@ -150,9 +185,27 @@ impl Rules<'_> {
                 self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
             }
             if self.level >= Level::App && !self.rootfs.is_host() {
-                for need in pam::accounts(self.rootfs)? {
+                let accounts = pam::accounts(self.rootfs)?;
+                let is_shell = |need: &ImagePath| need.file_name().is_some_and(script::is_shell_name);
+                if accounts.iter().any(is_shell) {
+                    self.utilities()?;
+                }
+                for need in accounts {
                     self.kept.require(need.as_bytes(), Reason::Dlopen(library.clone()))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What people find in a shell that they log in to: see [`log_in`].
+    fn utilities(&mut self) -> Result<(), ClosureError> {
+        let Some(starter) = log_in::starter(self.rootfs, self.observation)? else { return Ok(()) };
+        for name in log_in::UTILITIES {
+            if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())?
+                && log_in::is_utility(self.rootfs, &program)?
+            {
+                self.kept.require(&program, Reason::Named(starter.clone()))?;
             }
         }
         Ok(())

@@ -272,3 +272,73 @@ fn homes_of_people_come_where_somebody_may_log_in() {
     assert_eq!(has(&case), [false; 4]);
     assert_eq!(has(&case.used(library, &[Open])), [true, false, false, false]);
 }
+
+#[test]
+fn what_modules_of_a_log_in_read_and_start_comes_with_them() {
+    let library = "/usr/lib/x86_64-linux-gnu/libpam.so.0";
+    let module = "/usr/lib/x86_64-linux-gnu/security/pam_shells.so";
+    let kept = Case::new()
+        .program("/usr/sbin/d", "")
+        .shared_library(library, &[], &[])
+        .file("/etc/pam.d/d", "auth required pam_listfile.so file=/etc/users.denied\nauth required pam_shells.so\n")
+        .file(module, "\u{7f}ELF\0/etc/shells\0/usr/sbin/chkpwd\0/usr/bin/other\0/etc/directory\0")
+        .file("/etc/users.denied", "root")
+        .file("/etc/shells", "/bin/sh")
+        .file("/etc/directory/file", "")
+        .program("/usr/sbin/chkpwd", "")
+        .program("/usr/bin/other", "")
+        .used("/usr/sbin/d", &[Exec])
+        .used(library, &[Open])
+        .require(Level::Closure)
+        .paths;
+    for file in ["/etc/users.denied", "/etc/shells", "/usr/sbin/chkpwd"] {
+        assert!(kept.contains(&super::path(file)), "{file}");
+    }
+    for file in ["/etc/directory", "/usr/bin/other"] {
+        assert!(!kept.contains(&super::path(file)), "{file}");
+    }
+}
+
+#[test]
+fn a_shell_that_somebody_logs_in_to_has_what_shells_promise() {
+    let library = "/usr/lib/x86_64-linux-gnu/libpam.so.0";
+    let kept = |texts: &str, password: &str| {
+        let paths = Case::new()
+            .file("/usr/sbin/d", format!("\u{7f}ELF\0{texts}\0"))
+            .shared_library(library, &[], &[])
+            .file("/etc/pam.d/d", "")
+            .file("/etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\n")
+            .file("/etc/shadow", format!("joe:{password}:1::\n"))
+            .program("/bin/sh", "")
+            .program("/usr/bin/ls", "")
+            .program("/usr/bin/scp", "")
+            .program("/usr/bin/compiler", "")
+            .used("/usr/sbin/d", &[Exec])
+            .used(library, &[Open])
+            .require(Level::App)
+            .paths;
+        let programs = ["/bin/sh", "/usr/bin/ls", "/usr/bin/scp", "/usr/bin/compiler"];
+        programs.into_iter().filter(|program| paths.contains(&super::path(program))).collect::<Vec<_>>().join(" ")
+    };
+    let starts_shells = "LOGNAME\0SHELL\0TERM";
+    assert_eq!(kept(starts_shells, "$y$x"), "/bin/sh /usr/bin/ls /usr/bin/scp");
+    assert_eq!(kept("LOGNAME", "$y$x"), "/bin/sh");
+    assert_eq!(kept(starts_shells, "!"), "");
+}
+
+#[test]
+fn perl_among_directives_brings_its_modules() {
+    let library = "/usr/lib/libperl.so.5.36";
+    let case = || {
+        Case::new()
+            .program("/usr/sbin/d", "")
+            .file("/usr/share/perl5/Net/Greeting.pm", "1;")
+            .file("/etc/d.conf", "handler 'sub { require Net::Greeting; 1 }';\n")
+            .shared_library(library, &[], &[])
+            .used("/usr/sbin/d", &[Exec])
+            .used("/etc/d.conf", &[Open])
+    };
+    let has = |case: Case| case.require(Level::App).paths.contains(&super::path("/usr/share/perl5/Net/Greeting.pm"));
+    assert!(!has(case()));
+    assert!(has(case().used(library, &[Open])));
+}

@@ -51,6 +51,22 @@ fn data_of_which_one_file_was_read_is_kept_whole() {
 }
 
 #[test]
+fn what_a_web_server_runs_is_kept_in_any_language() {
+    Case::new()
+        .program("/usr/lib/cgi-bin/first", "#!/usr/bin/python3\n")
+        .program("/usr/lib/cgi-bin/second.py", "#!/usr/bin/python3\n")
+        .program("/usr/lib/web/module.py", "")
+        .program("/usr/lib/web/helper", "")
+        .used("/usr/lib/cgi-bin/first", &[Exec])
+        .used("/usr/lib/web/helper", &[Exec])
+        .has_resources(
+            "/usr/lib/cgi-bin/first resource:/usr/lib/cgi-bin
+             /usr/lib/cgi-bin/second.py resource:/usr/lib/cgi-bin
+             /usr/lib/web/helper resource:/usr/lib/web",
+        );
+}
+
+#[test]
 fn data_under_the_name_of_a_program_that_ran_is_kept() {
     let case = Case::new()
         .program("/usr/sbin/web2", "")
@@ -395,4 +411,27 @@ fn scripts_in_passing_are_not_told_to_lack_what_the_base_lacks() {
         case.require(Level::Closure).warnings,
         ["/usr/share/sync/scripts/b needs /usr/bin/python3, which is not in the base"]
     );
+}
+
+#[test]
+fn an_interpreter_in_a_module_that_nobody_has_loaded_comes_with_what_it_needs_to_begin() {
+    let case = || {
+        Case::new()
+            .shared_library("/usr/lib/libpython3.11.so.1.0", &[], &["-Wl,-soname,libpython3.11.so.1.0"])
+            .link("/usr/lib/libpython3.11.so", "libpython3.11.so.1.0")
+            .shared_library("/usr/lib/db/lib/plpython3.so", &["libpython3.11.so"], &[])
+            .program("/usr/lib/db/bin/dbd", "")
+            .program("/usr/bin/python3.11", "")
+            .file("/usr/lib/python3.11/encodings/__init__.py", "")
+            .program("/usr/lib/python3.11/uu.py", "#!/usr/bin/absent\n")
+            .file("/usr/lib/python3.11/test/test_all.py", "")
+            .file("/usr/lib/python3.12/os.py", "")
+            .used("/usr/lib/db/bin/dbd", &[Exec])
+    };
+    let library = "/usr/lib/db/lib/plpython3.so resource:/usr/lib/db/lib";
+    let modules = "/usr/lib/python3.11/encodings/__init__.py resource:/usr/lib/python3.11/encodings
+        /usr/lib/python3.11/uu.py resource:/usr/lib/python3.11/uu.py";
+    case().has_resources(&format!("{library}\n{modules}"));
+    assert_eq!(case().require(Level::App).warnings, [""; 0]);
+    case().used("/usr/bin/python3.11", &[Exec]).has_resources(library);
 }

@@ -6,6 +6,7 @@
 
 mod chroot;
 mod copy;
+mod interface;
 pub(super) mod mount_api;
 pub(super) mod network;
 pub(super) mod observatory;

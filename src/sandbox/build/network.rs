@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use crate::sandbox::build::interface;
 use crate::sandbox::failure::{During, Failure};
 
 /// Ports below 1024 are free for all, as in a container.
@@ -19,7 +19,11 @@ const PING_GROUPS: &str = "/proc/sys/net/ipv4/ping_group_range";
 
 /// Sets up the network namespace that this process has just made.
 pub fn set_up(warnings: &mut Vec<String>) -> Result<(), Failure> {
-    loopback_up().during("bring up the network interface", "lo")?;
+    let up = interface::loopback_up().map_err(|cause| Errno::from_raw(cause.raw_os_error().unwrap_or_default()));
+    up.during("bring up the network interface", "lo")?;
+    if let Err(cause) = interface::add() {
+        warnings.push(format!("cannot make the network interface eth0: {cause}; what looks for one finds only lo"));
+    }
     if let Err(cause) = std::fs::write(PORT_START, "0") {
         warnings.push(format!("cannot write {PORT_START}: {cause}; ports below 1024 need NET_BIND_SERVICE"));
     }
@@ -34,19 +38,6 @@ pub fn set_up(warnings: &mut Vec<String>) -> Result<(), Failure> {
 pub fn join(namespace: Option<&OwnedFd>) -> Result<(), Failure> {
     let joined = namespace.ok_or(Errno::EBADF).and_then(|namespace| setns(namespace, CloneFlags::CLONE_NEWNET));
     joined.during("join the network of", "another sandbox")
-}
-
-fn loopback_up() -> nix::Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    // SAFETY: an all-zero `ifreq` is a valid value of that plain C structure.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
-        *slot = *byte as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: the request is a properly filled `ifreq` that outlives the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
-    Errno::result(result).map(drop)
 }
 
 /// The kind of a socket.

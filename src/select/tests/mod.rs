@@ -3,6 +3,7 @@
 
 mod advice;
 mod asked;
+mod service_tools;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,47 @@
+//! Which programs come with a service for whoever looks after it.
+
+use super::*;
+
+/// A broker in a package with tools, that a unit starts, and an entry point with programs of another package.
+const TREE: &str = "/var/lib/dpkg/status: Package: broker\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 1\\n\\nPackage: \
+     utils\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 1\\n
+     /var/lib/dpkg/info/broker.list: /usr/bin/brokerd\\n/usr/bin/broker-passwd\\n/usr/bin/broker-ctl\\n/usr/bin/broker-setup\\n\
+     /usr/lib/bin/broker-test\\n/usr/lib/systemd/system/broker.service\\n/usr/share/broker.txt\\n
+     /var/lib/dpkg/info/utils.list: /usr/bin/chown\\n/usr/bin/chmod\\n
+     /usr/bin/brokerd: \u{7f}ELF
+     /usr/bin/broker-passwd: \u{7f}ELF
+     /usr/bin/broker-ctl -> brokerd
+     /usr/bin/broker-setup: #!/bin/sh
+     /usr/lib/bin/broker-test: \u{7f}ELF
+     /usr/share/broker.txt
+     /usr/bin/chown: \u{7f}ELF
+     /usr/bin/chmod: \u{7f}ELF
+     /usr/lib/systemd/system/broker.service: ExecStartPre=/usr/bin/chown broker /run/broker\\nExecStart=/usr/bin/brokerd -c /etc/b\\n
+     /usr/lib/systemd/system/own.service: Type=oneshot\\nExecStart=/usr/bin/chown\\n";
+
+impl Case {
+    /// The programs that are selected, of which each in `ran` was executed.
+    fn programs(mut self, level: Level, ran: &[&str]) -> String {
+        for text in ran {
+            let record = self.observation.paths.get_mut(&ImagePath::parse(text).unwrap()).unwrap();
+            record.operations = std::collections::BTreeSet::from([Operation::Exec]);
+        }
+        let (manifest, _) = self.select(level, &Rules::default());
+        let is_program = |path: &String| path.contains("/bin/");
+        manifest.entries.iter().map(|(path, _)| path.to_string()).filter(is_program).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn the_package_of_a_service_has_its_tools() {
+    let used = ["/usr/bin/brokerd", "/usr/bin/chown"];
+    let case = || Case::of(TREE, &used);
+    let all = "/usr/bin/broker-ctl /usr/bin/broker-passwd /usr/bin/brokerd /usr/bin/chown";
+    assert_eq!(case().programs(Level::App, &used), all);
+    assert_eq!(case().programs(Level::Closure, &used), used.join(" "));
+    // Somebody looked at it, and started another.
+    assert_eq!(case().programs(Level::App, &used[1..]), used.join(" "));
+    // No service, but a program that somebody calls.
+    let without_unit = TREE.replace("ExecStart=/usr/bin/brokerd", "Exec=/usr/bin/brokerd");
+    assert_eq!(Case::of(&without_unit, &used).programs(Level::App, &used), used.join(" "));
+}
