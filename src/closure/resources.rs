@@ -9,6 +9,7 @@
 //! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start, or a module was
 //!    loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
 //! 3. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
+//! 4. An application is installed there: see [`installed`].
 //!
 //! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
 //! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
@@ -16,16 +17,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
-use crate::closure::ClosureError;
+use crate::closure::{ClosureError, installed};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
 /// More than this, in bytes, is not kept for a program that used little of it.
 const MOST: u64 = 64 << 20;
+/// The same of an application, of which no run uses all.
+const MOST_OF_AN_APPLICATION: u64 = 1 << 30;
 
 /// Where programs have directories for data, and where for programs of their own.
-const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
-const PROGRAMS: [&str; 4] = ["/usr/lib", "/usr/libexec", "/usr/local/lib", "/usr/local/libexec"];
+pub(super) const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
+pub(super) const PROGRAMS: [&str; 4] = ["/usr/lib", "/usr/libexec", "/usr/local/lib", "/usr/local/libexec"];
 
 /// The prefix of depth two that all programs have together. Those of less depth are no program's (`/usr`), or an
 /// application's (`/app`), whose own files are not resources.
@@ -57,8 +60,8 @@ const EVERYBODYS: [&[u8]; 18] = [
     b"zsh",
 ];
 
-/// Directories, at any depth, that are for readers or compilers, and those whose files are picked by another rule
-/// (translations: the locale of the run).
+/// Directories, at any depth below programs, that are for readers or compilers, and those whose files are picked by another
+/// rule (translations: the locale of the run).
 const NO_RESOURCES: [&[u8]; 16] = [
     b"bitcode",
     b"cmake",
@@ -78,7 +81,8 @@ const NO_RESOURCES: [&[u8]; 16] = [
     b"src",
 ];
 
-/// Beginnings of the names of directories in which languages and loaders look for what a program names.
+/// Names of directories in which languages and loaders look for what a program names, without version or purpose
+/// (`python3.11`, `perl-base`).
 const LANGUAGES: [&[u8]; 20] = [
     b"R",
     b"dotnet",
@@ -102,6 +106,9 @@ const LANGUAGES: [&[u8]; 20] = [
     b"tcltk",
 ];
 
+/// What such a name may go on with, as a word.
+const OF_LANGUAGES: [&[u8]; 4] = [b"gems", b"jit", b"js", b"lang"];
+
 /// The file that says which time zone the machine is in.
 const LOCALTIME: &[u8] = b"/etc/localtime";
 
@@ -118,6 +125,8 @@ pub(super) fn find(
     mut roots: BTreeSet<ImagePath>,
 ) -> Result<Resources, ClosureError> {
     let localtime = rootfs.resolve(LOCALTIME, true)?.end;
+    let applications = installed::find(observation);
+    roots.extend(applications.iter().cloned());
     for (path, record) in observation.paths.iter().filter(|(_, record)| !record.probe_tool) {
         if record.operations.contains(&Operation::Exec) && matches!(record.found, Found::File { .. }) {
             roots.extend(installation(path));
@@ -135,16 +144,17 @@ pub(super) fn find(
         if root.ancestors().any(|above| roots.contains(&above)) {
             continue;
         }
-        let mut area = Area { rootfs, observation, files: Vec::new(), unused: 0 };
+        let most = if applications.contains(root) { MOST_OF_AN_APPLICATION } else { MOST };
+        let mut area = Area { rootfs, observation, files: Vec::new(), entered: BTreeSet::new(), unused: 0, most };
         if rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
             area.walk(root)?;
         }
-        if area.unused <= MOST {
+        if area.unused <= most {
             resources.areas.insert(root.clone(), area.files);
         } else {
             resources.warnings.push(format!(
                 "{root} holds more than {} MB that was not used: it is left out\nhint: --keep '{root}/**' keeps it",
-                MOST >> 20
+                most >> 20
             ));
         }
     }
@@ -198,7 +208,7 @@ fn namesakes(path: &ImagePath) -> Vec<ImagePath> {
 }
 
 /// The directory one below a directory of `places` in which `path` lies, if it is one program's.
-fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
+pub(super) fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     let mut way: Vec<ImagePath> = path.ancestors().collect();
     way.extend(is_dir.then(|| path.clone()));
     way.into_iter().find(|directory| {
@@ -216,7 +226,7 @@ pub(super) fn is_data_of_many(directory: &ImagePath) -> bool {
         && (is_triplet(name) || EVERYBODYS.contains(&name) || NO_RESOURCES.contains(&name) || name == b"zoneinfo")
 }
 
-fn is_one_programs(name: &[u8]) -> bool {
+pub(super) fn is_one_programs(name: &[u8]) -> bool {
     !is_left_out(name) && !EVERYBODYS.contains(&name)
 }
 
@@ -227,16 +237,15 @@ fn is_left_out(name: &[u8]) -> bool {
 
 /// Whether a name begins as that of a language's interpreter or of the directory with its modules.
 pub(super) fn is_language(name: &[u8]) -> bool {
-    LANGUAGES.iter().any(|language| name.starts_with(language))
+    LANGUAGES.iter().filter_map(|language| name.strip_prefix(*language)).any(|rest| {
+        // `go` has nothing to do with `goaccess`, nor `php` with `phpmyadmin`.
+        let letters = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        letters == 0 || OF_LANGUAGES.contains(&&rest[..letters])
+    })
 }
 
 fn is_triplet(name: &[u8]) -> bool {
     name.windows(7).any(|part| part == b"-linux-")
-}
-
-/// Whether `directory` has the translations of one program alone, which chooses among them itself, as a server does by request.
-fn is_own_catalogue(directory: &ImagePath) -> bool {
-    directory.file_name() == Some(b"locale") && below(&DATA, directory, false).is_some()
 }
 
 /// What only compilers and debuggers read. Among data a program can have texts of its own that are called as headers are.
@@ -252,30 +261,43 @@ struct Area<'a> {
     rootfs: &'a Rootfs,
     observation: &'a Observation,
     files: Vec<(ImagePath, Entry)>,
+    /// The directories so far: many links may lead into one.
+    entered: BTreeSet<ImagePath>,
     /// Bytes of the files that the run did not use.
     unused: u64,
+    /// More than this is too much.
+    most: u64,
 }
 
 impl Area<'_> {
-    /// Takes what is in `directory`, until it is too much.
+    /// Takes what is in `directory`, and where it leads with links, until it is too much.
     fn walk(&mut self, directory: &ImagePath) -> Result<(), ClosureError> {
         let mut pending = vec![directory.clone()];
         while let Some(directory) = pending.pop() {
+            if !self.entered.insert(directory.clone()) {
+                continue;
+            }
             for name in self.rootfs.list(&directory)? {
                 let Ok(path) = directory.child(&name) else { continue };
                 let Some(entry) = self.rootfs.lookup(&path)? else { continue };
                 match &entry.kind {
-                    EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
+                    EntryKind::Dir if installed::is_data(&path) || !is_left_out(&name) => pending.push(path),
                     EntryKind::File { size, .. } if !is_for_building(&path, &name) => {
                         if !self.observation.paths.contains(&path) {
                             self.unused += size;
                         }
                         self.files.push((path, entry));
                     }
-                    EntryKind::Symlink { .. } => self.files.push((path, entry)),
+                    EntryKind::Symlink { .. } => {
+                        let end = self.rootfs.resolve(path.as_bytes(), true)?;
+                        if end.entry.is_some_and(|entry| entry.is_dir()) && installed::leads_on(&end.end) {
+                            pending.push(end.end);
+                        }
+                        self.files.push((path, entry));
+                    }
                     _ => {}
                 }
-                if self.unused > MOST {
+                if self.unused > self.most {
                     return Ok(());
                 }
             }

@@ -213,3 +213,76 @@ fn what_an_autoloader_of_php_may_load_is_kept() {
          /app/vendor/org/used/src/A.php resource:/app/vendor/org",
     );
 }
+
+#[test]
+fn a_name_that_begins_as_a_languages_does_is_no_language() {
+    let case = Case::new()
+        .file("/usr/share/phpmyadmin/index.php", "")
+        .file("/usr/share/goaccess/Requests/a", "")
+        .file("/usr/share/goaccess/go/b", "")
+        .file("/usr/share/golang-1.19/c", "")
+        .file("/usr/share/perl5/d", "")
+        .file("/usr/share/nodejs/e", "")
+        .file("/usr/share/php8.2-xml/f", "");
+    let used = ["goaccess/Requests/a", "golang-1.19/c", "perl5/d", "nodejs/e", "php8.2-xml/f", "phpmyadmin/index.php"];
+    used.into_iter().fold(case, |case, file| case.used(&format!("/usr/share/{file}"), &[Open])).has_resources(
+        "/usr/share/goaccess/Requests/a resource:/usr/share/goaccess
+         /usr/share/goaccess/go/b resource:/usr/share/goaccess
+         /usr/share/phpmyadmin/index.php resource:/usr/share/phpmyadmin",
+    );
+}
+
+#[test]
+fn an_installed_application_is_kept_with_its_sources_and_where_its_links_lead() {
+    let case = || {
+        Case::new()
+            .file("/usr/lib/apache2/modules/libphp8.2.so", "")
+            .file("/usr/share/wiki/index.php", "")
+            .file("/usr/share/wiki/includes/src/Api.php", "")
+            .file("/usr/share/wiki/skins/deep/locale/fr.json", "")
+            .file("/usr/share/wiki/docs/manual.txt", "")
+            .link("/usr/share/wiki/js/editor", "../../javascript/editor/lib")
+            .file("/usr/share/javascript/editor/lib/mode/javascript/js.js", "")
+            .file("/usr/share/javascript/editor/unused.js", "")
+            .link("/usr/share/wiki/plugins", "/var/lib/wiki/plugins")
+            .link("/var/lib/wiki/plugins/core", "/usr/share/wiki/includes")
+            .link("/var/lib/wiki/plugins/self", "..")
+            .file("/var/lib/wiki/plugins/own/a.php", "")
+            .link("/usr/share/wiki/conf", "/etc/wiki")
+            .file("/etc/wiki/mime.php", "")
+            .link("/usr/share/wiki/ssl", "/etc/ssl")
+            .file("/etc/ssl/private/key.pem", "")
+            .link("/usr/share/wiki/all", "/usr/share")
+            .link("/usr/share/wiki/dpkg", "/var/lib/dpkg")
+            .file("/var/lib/dpkg/status", "")
+            .file("/usr/share/other/file", "")
+    };
+    let large = |case: &Case| {
+        let data = case.on_host("/usr/share/wiki/data");
+        std::fs::File::create(data).unwrap().set_len(65 << 20).unwrap();
+    };
+    let case_of_a_page = case().used("/usr/share/wiki/index.php", &[Open]);
+    large(&case_of_a_page);
+    // Nothing that ran reads sources of that kind: as data it is too large.
+    case_of_a_page.has_resources("");
+    let case = case().used("/usr/share/wiki/index.php", &[Open]).used("/usr/lib/apache2/modules/libphp8.2.so", &[Open]);
+    large(&case);
+    let required = case.require(Level::Closure);
+    let below = |place: &str| {
+        let found = required.paths.iter().map(|(path, _)| path.to_string());
+        found.filter(|path| path.starts_with(place) && case.on_host(path).is_file()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        below("/usr/share"),
+        [
+            "/usr/share/javascript/editor/lib/mode/javascript/js.js",
+            "/usr/share/wiki/data",
+            "/usr/share/wiki/includes/src/Api.php",
+            "/usr/share/wiki/index.php",
+            "/usr/share/wiki/skins/deep/locale/fr.json",
+        ]
+    );
+    assert_eq!(below("/var"), ["/var/lib/wiki/plugins/own/a.php"]);
+    assert_eq!(below("/etc"), ["/etc/wiki/mime.php"]);
+    assert_eq!(required.warnings, Vec::<String>::new());
+}
