@@ -3,8 +3,8 @@
 //! read a source is kept whole, its code included, as those are that no package owns.
 //!
 //! Distributions cut such an application up. What many have in common lies with others (`/usr/share/javascript/NAME`), what the machine's
-//! administrator may change in `/etc/NAME`, and what changes by itself in `/var/lib/NAME`. Links lead there, and a link to a
-//! directory means all that is in it.
+//! administrator may change in `/etc/NAME`, and what changes by itself in `/var/lib/NAME`. Its sources name these, or links
+//! lead there, and a link to a directory means all that is in it.
 
 use std::collections::BTreeSet;
 
@@ -33,11 +33,21 @@ const SYSTEM: [&str; 9] = [
     "/var/lib/systemd",
 ];
 
-/// The directories of the applications of which the run has read a source.
+/// The directories of the applications of which the run has read a source: those of the sources, and what an application of
+/// that name has of the machine's.
 pub(super) fn find(observation: &Observation) -> BTreeSet<ImagePath> {
     let places = || [&DATA[..], &PROGRAMS, &OF_THE_MACHINE[1..]];
     let of_source = |source: &ImagePath| places().iter().find_map(|places| below(places, source, false));
-    languages::sources(observation).into_iter().filter_map(of_source).collect()
+    let mut found: BTreeSet<ImagePath> = languages::sources(observation).into_iter().filter_map(of_source).collect();
+    let namesakes: Vec<ImagePath> = found.iter().flat_map(of_the_machine).filter(leads_on).collect();
+    found.extend(namesakes);
+    found
+}
+
+fn of_the_machine(application: &ImagePath) -> Vec<ImagePath> {
+    let Some(name) = application.file_name() else { return Vec::new() };
+    let places = OF_THE_MACHINE.iter().filter_map(|place| ImagePath::parse(place).ok());
+    places.filter_map(|place| place.child(name).ok()).collect()
 }
 
 /// Whether `directory` holds data or sources, to which what is called as compilers call theirs (`src`, `include`) belongs.

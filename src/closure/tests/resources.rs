@@ -248,8 +248,11 @@ fn an_installed_application_is_kept_with_its_sources_and_where_its_links_lead() 
             .link("/var/lib/wiki/plugins/core", "/usr/share/wiki/includes")
             .link("/var/lib/wiki/plugins/self", "..")
             .file("/var/lib/wiki/plugins/own/a.php", "")
-            .link("/usr/share/wiki/conf", "/etc/wiki")
-            .file("/etc/wiki/mime.php", "")
+            .link("/usr/share/wiki/conf", "/etc/settings-of-wiki")
+            .file("/etc/settings-of-wiki/mime.php", "")
+            .file("/etc/wiki/local/mime.conf", "")
+            .file("/var/lib/wiki/data/page.txt", "")
+            .file("/etc/other/file", "")
             .link("/usr/share/wiki/ssl", "/etc/ssl")
             .file("/etc/ssl/private/key.pem", "")
             .link("/usr/share/wiki/all", "/usr/share")
@@ -282,7 +285,7 @@ fn an_installed_application_is_kept_with_its_sources_and_where_its_links_lead() 
             "/usr/share/wiki/skins/deep/locale/fr.json",
         ]
     );
-    assert_eq!(below("/var"), ["/var/lib/wiki/plugins/own/a.php"]);
-    assert_eq!(below("/etc"), ["/etc/wiki/mime.php"]);
+    assert_eq!(below("/var"), ["/var/lib/wiki/data/page.txt", "/var/lib/wiki/plugins/own/a.php"]);
+    assert_eq!(below("/etc"), ["/etc/settings-of-wiki/mime.php", "/etc/wiki/local/mime.conf"]);
     assert_eq!(required.warnings, Vec::<String>::new());
 }
