@@ -137,6 +137,36 @@ def beginning(node):
     return None
 
 
+def inside(node):
+    """Of a name that begins with a package made at run time the literal part that follows it, and how the module's own name
+    begins: `management.commands` and nothing of "%s.management.commands.%s"; None where there is none."""
+    text = None
+    if isinstance(node, ast.JoinedStr):
+        text = "".join(literal(value) or "\0" for value in node.values)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and literal(node.left):
+        text = re.sub(r"%(\(\w+\))?[sr]", "\0", literal(node.left))
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        text = "".join(literal(part) or "\0" for part in added(node))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        text = re.sub(r"\{[^{}]*\}", "\0", literal(node.func.value) or "")
+    match = re.match(r"\0((?:\.[A-Za-z_]\w*)+)(?:\.(\w*)\0|(\0))?$", text or "")
+    if not match:
+        return None
+    package, start = match.group(1)[1:], match.group(2)
+    if match.group(3):
+        package, _, start = package.rpartition(".")
+    return (package, start) if package else None
+
+
+def added(node):
+    """What a sum of texts consists of, from left to right."""
+    parts = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts.append(node.right)
+        node = node.left
+    return [node] + parts[::-1]
+
+
 def dotted(node):
     parts = []
     while isinstance(node, ast.Attribute):
@@ -165,6 +195,8 @@ class Source:
         self.imports, self.dynamic, self.codecs, self.texts, self.groups = [], [], set(), set(), set()
         # Packages of which any module can be meant, with how its name begins; an empty one is the source's own.
         self.made = set()
+        # What any package can have in it, with how the name of a module there begins; None where the package itself is meant.
+        self.families = set()
         self.strptime = self.metadata = False
         self.all = []
         stack = [ast.parse(text)]
@@ -235,6 +267,9 @@ class Source:
                     self.imports.append((module.replace(":", "."), ["*"]))
             elif node.args:
                 self.dynamic.append(node.lineno)
+                family = inside(node.args[0])
+                if family:
+                    self.families.add(family)
                 level = next((k.value.value for k in node.keywords if k.arg == "level" and isinstance(k.value, ast.Constant)), 0)
                 self.make(beginning(node.args[0]), level if isinstance(level, int) else 0)
         elif "import" in last and first and first.isascii() and all(map(str.isidentifier, first.split("."))):
@@ -277,6 +312,8 @@ class Scan:
         self.app_named, self.notes, self.groups, self.metadata = set(), [], set(), False
         # Modules that may be meant by a name that is made at run time: too many to import each.
         self.members = set()
+        # Parts of packages by names that go on behind the package's, and which packages have been asked for which.
+        self.families, self.asked = set(), set()
         self.scripts(request)
 
     # Where modules are.
@@ -398,6 +435,8 @@ class Scan:
         if by_app:
             self.notes += ["%s:%d" % (file, line) for line in source.dynamic]
         self.groups |= source.groups
+        if source.kind != "std":
+            self.families |= source.families
         self.metadata = self.metadata or source.metadata
 
     def any_of(self, package, start):
@@ -463,7 +502,7 @@ class Scan:
         for variable in ("DJANGO_SETTINGS_MODULE", "FLASK_APP", "CELERY_APP"):
             value = os.environ.get(variable, "").partition(":")[0]
             self.reach(value[:-3] if value.endswith(".py") else value, True)
-        while self.queue or self.plugins():
+        while self.queue or self.plugins() or self.parts():
             name = self.queue.pop()
             spec = self.spec(name)
             if spec.origin and is_text(spec.origin):
@@ -499,6 +538,21 @@ class Scan:
                     group = line.strip("[]").strip()
                 elif group in groups and "=" in line:
                     self.reach(line.partition("=")[2].partition(":")[0].strip().partition(" ")[0], True)
+        return bool(self.queue)
+
+    def parts(self):
+        """What the packages that are reached have under the names that somebody makes of a package's."""
+        for package in sorted(self.reached):
+            spec = self.spec(package)
+            if spec.submodule_search_locations is None:
+                continue
+            for part, start in sorted(self.families, key=str):
+                if (package, part, start) in self.asked:
+                    continue
+                self.asked.add((package, part, start))
+                name = package + "." + part
+                if self.spec(name) is not None and self.reach(name, False) and start is not None:
+                    self.any_of(name, start)
         return bool(self.queue)
 
     def dist_files(self, name):

@@ -20,7 +20,7 @@ impl Shebang {
         let line = head[..head.len().min(Self::LONGEST)].strip_prefix(b"#!")?;
         let line = line.split(|&b| b == b'\n' || b == 0).next()?;
         let line = &line[line.iter().take_while(|b| is_blank(b)).count()..];
-        let (interpreter, rest) = line.split_at(line.iter().position(|b| is_blank(b)).unwrap_or(line.len()));
+        let (interpreter, rest) = line.split_at(line.iter().position(is_blank).unwrap_or(line.len()));
         if interpreter.is_empty() {
             return None;
         }

@@ -24,6 +24,8 @@ struct Language {
     programs: &'static [&'static str],
     /// Beginnings of the names of shared libraries that are the interpreter; what follows is a version.
     libraries: &'static [&'static str],
+    /// Ends of the names of sources, which the interpreter reads as it goes.
+    sources: &'static [&'static str],
     /// Directories whose entries are libraries; a `*` stands for the directories of the architecture.
     places: &'static [&'static str],
     /// What the language asks the system for.
@@ -45,12 +47,14 @@ const LANGUAGES: [Language; 6] = [
     Language {
         programs: &["tclsh", "wish", "expect"],
         libraries: &["libtcl"],
+        sources: &[".tcl"],
         places: &["/usr/share/tcltk", "/usr/lib/tcltk", "/usr/lib/tcltk/*", "/usr/local/lib/tcltk", "/usr/share/tcl"],
         asks: &[Ask::Zones],
     },
     Language {
         programs: &["lua", "luajit", "texlua"],
         libraries: &["liblua", "libluajit-"],
+        sources: &[".lua"],
         places: &[
             "/usr/share/lua",
             "/usr/lib/lua",
@@ -64,6 +68,7 @@ const LANGUAGES: [Language; 6] = [
     Language {
         programs: &["R", "Rscript"],
         libraries: &["libR"],
+        sources: &[".R"],
         places: &[
             "/usr/lib/R",
             "/usr/lib/R/library",
@@ -79,6 +84,7 @@ const LANGUAGES: [Language; 6] = [
     Language {
         programs: &["beam.smp", "beam"],
         libraries: &[],
+        sources: &[".beam"],
         places: &[
             "/usr/lib/erlang",
             "/usr/lib/erlang/lib",
@@ -92,12 +98,14 @@ const LANGUAGES: [Language; 6] = [
     Language {
         programs: &["guile"],
         libraries: &["libguile-"],
+        sources: &[".scm"],
         places: &["/usr/share/guile", "/usr/lib/guile", "/usr/lib/*/guile", "/usr/local/share/guile"],
         asks: &[Ask::Zones, Ask::Conversions],
     },
     Language {
         programs: &["php", "php-fpm", "php-cgi"],
         libraries: &["libphp"],
+        sources: &[".php", ".inc", ".phtml"],
         places: &["/usr/share/php", "/usr/local/lib/php"],
         asks: &[],
     },
@@ -238,6 +246,20 @@ fn units_in(
 /// Whether a language that the run has used asks for it.
 pub(super) fn ask_for(observation: &Observation, what: Ask) -> bool {
     LANGUAGES.iter().any(|language| language.asks.contains(&what) && language.was_used(observation))
+}
+
+/// Sources that the run has read of languages whose interpreters it has used.
+pub(super) fn sources(observation: &Observation) -> Vec<&ImagePath> {
+    let used = LANGUAGES.iter().filter(|language| language.was_used(observation));
+    let ends: Vec<&str> = used.flat_map(|language| language.sources).copied().collect();
+    let was_read = observation.paths.iter().filter(|(_, record)| {
+        let is_file = matches!(record.found, Found::File { .. });
+        !record.probe_tool && is_file && record.operations.contains(&Operation::Open)
+    });
+    was_read
+        .map(|(path, _)| path)
+        .filter(|path| ends.iter().any(|end| path.as_bytes().ends_with(end.as_bytes())))
+        .collect()
 }
 
 /// What the distribution has of what a language, or a library of one that is kept, asks for: directories.

@@ -10,6 +10,7 @@ mod dlopen_note;
 mod elf;
 mod execution;
 mod gconv;
+mod installed;
 mod invoked;
 mod kept;
 mod languages;

@@ -58,7 +58,7 @@ const NO_SETTINGS: [&str; 16] = [
 ];
 
 /// How the system is set up. Rules of their own read what counts of it.
-const OF_THE_SYSTEM: [&str; 31] = [
+pub(super) const OF_THE_SYSTEM: [&str; 31] = [
     "/etc/adduser.conf",
     "/etc/alternatives",
     "/etc/apt",

@@ -10,27 +10,25 @@
 //!    loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
 //! 3. A file below `/etc/NAME` was read: see [`settings`].
 //! 4. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
+//! 5. An application is installed there: see [`installed`].
 //!
 //! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
 //! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
+
+mod area;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::kept::Kept;
-use crate::closure::own_scripts::is_run_by_servers;
-use crate::closure::{ClosureError, Reason, settings};
-use crate::image::{Entry, EntryKind, Rootfs};
+use crate::closure::resources::area::Area;
+use crate::closure::{ClosureError, Reason, installed};
+use crate::image::{Entry, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
-/// More than this, in bytes, is not kept for a program that used little of it.
-const MOST: u64 = 64 << 20;
-/// Nor are more entries than this, whatever they weigh.
-const MOST_ENTRIES: usize = 20_000;
-
 /// Where programs have directories for data, and where for programs of their own.
-const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
-const PROGRAMS: [&str; 4] = ["/usr/lib", "/usr/libexec", "/usr/local/lib", "/usr/local/libexec"];
+pub(super) const DATA: [&str; 2] = ["/usr/share", "/usr/local/share"];
+pub(super) const PROGRAMS: [&str; 4] = ["/usr/lib", "/usr/libexec", "/usr/local/lib", "/usr/local/libexec"];
 
 /// The prefix of depth two that all programs have together. Those of less depth are no program's (`/usr`), or an
 /// application's (`/app`), whose own files are not resources.
@@ -62,8 +60,8 @@ const EVERYBODYS: [&[u8]; 18] = [
     b"zsh",
 ];
 
-/// Directories, at any depth, that are for readers or compilers, and those whose files are picked by another rule
-/// (translations: the locale of the run).
+/// Directories, at any depth below programs, that are for readers or compilers, and those whose files are picked by another
+/// rule (translations: the locale of the run).
 const NO_RESOURCES: [&[u8]; 16] = [
     b"bitcode",
     b"cmake",
@@ -83,15 +81,15 @@ const NO_RESOURCES: [&[u8]; 16] = [
     b"src",
 ];
 
-/// Beginnings of the names of directories in which languages and loaders look for what a program names.
-const LANGUAGES: [&[u8]; 21] = [
+/// Names of directories in which languages and loaders look for what a program names, without version or purpose
+/// (`python3.11`, `perl-base`).
+const LANGUAGES: [&[u8]; 20] = [
     b"R",
     b"dotnet",
     b"erlang",
     b"gcc",
     b"ghc",
     b"go",
-    b"golang",
     b"guile",
     b"javascript",
     b"jvm",
@@ -107,6 +105,9 @@ const LANGUAGES: [&[u8]; 21] = [
     b"site-packages",
     b"tcltk",
 ];
+
+/// What such a name may go on with, as a word.
+const OF_LANGUAGES: [&[u8]; 4] = [b"gems", b"jit", b"js", b"lang"];
 
 /// The file that says which time zone the machine is in.
 const LOCALTIME: &[u8] = b"/etc/localtime";
@@ -125,6 +126,8 @@ pub(super) fn find(
     mut roots: BTreeSet<ImagePath>,
 ) -> Result<Resources, ClosureError> {
     let localtime = rootfs.resolve(LOCALTIME, true)?.end;
+    let applications = installed::find(observation);
+    roots.extend(applications.iter().cloned());
     for (path, record) in observation.paths.iter().filter(|(_, record)| !record.probe_tool) {
         if record.operations.contains(&Operation::Exec) && matches!(record.found, Found::File { .. }) {
             roots.extend(installation(path));
@@ -143,15 +146,15 @@ pub(super) fn find(
         if root.ancestors().any(|above| roots.contains(&above)) {
             continue;
         }
-        let mut area =
-            Area { rootfs, observation, root, reads_libtool, files: Vec::new(), unused: 0, unused_entries: 0 };
-        if rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
-            area.walk(root)?;
+        if !rootfs.lookup(root)?.is_some_and(|entry| entry.is_dir()) {
+            resources.areas.insert(root.clone(), Vec::new());
+            continue;
         }
-        match area.excess() {
-            None => drop(resources.areas.insert(root.clone(), area.files)),
-            Some(what) => resources.warnings.push(format!(
-                "{root} holds more than {what} not used: it is left out\nhint: --keep '{root}/**' keeps it"
+        let limit = if applications.contains(root) { area::OF_AN_APPLICATION } else { area::OF_A_PROGRAM };
+        match (Area { rootfs, observation, root, limit, reads_libtool }).walk()? {
+            Ok(files) => drop(resources.areas.insert(root.clone(), files)),
+            Err(excess) => resources.warnings.push(format!(
+                "{root} holds more than {excess} not used: it is left out\nhint: --keep '{root}/**' keeps it"
             )),
         }
     }
@@ -218,7 +221,7 @@ fn namesakes(path: &ImagePath) -> Vec<ImagePath> {
 }
 
 /// The directory one below a directory of `places` in which `path` lies, if it is one program's.
-fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
+pub(super) fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<ImagePath> {
     let mut way: Vec<ImagePath> = path.ancestors().collect();
     way.extend(is_dir.then(|| path.clone()));
     way.into_iter().find(|directory| {
@@ -247,88 +250,19 @@ fn is_left_out(name: &[u8]) -> bool {
 
 /// Whether a name begins as that of a language's interpreter or of the directory with its modules.
 pub(super) fn is_language(name: &[u8]) -> bool {
-    // Of words that begin with one or two letters there are many (`Resource`, `google`): there a version may follow.
-    let is_end = |rest: &[u8]| !rest.first().is_some_and(u8::is_ascii_alphabetic);
-    let mut rests = LANGUAGES.iter().filter_map(|language| Some((language, name.strip_prefix(*language)?)));
-    rests.any(|(language, rest)| language.len() > 2 || is_end(rest))
+    LANGUAGES.iter().filter_map(|language| name.strip_prefix(*language)).any(|rest| {
+        // `go` has nothing to do with `goaccess`, nor `php` with `phpmyadmin`.
+        let letters = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        letters == 0 || OF_LANGUAGES.contains(&&rest[..letters])
+    })
 }
 
 fn is_triplet(name: &[u8]) -> bool {
     name.windows(7).any(|part| part == b"-linux-")
 }
 
-/// Whether `directory` has the translations of one program alone, which chooses among them itself, as a server does by request.
-fn is_own_catalogue(directory: &ImagePath) -> bool {
-    directory.file_name() == Some(b"locale") && below(&DATA, directory, false).is_some()
-}
-
 /// Whether the file says where libtool has put a library. Linkers read it; and programs that load their modules by
 /// `lt_dlopen` (libltdl), which finds none without it.
 fn is_libtool(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.ends_with(b".la"))
-}
-
-/// What only compilers and debuggers read, and the memory images of a Java machine (`.jsa`), one for each layout of its heap: it
-/// starts without them, only slower, and the one for the layout of the run was used. Among data a program can have texts of
-/// its own that are called as headers are.
-fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
-    let ends = [&b".a"[..], b".o", b".debug", b".jsa", b".py", b".pyc"];
-    ends.iter().any(|end| name.ends_with(end))
-        || matches!(name, b"ct.sym" | b"src.zip")
-        || name.ends_with(b".h") && below(&DATA, path, false).is_none()
-}
-
-/// A directory that is being walked.
-struct Area<'a> {
-    rootfs: &'a Rootfs,
-    observation: &'a Observation,
-    root: &'a ImagePath,
-    /// Whether the run reads descriptions of modules that libtool has made.
-    reads_libtool: bool,
-    files: Vec<(ImagePath, Entry)>,
-    /// Bytes of the files that the run did not use.
-    unused: u64,
-    /// How many files, links and directories it did not use.
-    unused_entries: usize,
-}
-
-impl Area<'_> {
-    /// Takes what is in `directory`, until it is too much.
-    fn walk(&mut self, directory: &ImagePath) -> Result<(), ClosureError> {
-        let mut pending = vec![directory.clone()];
-        while let Some(directory) = pending.pop() {
-            for name in self.rootfs.list(&directory)? {
-                let Ok(path) = directory.child(&name) else { continue };
-                let Some(entry) = self.rootfs.lookup(&path)? else { continue };
-                let is_unused = !self.observation.paths.contains(&path);
-                self.unused_entries += usize::from(is_unused);
-                match &entry.kind {
-                    EntryKind::Dir if !is_left_out(&name) || is_own_catalogue(&path) => pending.push(path),
-                    EntryKind::File { .. } if is_libtool(&path) && !self.reads_libtool => {}
-                    EntryKind::File { .. } if !settings::may_be_kept(self.root, &entry) => {}
-                    EntryKind::File { size, .. } if !is_for_building(&path, &name) || is_run_by_servers(&path) => {
-                        if is_unused {
-                            self.unused += size;
-                        }
-                        self.files.push((path, entry));
-                    }
-                    EntryKind::Symlink { .. } => self.files.push((path, entry)),
-                    _ => {}
-                }
-                if self.excess().is_some() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Of what there is too much, as far as the walk went, in the words of a warning.
-    fn excess(&self) -> Option<String> {
-        match (self.unused > MOST, self.unused_entries > MOST_ENTRIES) {
-            (true, _) => Some(format!("{} MB that was", MOST >> 20)),
-            (false, true) => Some(format!("{MOST_ENTRIES} files and directories that were")),
-            (false, false) => None,
-        }
-    }
 }

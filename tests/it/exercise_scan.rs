@@ -150,6 +150,56 @@ fn python_packages_of_others_are_followed_without_their_tests_and_with_their_plu
 }
 
 #[test]
+fn python_names_made_of_a_package_stand_for_that_part_of_each_package() {
+    let third = "
+from importlib import import_module
+import other.sub
+def one(app, name):
+    import_module('%s.management.commands.%s' % (app, name))
+    import_module(f'{app}.tags')
+    import_module(app + '.formats.x_' + name)
+    import_module('{}.backends.base'.format(app))
+    import_module('%s.%s' % (app, name))
+    import_module(app)
+";
+    let files = [
+        ("main.py", "import third\n"),
+        ("lib/site-packages/third/__init__.py", third),
+        ("lib/site-packages/third/management/__init__.py", ""),
+        ("lib/site-packages/third/management/commands/__init__.py", ""),
+        ("lib/site-packages/third/management/commands/dump.py", "import wave\n"),
+        ("lib/site-packages/third/management/commands/test.py", ""),
+        ("lib/site-packages/third/management/unused.py", ""),
+        ("lib/site-packages/other/__init__.py", ""),
+        ("lib/site-packages/other/unused.py", ""),
+        ("lib/site-packages/other/sub/__init__.py", ""),
+        ("lib/site-packages/other/sub/tags.py", ""),
+        ("lib/site-packages/other/sub/formats/__init__.py", ""),
+        ("lib/site-packages/other/sub/formats/x_a.py", ""),
+        ("lib/site-packages/other/sub/formats/y_a.py", ""),
+        ("lib/site-packages/other/sub/backends/__init__.py", ""),
+        ("lib/site-packages/other/sub/backends/base.py", ""),
+        ("lib/site-packages/nobody/__init__.py", ""),
+        ("lib/site-packages/nobody/tags.py", ""),
+    ];
+    let found = scan(PYTHON, "python_scan.py", &files, &["main.py"]);
+    let site = |name: &str| format!("file @/lib/site-packages/{name}.py");
+    let there =
+        ["third/management/commands/dump", "other/sub/tags", "other/sub/formats/x_a", "other/sub/backends/base"];
+    let not = [
+        "third/management/commands/test",
+        "third/management/unused",
+        "other/unused",
+        "other/sub/formats/y_a",
+        "nobody/tags",
+    ];
+    let (there, not) = (there.map(site), not.map(site));
+    assert_found(&found, &there.each_ref().map(String::as_str), &not.each_ref().map(String::as_str));
+    // What they name is followed.
+    assert_found(&found, &["module wave"], &[]);
+}
+
+#[test]
 fn python_names_made_at_run_time_stand_for_the_modules_of_a_package() {
     let package = "
 from importlib import import_module

@@ -334,6 +334,24 @@ fn settings_of_which_one_file_was_read_are_kept_whole() {
 }
 
 #[test]
+fn a_name_that_begins_as_a_languages_does_is_no_language() {
+    let case = Case::new()
+        .file("/usr/share/phpmyadmin/index.php", "")
+        .file("/usr/share/goaccess/Requests/a", "")
+        .file("/usr/share/goaccess/go/b", "")
+        .file("/usr/share/golang-1.19/c", "")
+        .file("/usr/share/perl5/d", "")
+        .file("/usr/share/nodejs/e", "")
+        .file("/usr/share/php8.2-xml/f", "");
+    let used = ["goaccess/Requests/a", "golang-1.19/c", "perl5/d", "nodejs/e", "php8.2-xml/f", "phpmyadmin/index.php"];
+    used.into_iter().fold(case, |case, file| case.used(&format!("/usr/share/{file}"), &[Open])).has_resources(
+        "/usr/share/goaccess/Requests/a resource:/usr/share/goaccess
+         /usr/share/goaccess/go/b resource:/usr/share/goaccess
+         /usr/share/phpmyadmin/index.php resource:/usr/share/phpmyadmin",
+    );
+}
+
+#[test]
 fn fonts_are_kept_when_one_was_used() {
     let case = || {
         Case::new()
@@ -382,22 +400,6 @@ fn what_a_script_reads_into_itself_is_kept_with_the_programs_that_it_names() {
 }
 
 #[test]
-fn directories_are_not_taken_for_those_of_a_language_with_a_short_name() {
-    Case::new()
-        .file("/usr/share/script/Resource/Font/one", "")
-        .file("/usr/share/script/google/two", "")
-        .file("/usr/share/script/R/three", "")
-        .file("/usr/share/script/go-1.19/four", "")
-        .file("/usr/share/script/init", "")
-        .used("/usr/share/script/init", &[Open])
-        .has_resources(
-            "/usr/share/script/Resource/Font/one resource:/usr/share/script
-             /usr/share/script/google/two resource:/usr/share/script
-             /usr/share/script/init resource:/usr/share/script",
-        );
-}
-
-#[test]
 fn scripts_in_passing_are_not_told_to_lack_what_the_base_lacks() {
     let case = Case::new()
         .file("/usr/share/sync/init", "")
@@ -434,4 +436,62 @@ fn an_interpreter_in_a_module_that_nobody_has_loaded_comes_with_what_it_needs_to
     case().has_resources(&format!("{library}\n{modules}"));
     assert_eq!(case().require(Level::App).warnings, [""; 0]);
     case().used("/usr/bin/python3.11", &[Exec]).has_resources(library);
+}
+
+#[test]
+fn an_installed_application_is_kept_with_its_sources_and_where_its_links_lead() {
+    let case = || {
+        Case::new()
+            .file("/usr/lib/apache2/modules/libphp8.2.so", "")
+            .file("/usr/share/wiki/index.php", "")
+            .file("/usr/share/wiki/includes/src/Api.php", "")
+            .file("/usr/share/wiki/skins/deep/locale/fr.json", "")
+            .file("/usr/share/wiki/docs/manual.txt", "")
+            .link("/usr/share/wiki/js/editor", "../../javascript/editor/lib")
+            .file("/usr/share/javascript/editor/lib/mode/javascript/js.js", "")
+            .file("/usr/share/javascript/editor/unused.js", "")
+            .link("/usr/share/wiki/plugins", "/var/lib/wiki/plugins")
+            .link("/var/lib/wiki/plugins/core", "/usr/share/wiki/includes")
+            .link("/var/lib/wiki/plugins/self", "..")
+            .file("/var/lib/wiki/plugins/own/a.php", "")
+            .link("/usr/share/wiki/conf", "/etc/settings-of-wiki")
+            .file("/etc/settings-of-wiki/mime.php", "")
+            .file("/etc/wiki/local/mime.conf", "")
+            .file("/var/lib/wiki/data/page.txt", "")
+            .file("/etc/other/file", "")
+            .link("/usr/share/wiki/ssl", "/etc/ssl")
+            .file("/etc/ssl/private/key.pem", "")
+            .link("/usr/share/wiki/all", "/usr/share")
+            .link("/usr/share/wiki/dpkg", "/var/lib/dpkg")
+            .file("/var/lib/dpkg/status", "")
+            .file("/usr/share/other/file", "")
+    };
+    let large = |case: &Case| {
+        let data = case.on_host("/usr/share/wiki/data");
+        std::fs::File::create(data).unwrap().set_len(65 << 20).unwrap();
+    };
+    let case_of_a_page = case().used("/usr/share/wiki/index.php", &[Open]);
+    large(&case_of_a_page);
+    // Nothing that ran reads sources of that kind: as data it is too large.
+    case_of_a_page.has_resources("");
+    let case = case().used("/usr/share/wiki/index.php", &[Open]).used("/usr/lib/apache2/modules/libphp8.2.so", &[Open]);
+    large(&case);
+    let required = case.require(Level::Closure);
+    let below = |place: &str| {
+        let found = required.paths.iter().map(|(path, _)| path.to_string());
+        found.filter(|path| path.starts_with(place) && case.on_host(path).is_file()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        below("/usr/share"),
+        [
+            "/usr/share/javascript/editor/lib/mode/javascript/js.js",
+            "/usr/share/wiki/data",
+            "/usr/share/wiki/includes/src/Api.php",
+            "/usr/share/wiki/index.php",
+            "/usr/share/wiki/skins/deep/locale/fr.json",
+        ]
+    );
+    assert_eq!(below("/var"), ["/var/lib/wiki/data/page.txt", "/var/lib/wiki/plugins/own/a.php"]);
+    assert_eq!(below("/etc"), ["/etc/settings-of-wiki/mime.php", "/etc/wiki/local/mime.conf"]);
+    assert_eq!(required.warnings, Vec::<String>::new());
 }
