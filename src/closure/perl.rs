@@ -8,12 +8,14 @@
 //! `DateTime/TimeZone`), and in those that it has in quotes (`"DBD::$driver"`).
 
 mod encodings;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
 use crate::closure::perl::encodings::Encodings;
+use crate::closure::perl::names::names;
 use crate::image::{EntryKind, Rootfs};
 use crate::observation::{Operation, PathRecord};
 
@@ -26,27 +28,6 @@ const MOST_IN_FAMILY: usize = 2000;
 /// The bytes of a module of Encode that comes because some encoding is asked for: one with the tables of a whole script has
 /// more.
 const MOST_FOR_ANY_ENCODING: u64 = 1 << 20;
-
-/// What stands in sources that load a module by a name in a variable.
-const LOADS_ANY: [&str; 17] = [
-    "require $",
-    "require \"$",
-    "require($",
-    "eval \"require",
-    "eval \"use ",
-    "eval qq{require",
-    "eval qq{use",
-    "eval qq{package",
-    "do $",
-    "do(\"",
-    "find_modules",
-    "load_class",
-    "load_module",
-    "require_module",
-    "use_module",
-    "Module::Implementation",
-    "Module::Pluggable",
-];
 
 /// Where the directories of modules lie: straight there, or in directories of a version, an architecture or a vendor.
 const PLACES: [&str; 11] = [
@@ -76,21 +57,6 @@ pub(super) struct Perl<'a> {
     found: BTreeMap<String, Vec<ImagePath>>,
     /// Families of which all was found.
     complete: BTreeSet<String>,
-}
-
-/// What a source names.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
-    /// Relative paths: `File/Spec.pm`.
-    files: BTreeSet<String>,
-    /// Modules that stand in quotes, which something may load by a name in a variable.
-    quoted: BTreeSet<String>,
-    /// The character sets that it converts to or from.
-    encodings: Encodings,
-    /// Whether it loads modules by names that are made at run time.
-    loads_any: bool,
-    /// Directories of modules, as beginnings of names in quotes say: `DBD`, `Template/Plugin`.
-    families: BTreeSet<String>,
 }
 
 impl<'a> Perl<'a> {
@@ -367,118 +333,12 @@ fn below(directory: &ImagePath, relative: &str) -> Option<ImagePath> {
     relative.split('/').try_fold(directory.clone(), |path, part| path.child(part.as_bytes()).ok())
 }
 
-/// `Net::HTTP` is in `Net/HTTP.pm`; `None` for what is no name of a module.
-fn module_file(name: &str) -> Option<String> {
-    let is_part = |part: &str| {
-        let starts = part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        starts && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    name.split("::").all(is_part).then(|| name.replace("::", "/") + ".pm")
-}
-
-fn names(text: &str) -> Names {
-    let mut names = Names::default();
-    let mut in_documentation = false;
-    for line in text.lines() {
-        // Documentation begins and ends with such a line (perlpod).
-        if line.starts_with('=') && line[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
-            in_documentation = !line.starts_with("=cut");
-            continue;
-        }
-        if matches!(line.trim_end(), "__END__" | "__DATA__") {
-            break;
-        }
-        let code = line.trim_start();
-        if !in_documentation && !code.starts_with('#') {
-            names.read(code);
-        }
-    }
-    names
-}
-
-impl Names {
-    fn read(&mut self, line: &str) {
-        self.loads_any |= LOADS_ANY.iter().any(|sign| line.contains(sign));
-        for word in ["use", "require", "do"] {
-            for (at, _) in line.match_indices(word) {
-                let is_word =
-                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | ':' | '>'));
-                let rest = &line[at + word.len()..];
-                let name = rest.trim_start_matches([' ', '\t', '(']);
-                // `do` has blocks, too.
-                if is_word
-                    && rest.starts_with([' ', '\t', '\'', '"', '('])
-                    && (word != "do" || name.starts_with(['\'', '"']))
-                {
-                    self.load(name);
-                }
-            }
-        }
-        for (at, _) in line.match_indices("dbi:").chain(line.match_indices("DBI:")) {
-            let driver: String = line[at + 4..].chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-            self.files.extend(module_file(&format!("DBD::{driver}")));
-        }
-        let words = line.split(['\'', '"']).filter(|word| word.contains("::"));
-        for word in words {
-            let beginning = word.split(['$', '@', '%', '{']).next().unwrap_or_default();
-            self.families.extend(module_file(beginning.trim_end_matches(':')).and_then(|file| {
-                let is_whole = beginning.len() == word.len() && !beginning.contains("::");
-                file.strip_suffix(".pm").filter(|_| !is_whole).map(str::to_owned)
-            }));
-            self.quoted.extend(module_file(word));
-        }
-        self.encodings.read(line);
-    }
-
-    /// What follows the word `use` or `require`.
-    fn load(&mut self, rest: &str) {
-        if let Some(quoted) = rest.strip_prefix(['\'', '"']) {
-            let file = quoted.split(['\'', '"']).next().unwrap_or_default();
-            if file.ends_with(".pl") || file.ends_with(".pm") || file.ends_with(".ph") {
-                self.files.insert(file.into());
-            }
-            return;
-        }
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(rest.len());
-        let (name, arguments) = rest.split_at(end);
-        self.files.extend(module_file(name));
-        if matches!(name, "base" | "parent" | "fields" | "aliased") {
-            let statement = arguments.split(';').next().unwrap_or_default();
-            let words = statement.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
-            self.files.extend(words.filter(|word| !word.is_empty() && *word != "qw").filter_map(module_file));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sources_name_modules_in_any_scope() {
-        for (text, expected) in [
-            ("use strict; use CGI qw(:all);\n", "CGI.pm strict.pm"),
-            ("use 5.010;\nuse v5.36;\nno strict;\n", ""),
-            ("  eval { require JSON::XS; 1 } or require(\"sub/old.pl\");", "JSON/XS.pm sub/old.pl"),
-            (
-                "use parent -norequire, 'My::Base';\nuse base qw(A::B C);",
-                "A/B.pm C.pm My/Base.pm base.pm norequire.pm parent.pm",
-            ),
-            ("my $d = DBI->connect('dbi:SQLite:dbname=x');", "DBD/SQLite.pm"),
-            ("=head1 X\n\nuse Doc;\n\n=cut\nuse Code;\n__END__\nuse Late;", "Code.pm"),
-            ("# use Comment;\nrequire $name; $x->use Foo; reuse Bar; because Baz;", ""),
-            ("require File::Spec::Unix::;", ""),
-        ] {
-            let found = names(text).files.into_iter().collect::<Vec<_>>().join(" ");
-            let found = found.replace("v5.pm", "").trim().to_owned();
-            assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_family_picks_its_members_by_names_in_quotes() {
-        let found = names("my $backend = 'JSON::PP'; my $class = \"Net::$name\"; print 'a::b c';").quoted;
-        assert_eq!(found, BTreeSet::from(["JSON/PP.pm".to_owned()]));
+    fn a_family_is_known_by_the_name_of_a_source_or_directory() {
         for (path, file, expected) in [
             ("/usr/share/perl5/JSON.pm", "JSON/PP.pm", true),
             ("/usr/share/perl5/JSON/XS.pm", "JSON/PP.pm", true),
@@ -490,18 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_made_at_run_time_stands_for_a_family() {
-        for (text, expected) in [
-            ("my $class = \"DBD::$driver\"; eval qq{package X; require $class};", "any DBD"),
-            ("my $base = 'Template::Plugin'; require $file;", "any Template/Plugin"),
-            ("use Module::Implementation;", "any"),
-            ("print \"main: $x\"; require File::Spec;", ""),
-        ] {
-            let names = names(text);
-            let any = names.loads_any.then(|| "any".to_owned());
-            let found: Vec<String> = any.into_iter().chain(names.families).collect();
-            assert_eq!(found.join(" "), expected, "{text}");
-        }
+    fn a_family_lies_in_the_directory_of_its_modules_name() {
         let directories = ["/usr/share", "/usr/share/perl5"].map(|d| ImagePath::parse(d).unwrap());
         let path = ImagePath::parse("/usr/share/perl5/DateTime/TimeZone.pm").unwrap();
         assert_eq!(own_family(&path, &directories).as_deref(), Some("DateTime/TimeZone"));

@@ -1,21 +1,23 @@
 //! The rules that make requirements out of requirements, applied until nothing new comes.
 
+mod libraries;
 mod looked_up;
+mod observed;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::{FileTree, ImagePath, Shebang, escape_bytes};
+use crate::base::{FileTree, ImagePath, Shebang};
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
-use crate::closure::loader::{self, Flavor, Loader, Process};
+use crate::closure::loader::{Loader, Process};
 use crate::closure::perl::Perl;
-use crate::closure::script::{self, shell_programs};
+use crate::closure::script;
 use crate::closure::{
-    ClosureError, Level, Reason, Requirements, bytecode, named, nss, own_scripts, perl, prepared, resources, runtime,
-    state,
+    ClosureError, Level, Reason, Requirements, bytecode, nss, own_scripts, perl, prepared, resources, runtime, state,
 };
-use crate::image::{Entry, EntryKind, Rootfs};
+use crate::image::{Entry, Rootfs};
 use crate::observation::{Found, Observation, Operation};
 
 /// One application of the rules.
@@ -123,94 +125,6 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What the run used, and the command itself.
-    fn observed(&mut self) -> Result<(), ClosureError> {
-        for (path, record) in self.observation.paths.iter() {
-            if record.found == Found::Absent {
-                if record.operations.iter().any(|operation| operation.creates()) {
-                    self.directory_to_write_in(path)?;
-                }
-                continue;
-            }
-            if record.probe_tool {
-                self.kept.require(path.as_bytes(), Reason::ProbeTool)?;
-                continue;
-            }
-            if let Some(language) = record.exerciser() {
-                self.kept.require(path.as_bytes(), Reason::Exercise(language.into()))?;
-                continue;
-            }
-            for &operation in &record.operations {
-                self.kept.require(path.as_bytes(), Reason::Access(operation))?;
-            }
-            if record.operations.contains(&Operation::Rename) {
-                self.moved(path)?;
-            }
-        }
-        if let Some(program) = self.execution.command.first() {
-            match self.execution.find_program(self.rootfs, program)? {
-                Some(path) => {
-                    self.kept.require(&path, Reason::Access(Operation::Exec))?;
-                }
-                None => {
-                    // Of what is looked up by PATH nobody knows where it should have been.
-                    let hint = if program.contains(&b'/') {
-                        "\nhint: a volume that brings it has to be there at every start; of the programs that it names the image has \
-                         those that the run started: --keep-exe NAME keeps others"
-                    } else {
-                        ""
-                    };
-                    let name = escape_bytes(program);
-                    self.warnings.insert(format!("the command {name} is not in the base{hint}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What lay in a directory that got another name was used under that one, which the base does not have.
-    fn moved(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
-        self.kept.require(path.as_bytes(), Reason::Access(Operation::Rename))?;
-        if self.rootfs.lookup(path)?.is_some_and(|entry| entry.is_dir()) {
-            for name in self.rootfs.list(path)? {
-                if let Ok(child) = path.child(&name) {
-                    self.moved(&child)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What the application made, it made in a directory that has to be there next time.
-    fn directory_to_write_in(&mut self, made: &ImagePath) -> Result<(), ClosureError> {
-        for directory in made.ancestors() {
-            if self.kept.require(directory.as_bytes(), Reason::Written(made.clone()))?.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What HEALTHCHECK runs: the program, and the programs that a shell line names.
-    fn healthcheck(&mut self) -> Result<(), ClosureError> {
-        let Some((program, arguments)) = self.execution.healthcheck.split_first() else { return Ok(()) };
-        let is_shell = arguments.len() > 1 && arguments[0].starts_with('-');
-        let inner = arguments.last().filter(|_| is_shell).map(|line| shell_programs(line)).unwrap_or_default();
-        for name in [program.clone()].iter().chain(&inner) {
-            match self.execution.find_program(self.rootfs, name.as_bytes())? {
-                Some(path) => {
-                    self.kept.require(&path, Reason::Healthcheck)?;
-                }
-                None if name == program => {
-                    self.warnings.insert(format!("HEALTHCHECK runs {name}, which is not in the base"));
-                }
-                // What looks like a program in a shell line need not be one.
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
     fn needs_of(&mut self, path: &ImagePath, entry: &Entry) -> Result<(), ClosureError> {
         if entry.link_target().is_some() {
             let walk = self.rootfs.resolve(path.as_bytes(), true)?;
@@ -308,158 +222,8 @@ impl<'a> Rules<'a> {
         })
     }
 
-    fn script(&mut self, path: &ImagePath, shebang: &Shebang) -> Result<(), ClosureError> {
-        let reason = Reason::Interpreter(path.clone());
-        let interpreter = self.execution.absolute(&shebang.interpreter);
-        // What nobody has started, nobody starts in the base either, if that has nothing to start it with.
-        let is_missed = !self.is_in_passing(path);
-        if self.kept.require(&interpreter, reason.clone())?.is_none() && is_missed {
-            let name = escape_bytes(&shebang.interpreter);
-            self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
-        }
-        if let Some(program) = shebang.env_program() {
-            match self.execution.find_program(self.rootfs, &program)? {
-                Some(program) => {
-                    self.kept.require(&program, reason)?;
-                }
-                None if !is_missed => {}
-                None => {
-                    let name = escape_bytes(&program);
-                    self.warnings.insert(format!("{path} needs {name}, which is not in the base"));
-                }
-            }
-        }
-        if script::is_shell(shebang) && !self.is_probe_tool(path) {
-            self.commands(path)?;
-        }
-        if script::is_interpreted_by(shebang, perl::is_interpreter) {
-            self.modules(path)?;
-        }
-        Ok(())
-    }
-
-    /// What a Perl source names: see [`perl`].
-    fn modules(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
-        if !self.is_probe_tool(path) {
-            for module in self.perl.needs_of(path)? {
-                self.kept.require(module.as_bytes(), Reason::Script(path.clone()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The programs that a shell script names, and the files that it reads into itself, with what these name: which of
-    /// its branches are taken, the next start decides.
-    fn commands(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
-        let is_bystander = self.is_bystander(path);
-        let mut pending = vec![path.clone()];
-        while let Some(path) = pending.pop() {
-            let is_text = |entry: Entry| matches!(entry.kind, EntryKind::File { size, .. } if size <= script::MOST);
-            if !self.rootfs.lookup(&path)?.is_some_and(is_text) || !self.scripts.insert((path.clone(), is_bystander)) {
-                continue;
-            }
-            let text = self.rootfs.read(&path)?;
-            let text = String::from_utf8_lossy(&text);
-            for name in script::commands(&text) {
-                if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())? {
-                    if is_bystander && !named::is_small_tool(self.rootfs, &program)? {
-                        continue;
-                    }
-                    self.kept.require(&program, Reason::Script(path.clone()))?;
-                }
-            }
-            for name in script::included(&text) {
-                // A `#!` line in it counts for nothing: the shell that reads it is there.
-                pending.extend(self.included(&path, &name)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The file that the shell script at `path` reads into itself by `name`: from the root, from where the script lies, or
-    /// from the directory above.
-    fn included(&mut self, path: &ImagePath, name: &str) -> Result<Option<ImagePath>, ClosureError> {
-        for directory in path.ancestors().take(2) {
-            let beside = [directory.as_bytes(), name.as_bytes()].join(&b'/');
-            let written = if name.starts_with('/') { name.as_bytes() } else { &beside };
-            let walk = self.rootfs.resolve(written, true)?;
-            if walk.entry.is_some_and(|entry| entry.is_file()) {
-                self.kept.require(written, Reason::Script(path.clone()))?;
-                return Ok(Some(walk.end));
-            }
-        }
-        Ok(None)
-    }
-
     fn is_probe_tool(&self, path: &ImagePath) -> bool {
         self.observation.paths.get(path).is_some_and(|record| record.probe_tool)
-    }
-
-    fn executable(&mut self, path: &ImagePath) -> Result<(), ClosureError> {
-        let Some(mut process) = self.process(path)? else { return Ok(()) };
-        self.require_uses(&mut process)?;
-        // Whoever uses the loader reads these, if they are there.
-        let mut files = match process.flavor() {
-            Flavor::Glibc => vec![loader::CACHE.to_owned(), loader::PRELOAD.to_owned()],
-            Flavor::Musl => Vec::new(),
-        };
-        let interpreter = self.contents.elf(path)?.and_then(|elf| elf.interpreter.clone());
-        files.extend(interpreter.and_then(|interpreter| loader::path_file(&interpreter)));
-        for file in files {
-            self.kept.require(file.as_bytes(), Reason::Runtime)?;
-        }
-        Ok(())
-    }
-
-    /// What the library at `real`, loaded by the name `path`, needs: in each process that used it, or by itself when
-    /// nobody knows who loads it.
-    fn shared_library(&mut self, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
-        let Some(elf) = self.contents.elf(real)? else { return Ok(()) };
-        if elf.interpreter.is_some() || elf.needed.is_empty() && elf.dlopens.is_empty() {
-            return Ok(());
-        }
-        let observation = self.observation;
-        let users = observation.paths.get(path).map(|record| &record.executables);
-        let mut is_known = false;
-        for user in users.into_iter().flatten() {
-            let user = self.rootfs.resolve(user.as_bytes(), true)?;
-            if !user.entry.is_some_and(|entry| entry.is_file()) {
-                continue;
-            }
-            let Some(process) = self.process(&user.end)?.filter(|process| process.arch() == elf.arch) else { continue };
-            is_known = true;
-            if !process.has(real) {
-                self.open(Some(process), path, real)?;
-            }
-        }
-        if !is_known && !self.loaded.contains(real) {
-            self.open(None, path, real)?;
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, process: Option<Process>, path: &ImagePath, real: &ImagePath) -> Result<(), ClosureError> {
-        match self.loader.open(&mut self.contents, process, path, real)? {
-            Some(mut process) => self.require_uses(&mut process),
-            None => Ok(()),
-        }
-    }
-
-    fn require_uses(&mut self, process: &mut Process) -> Result<(), ClosureError> {
-        self.loaded.extend(process.files().cloned());
-        for (path, reason) in process.take_uses() {
-            self.kept.require(&path, reason)?;
-        }
-        Ok(())
-    }
-
-    fn process(&mut self, main: &ImagePath) -> Result<Option<Process>, ClosureError> {
-        if let Some(process) = self.processes.get(main) {
-            return Ok(process.clone());
-        }
-        let process = self.loader.start(&mut self.contents, main)?;
-        self.processes.insert(main.clone(), process.clone());
-        Ok(process)
     }
 
     /// The modules of glibc's name service switch, when libc is kept and something was looked up.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::module_file;
+use super::names::module_file;
 
 /// What takes the name of an encoding in its first argument. The last takes it without quotes.
 const CALLS: [&str; 5] = ["encode(", "decode(", "from_to(", "find_encoding(", LAYER];
