@@ -1,11 +1,11 @@
 //! The store: unpacked roots, kept between runs, and scratch space, gone after each.
 //!
 //! ```text
-//! STORE/v1/lock            held while a scratch directory comes into being or is looked at by the sweep
-//! STORE/v1/making/XX       held while a root whose key begins with XX is being unpacked
-//! STORE/v1/roots/KEY/      root/  index  about.json  lock (shared while the root is in use)
-//! STORE/v1/scratch/NAME/   whatever its owner makes
-//! STORE/v1/scratch/NAME.lock   exclusive while the owner lives; made before the directory and removed after it
+//! STORE/v2/lock            held while a scratch directory comes into being or is looked at by the sweep
+//! STORE/v2/making/XX       held while a root whose key begins with XX is being unpacked
+//! STORE/v2/roots/KEY/      root/  index  about.json  lock (shared while the root is in use)
+//! STORE/v2/scratch/NAME/   whatever its owner makes
+//! STORE/v2/scratch/NAME.lock   exclusive while the owner lives; made before the directory and removed after it
 //! ```
 //!
 //! A root is unpacked in scratch space and renamed into place when it is complete and checked, so one that is there
@@ -26,8 +26,8 @@ use crate::image::error::ImageError;
 use crate::image::placement;
 use crate::image::stored_index;
 
-/// The layout of the store; another one would get a directory of its own.
-const VERSION: &str = "v1";
+/// The layout of the store, and how roots are unpacked in it; another one gets a directory of its own.
+const VERSION: &str = "v2";
 /// How many names are tried for a scratch directory.
 const MAX_NAMES: u32 = 10_000;
 
@@ -115,8 +115,9 @@ impl Store {
     /// Where all of it is: the directory that was named for it, unless that holds other things too.
     pub fn outermost(&self) -> &Path {
         let named = self.dir.parent().filter(|named| {
-            fs::read_dir(named)
-                .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| entry.file_name() == VERSION)))
+            fs::read_dir(named).is_ok_and(|mut all| {
+                all.all(|entry| entry.is_ok_and(|entry| is_version(entry.file_name().as_encoded_bytes())))
+            })
         });
         named.unwrap_or(&self.dir)
     }
@@ -285,6 +286,11 @@ impl Store {
         let path = self.dir.join(name);
         lock_file(&path, how).map_err(fail("lock", &path))
     }
+}
+
+/// Whether a directory of this name is the store of this version of scrimp or of another.
+fn is_version(name: &[u8]) -> bool {
+    name.strip_prefix(b"v").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 impl ScratchDir {

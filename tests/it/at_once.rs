@@ -49,7 +49,7 @@ fn at_once_as_alone(env: &Env, sources: &[String], roots: usize) {
     let children: Vec<_> = (0..).zip(sources).map(|(n, source)| start(env, source, &format!("together-{n}"))).collect();
     let together: Vec<_> = children.into_iter().map(|child| end(child, "together")).collect();
     assert_eq!(env.leftovers(), Vec::<String>::new());
-    assert_eq!(fs::read_dir(env.path("store/v1/roots")).unwrap().count(), roots);
+    assert_eq!(fs::read_dir(env.path("store/v2/roots")).unwrap().count(), roots);
     for (number, source) in sources.iter().enumerate() {
         let name = format!("alone-{number}");
         assert_eq!(end(start(env, source, &name), &name), together[number]);

@@ -206,7 +206,7 @@ impl Target {
 
     /// The unpacked base: kind, mode, owner, size, time and place of everything in it.
     fn base(&self) -> String {
-        let roots = PathBuf::from(self.env.path("store/v1/roots"));
+        let roots = PathBuf::from(self.env.path("store/v2/roots"));
         let mut lines = Vec::new();
         let mut left = vec![roots];
         while let Some(directory) = left.pop() {

@@ -26,7 +26,7 @@ fn a_full_store_is_named_and_clean_once_there_is_room() {
     for kibibytes in [64, 512, 1500, 2500, 4000, 5000, 6500, 16000] {
         let text = format!(
             "mount -t tmpfs -o size={kibibytes}k none store && $SLIM -o docker-archive:out/{kibibytes}.tar; code=$?; \
-             mount -o remount,size=100m store && $INSPECT > /dev/null || exit 9; ls -A store/v1/scratch; exit $code"
+             mount -o remount,size=100m store && $INSPECT > /dev/null || exit 9; ls -A store/v2/scratch; exit $code"
         );
         let run = script(&env, &text);
         let published = fs::exists(env.path(&format!("out/{kibibytes}.tar"))).unwrap();
@@ -56,9 +56,9 @@ fn a_store_without_room_for_a_copy_is_named() {
     let env = Env::new();
     let text = "mount -t tmpfs -o size=100m none store && $INSPECT > /dev/null && \
         mount -o remount,size=$(($(du -sk store | cut -f1) + 300))k store && $SLIM --sandbox d -o rootfs:out/x; code=$?; \
-        ls -A out store/v1/scratch; exit $code";
+        ls -A out store/v2/scratch; exit $code";
     let run = script(&env, text).exits(2);
-    assert_eq!(run.stdout, "out:\n\nstore/v1/scratch:\n", "{run}");
+    assert_eq!(run.stdout, "out:\n\nstore/v2/scratch:\n", "{run}");
     assert!(run.stderr.contains("No space left on device\nhint: make room"), "{run}");
     assert_eq!(env.leftovers(), Vec::<String>::new());
 }
@@ -120,7 +120,7 @@ fn any_file_system_will_do() {
         fs::create_dir(env.path(&format!("here-{number}"))).unwrap();
         let run = script(
             &env,
-            &format!("{mount} store && $SLIM {in_store} > log; code=$?; ls -A store/v1/scratch; exit $code"),
+            &format!("{mount} store && $SLIM {in_store} > log; code=$?; ls -A store/v2/scratch; exit $code"),
         );
         assert_eq!(run.succeeds().stdout, "", "{mount}");
         let there = outputs.replace("DIR", "out");
