@@ -120,6 +120,9 @@ pub fn trials(args: &RunArgs, probe_args: &ProbeArgs, input: &Input, command: Ve
             bail!("--run {}: there are two runs of this name", run.name);
         }
     }
+    if runs.len() > 1 {
+        runs.iter_mut().for_each(|run| run.trial.probes.share_port());
+    }
     let plain = trial(args, probe_args, command)?;
     Ok(match runs.is_empty() {
         true => Trials::One(Box::new(plain)),
@@ -248,7 +251,7 @@ fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     let specs = specs.chain(args.script.iter().map(|s| Spec::from_script_argument(s)));
     let specs = specs.chain(args.during.iter().map(|w| Spec::from_while_argument(w)));
     let port = run.port.as_deref().map(str::parse).transpose()?;
-    Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port })
+    Ok(Choice::Probes { specs: specs.collect::<Result<_, _>>()?, port, is_shared: false })
 }
 
 /// SOURCE_DATE_EPOCH, when it is set.

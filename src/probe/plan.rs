@@ -15,12 +15,21 @@ use crate::probe::target::Port;
 pub struct Circumstances {
     /// `--port`: the port that steps go to that name none.
     pub port: Option<Port>,
+    /// Whether several runs have that port in common, of which a worker does not listen at all.
+    pub is_port_shared: bool,
     /// ExposedPorts of the image.
     pub exposed: Vec<Port>,
     /// HEALTHCHECK of the image.
     pub healthcheck: Option<HealthcheckCommand>,
     /// What the command runs, the likeliest first; they choose among the shipped specs, after what listens.
     pub executables: Vec<ImagePath>,
+}
+
+impl Circumstances {
+    /// The port on which the application has to listen, whatever the steps go to.
+    pub(super) fn claimed_port(&self) -> Option<Port> {
+        self.port.filter(|_| !self.is_port_shared)
+    }
 }
 
 /// How an image wants to be asked whether it is healthy.
@@ -106,7 +115,7 @@ impl Plan {
 
     /// Whether neither the command line nor `[ready]` says that a port is served.
     pub(super) fn claims_no_port(&self) -> bool {
-        self.circumstances.port.is_none() && self.ready.iter().all(|ready| ready.port.is_none())
+        self.circumstances.claimed_port().is_none() && self.ready.iter().all(|ready| ready.port.is_none())
     }
 
     /// Whether a script is still to be given the port that counts.

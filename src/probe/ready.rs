@@ -109,8 +109,8 @@ pub(super) fn needs(plan: &Plan) -> Vec<Need> {
             out.push(need);
         }
     }
-    // Whoever names a port says that it is served, whatever the steps go to.
-    if let Some(port) = given.map(Need::Port).filter(|port| !out.contains(port)) {
+    // Whoever names a port says that it is served, whatever the steps go to; by which of several runs, the steps say.
+    if let Some(port) = plan.circumstances.claimed_port().map(Need::Port).filter(|port| !out.contains(port)) {
         out.push(port);
     }
     if out.is_empty() {
@@ -139,7 +139,7 @@ impl Enough {
     pub(super) fn of(plan: &Plan) -> Self {
         let circumstances = &plan.circumstances;
         let by_command = plan.is_commands_only() || (plan.discover && circumstances.healthcheck.is_some());
-        match by_command && circumstances.port.is_none() && plan.served != Some(true) {
+        match by_command && circumstances.claimed_port().is_none() && plan.served != Some(true) {
             true => Enough::Rest,
             false if plan.discover && circumstances.port.is_none() => Enough::DatagramsAtRest,
             false => Enough::Never,

@@ -55,9 +55,15 @@ impl Examination<'_> {
             Exercise::Replay(Script::Start(_)) | Exercise::Choose(Choice::Nothing) => {
                 return Ok(Unended::without_probes(Script::Start(start(target, timeout))));
             }
-            Exercise::Choose(Choice::Probes { specs, port }) => probe::Plan {
+            Exercise::Choose(Choice::Probes { specs, port, is_shared }) => probe::Plan {
                 patience: timeout,
-                ..probe::Plan::new(specs.clone(), circumstances(self.config, self.command, *port))
+                ..probe::Plan::new(
+                    specs.clone(),
+                    probe::Circumstances {
+                        is_port_shared: *is_shared,
+                        ..circumstances(self.config, self.command, *port)
+                    },
+                )
             },
         };
         let run = probe::run(&plan, target, self.redactor)?;
@@ -112,6 +118,7 @@ pub fn circumstances(config: &ImageConfig, command: Option<&[u8]>, port: Option<
     let healthcheck = config.healthcheck();
     probe::Circumstances {
         port,
+        is_port_shared: false,
         exposed: config.exposed_ports().iter().filter_map(|p| p.parse().ok()).collect(),
         healthcheck: healthcheck.map(|h| probe::HealthcheckCommand { argv: h.command, timeout: h.timeout }),
         executables: command.and_then(|c| ImagePath::parse(c).ok()).into_iter().collect(),

@@ -54,7 +54,18 @@ pub enum Choice {
         specs: Vec<Spec>,
         /// Where requests go that name no port.
         port: Option<Port>,
+        /// Whether the port is one of several runs', of which not each has to listen there.
+        is_shared: bool,
     },
     /// Not at all: what the start alone uses is kept.
     Nothing,
+}
+
+impl Choice {
+    /// Makes the port one that this run has in common with others.
+    pub fn share_port(&mut self) {
+        if let Choice::Probes { is_shared, .. } = self {
+            *is_shared = true;
+        }
+    }
 }

@@ -22,17 +22,18 @@ fn a_port_that_was_named_has_to_listen_whatever_the_steps_go_to() {
     let port = address.port();
     let exec = || Spec::from_exec_argument("true").unwrap();
     let http = || spec(&format!("[[step]]\nkind = 'http'\nport = {port}"));
-    let run = |named: u16, probe: Spec| {
+    let run = |named: u16, is_port_shared: bool, probe: Spec| {
         let target = FakeTarget { rests: true, ..FakeTarget::listening(&[address]) };
         let target = target.with_command("true", vec![output(0, "", "")]);
-        let circumstances = Circumstances { port: Some(Port::tcp(named)), ..Circumstances::default() };
+        let circumstances = Circumstances { port: Some(Port::tcp(named)), is_port_shared, ..Circumstances::default() };
         let plan = Plan { patience: Duration::from_millis(50), ..Plan::new(vec![probe], circumstances) };
         summary(&run_plan(&plan, &target))
     };
     for probe in [&exec as &dyn Fn() -> Spec, &http] {
-        let silent = run(1, probe());
+        let silent = run(1, false, probe());
         assert!(silent.starts_with("ready: the application does not listen on tcp port 1 after 0.05 s"), "{silent}");
-        assert!(run(port, probe()).ends_with(": ok\n"));
+        assert!(run(port, false, probe()).ends_with(": ok\n"));
+        assert!(run(1, true, probe()).ends_with(": ok\n"), "a worker beside the one that listens there");
     }
 }
 
