@@ -18,5 +18,5 @@ fn a_server_that_looks_for_its_address_has_one_that_is_probed() {
     let arguments = ["slim", &source, "--http", "/page.html", "-o", &out, "--format", "json"];
     let summary = env.scrimp(&arguments).succeeds().json();
     assert_eq!(summary["verify"]["status"], "passed", "{summary}");
-    assert_eq!(summary["warnings"], json!([]), "{summary}");
+    assert!(!summary["warnings"].to_string().contains("eth0"), "{summary}");
 }

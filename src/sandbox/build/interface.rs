@@ -15,24 +15,18 @@ use crate::base::CONTAINER_ADDRESS;
 const NAME: &[u8] = b"eth0";
 /// Derived from the address, as engines do it; a random one would be in what servers tell of themselves.
 const HARDWARE_ADDRESS: [u8; 6] = [0x02, 0x42, 10, 88, 0, 2];
-/// Kinds of interfaces that lead nowhere, the better one first; which of them there are, the kernel's configuration says.
-const KINDS: [&[u8]; 2] = [b"dummy", b"bridge"];
+/// A bridge without ports leads nowhere. The module of a dummy, if it has to be loaded, makes one on the machine too, which
+/// would stay.
+const KIND: &[u8] = b"bridge";
 /// A container has no addresses of IPv6 where the engine was not told of any.
 const NO_IPV6: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
 
 /// Makes the interface in the network namespace of this process.
 ///
 /// # Errors
-/// When the kernel has none of the kinds, or forbids a step; what is done by then stays.
+/// When the kernel has no such kind, or forbids a step; what is done by then stays.
 pub fn add() -> Result<()> {
-    let mut made = Err(Errno::EOPNOTSUPP.into());
-    for kind in KINDS {
-        made = make(kind);
-        if made.is_ok() {
-            break;
-        }
-    }
-    made?;
+    make(KIND)?;
     let socket = control()?;
     set(&socket, libc::SIOCSIFADDR as _, |request| request.ifr_ifru.ifru_addr = internet(CONTAINER_ADDRESS))?;
     set(&socket, libc::SIOCSIFNETMASK as _, |request| request.ifr_ifru.ifru_netmask = internet(Ipv4Addr::BROADCAST))?;
