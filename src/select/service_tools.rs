@@ -20,9 +20,10 @@ const MOST_OF_TEXT: u64 = 64 << 10;
 const MOST_TEXTS: usize = 2000;
 /// In which directories of PATH there are tools.
 const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
-/// Of tools and of what a package has in all, in bytes: larger ones are programs of their own.
-const MOST_OF_TOOL: u64 = 4 << 20;
-const MOST_OF_TOOLS: u64 = 16 << 20;
+/// Of a tool, and of what a package has in all, in bytes: larger ones are programs of their own, and not worth their room in
+/// an image that nobody may ever look into.
+const MOST_OF_TOOL: u64 = 256 << 10;
+const MOST_OF_TOOLS: u64 = 1 << 20;
 /// How an executable begins that needs no interpreter of its own kind (`elf(5)`).
 const ELF: [u8; 4] = *b"\x7fELF";
 
@@ -41,7 +42,7 @@ pub(super) fn find(
     }
     let mut found = Vec::new();
     for package in packages_of(rootfs, observation, packages, &started)? {
-        let tools = tools_of(rootfs, packages, package)?;
+        let tools = tools_of(rootfs, observation, packages, package)?;
         found.extend(tools.into_iter().map(|tool| (tool, package.name.clone())));
     }
     Ok(found)
@@ -104,7 +105,12 @@ fn packages_of<'a>(
 }
 
 /// The small programs of a package in PATH, and the links by which it has more names for them; none if they are many.
-fn tools_of(rootfs: &Rootfs, packages: &Packages, package: &Package) -> Result<Vec<ImagePath>, SelectError> {
+fn tools_of(
+    rootfs: &Rootfs,
+    observation: &Observation,
+    packages: &Packages,
+    package: &Package,
+) -> Result<Vec<ImagePath>, SelectError> {
     let mut tools = Vec::new();
     let mut bytes = 0;
     for file in packages.files(package) {
@@ -114,10 +120,15 @@ fn tools_of(rootfs: &Rootfs, packages: &Packages, package: &Package) -> Result<V
         }
         let walk = rootfs.resolve(file.as_bytes(), true)?;
         let Some(EntryKind::File { size, .. }) = walk.entry.map(|entry| entry.kind) else { continue };
-        if size > MOST_OF_TOOL || packages.owner(&walk.end) != Some(package) || !is_program(rootfs, &walk.end)? {
+        // A further name for what is there costs nothing.
+        let is_there = observation.paths.contains(&walk.end);
+        if (size > MOST_OF_TOOL && !is_there)
+            || packages.owner(&walk.end) != Some(package)
+            || !is_program(rootfs, &walk.end)?
+        {
             continue;
         }
-        bytes += if walk.links.is_empty() { size } else { 0 };
+        bytes += if walk.links.is_empty() && !is_there { size } else { 0 };
         tools.push(file);
     }
     Ok(if bytes > MOST_OF_TOOLS { Vec::new() } else { tools })
