@@ -79,7 +79,7 @@ fn what_could_not_be_compared_is_said_and_the_rest_is_compared() {
     let (run, small) = slim(&env, "lost", &["/bin/sh", "-c", &format!("{number}; echo /shown/*")]);
     let run = run.exits(1);
     assert!(
-        run.stderr.contains("run: stdout") && run.stderr.contains("two runs of the source have \"/shown/"),
+        run.stderr.contains("run: stdout") && run.stderr.contains("six runs of the source have \"/shown/"),
         "{run}"
     );
     assert!(!Path::new(&small).exists());
