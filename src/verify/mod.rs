@@ -6,6 +6,7 @@
 mod content;
 mod difference;
 mod pattern;
+mod shape;
 mod steady;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::base::counted;
 use crate::verify::content::{excerpt, member};
 use crate::verify::pattern;
+use crate::verify::shape::{Kind, Shape, listed, shown};
 
 /// No more losses than these are looked for.
 const MOST: usize = 64;
@@ -43,44 +44,6 @@ pub(super) fn losses(answers: &[&Value], tried: &Value) -> Vec<Loss> {
     let mut search = Search { places, way: Vec::new(), found: Vec::new() };
     search.compare(Some(0), answers, tried);
     search.found
-}
-
-/// What sort of value it is, and whether there is anything in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Null,
-    Bool,
-    Number,
-    Text { is_empty: bool },
-    List { is_empty: bool },
-    Object { is_empty: bool },
-}
-
-impl Kind {
-    fn of(value: &Value) -> Self {
-        match value {
-            Value::Null => Kind::Null,
-            Value::Bool(_) => Kind::Bool,
-            Value::Number(_) => Kind::Number,
-            Value::String(text) => Kind::Text { is_empty: text.is_empty() },
-            Value::Array(items) => Kind::List { is_empty: items.is_empty() },
-            Value::Object(members) => Kind::Object { is_empty: members.is_empty() },
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Null => "null",
-            Kind::Bool => "true or false",
-            Kind::Number => "a number",
-            Kind::Text { is_empty: false } => "a text",
-            Kind::Text { is_empty: true } => "an empty text",
-            Kind::List { is_empty: false } => "a list",
-            Kind::List { is_empty: true } => "an empty list",
-            Kind::Object { is_empty: false } => "an object",
-            Kind::Object { is_empty: true } => "an empty object",
-        }
-    }
 }
 
 /// One step down in a JSON text.
@@ -317,70 +280,6 @@ fn other_members(list: &[Value], tried: &[Value]) -> Option<String> {
     (ours != theirs).then(|| format!("{}, and not {}", elements(list.len()), tried.len()))
 }
 
-/// What values of one role have in common.
-#[derive(Default)]
-struct Shape<'a> {
-    seen: usize,
-    kinds: BTreeSet<Kind>,
-    /// The one text, or truth, that all of them are.
-    constant: Option<&'a Value>,
-    /// How many objects had this member, and its shape.
-    members: BTreeMap<&'a str, Shape<'a>>,
-    objects: usize,
-    elements: Option<Box<Shape<'a>>>,
-}
-
-impl<'a> Shape<'a> {
-    fn learn(&mut self, value: &'a Value) {
-        let is_constant = matches!(value, Value::String(_) | Value::Bool(_))
-            && if self.seen == 0 { true } else { self.constant == Some(value) };
-        self.constant = is_constant.then_some(value);
-        self.seen += 1;
-        self.kinds.insert(Kind::of(value));
-        match value {
-            Value::Object(members) => {
-                self.objects += 1;
-                members.iter().for_each(|(name, value)| self.members.entry(name).or_default().learn(value));
-            }
-            Value::Array(items) => {
-                items.iter().for_each(|item| self.elements.get_or_insert_default().learn(item));
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-
-    /// What a value lacks that has to have this shape.
-    fn misfit(&self, value: &Value) -> Option<String> {
-        let kind = Kind::of(value);
-        if !self.kinds.contains(&kind) {
-            return Some(format!("{}, and not {}", listed(&self.kinds), kind.name()));
-        }
-        // One alone says nothing of the next.
-        if let Some(constant) = self.constant.filter(|constant| self.seen > 1 && *constant != value) {
-            return Some(format!("{}, and not {}", shown(constant), shown(value)));
-        }
-        match value {
-            Value::Object(members) => {
-                let is_always = |shape: &Shape<'_>| shape.seen == self.objects;
-                let lost = self.members.iter().find(|(name, shape)| is_always(shape) && !members.contains_key(**name));
-                if let Some((name, _)) = lost {
-                    return Some(format!("the member {name:?} in each"));
-                }
-                let is_open = !self.members.values().all(is_always);
-                members.iter().find_map(|(name, value)| match self.members.get(name.as_str()) {
-                    Some(shape) => shape.misfit(value).map(|what| format!("{name:?}: {what}")),
-                    None => (!is_open).then(|| format!("no member {name:?} in any")),
-                })
-            }
-            Value::Array(items) => {
-                let shape = self.elements.as_ref()?;
-                items.iter().find_map(|item| shape.misfit(item))
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        }
-    }
-}
-
 /// All of them in one form, where all have it.
 fn all<'a, T: ?Sized>(values: &[&'a Value], form: impl Fn(&'a Value) -> Option<&'a T>) -> Option<Vec<&'a T>> {
     values.iter().map(|value| form(value)).collect()
@@ -441,14 +340,6 @@ fn has_text(value: &Value) -> bool {
 
 fn elements(count: usize) -> String {
     counted(count, "element", "elements")
-}
-
-fn shown(value: &Value) -> String {
-    excerpt(&value.to_string())
-}
-
-fn listed(kinds: &BTreeSet<Kind>) -> String {
-    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn in_app(tree: &BTreeMap<String, String>, app: &str) -> Vec<String> {
 fn what_is_scrimps_own_never_counts() {
     for env in environments() {
         everything_in_one_directory(&env);
-        let script = "ls -lR app >/dev/null 2>&1; cat app/run.lock app/store/v1/lock >/dev/null 2>&1; cat app/data.txt";
+        let script = "ls -lR app >/dev/null 2>&1; cat app/run.lock app/store/v2/lock >/dev/null 2>&1; cat app/data.txt";
         let run = slim(&env, "host", &[], &["/bin/sh", "-c", script]).succeeds();
         let app = env.path("app");
         let image = Image::read(Path::new(&env.path("app/out.tar")));

@@ -286,7 +286,7 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
         // Now and then the image has to be unpacked again.
         if random.below(3) == 0 {
             // The run before may have been killed before it made this.
-            let roots = env.path("store/v1/roots");
+            let roots = env.path("store/v2/roots");
             assert!(fs::remove_dir_all(&roots).is_ok() || !Path::new(&roots).exists());
         }
         let what = format!("seed {seed}, kill {number}: {victim:?} after {moment:?} of {took:?}");
@@ -324,7 +324,7 @@ fn kill_at_random(env: &Env, victims: &[Victim], rung: &[&str], seed: u64) {
     assert_eq!(env.names(), expected_names);
     assert_eq!(fs::read_dir(env.path("tmp")).unwrap().count(), 0);
     let parts =
-        ["roots", "scratch"].map(|part| fs::read_dir(env.path("store/v1").to_owned() + "/" + part).unwrap().count());
+        ["roots", "scratch"].map(|part| fs::read_dir(env.path("store/v2").to_owned() + "/" + part).unwrap().count());
     // Where an archive had to be read to see whether it is whole, that has unpacked it.
     assert!(parts[0] == 1 || !source.is_image(), "{parts:?}: roots and scratch directories");
     assert_eq!(parts[1], 0, "scratch directories");

@@ -103,7 +103,7 @@ impl Env {
 
     /// The names in the scratch space of the store.
     pub fn scratch(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.store.join("v1/scratch")) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(self.store.join("v2/scratch")) else { return Vec::new() };
         entries.map(|entry| format!("scratch {:?}", entry.expect("an entry").file_name())).collect()
     }
 
