@@ -1,5 +1,6 @@
 //! The tree of files that a command runs in, and walks over it.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -21,12 +22,15 @@ use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
+/// How many look-ups of a lazy rootfs are remembered, absent names included: those above a file are asked for again with
+/// each file.
+const MOST_KNOWN: usize = 1 << 17;
 /// The largest file that is read whole, in bytes.
 pub const MOST_READ: u64 = 64 << 20;
 
 /// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known
 /// beforehand (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as
-/// they are asked for (a directory or the host itself). It is never written; what an application writes that runs in
+/// they are asked for (a directory or the host itself), mostly once. It is never written; what an application writes that runs in
 /// place is not seen once [`Rootfs::keep`] was called.
 pub struct Rootfs {
     location: PathBuf,
@@ -34,6 +38,8 @@ pub struct Rootfs {
     content: Content,
     concealed: Concealed,
     saved: OnceLock<Arc<Saved>>,
+    /// What was looked up in a lazy rootfs. Before the application changes anything it is what [`Saved`] would say.
+    known: Mutex<HashMap<ImagePath, Option<Entry>>>,
 }
 
 enum Content {
@@ -115,6 +121,7 @@ impl Rootfs {
             content,
             concealed: Concealed::default(),
             saved: OnceLock::new(),
+            known: Mutex::default(),
         })
     }
 
@@ -181,15 +188,29 @@ impl Rootfs {
             Content::Full(entries) => Ok(entries.get(path).cloned()),
             Content::Lazy(_) if self.is_concealed(path) => Ok(None),
             Content::Lazy(owners) => {
+                if let Some(known) = self.known().get(path) {
+                    return Ok(known.clone());
+                }
                 // What is said to be unchanged after the look was unchanged when it was taken.
                 let found = self.look(path, owners.as_ref());
-                match self.saved.get().map(|saved| saved.before(path)) {
-                    None | Some(Before::Unchanged) => found,
-                    Some(Before::Absent) => Ok(None),
-                    Some(Before::Kept(entry)) => Ok(Some(entry)),
+                let entry = match self.saved.get().map(|saved| saved.before(path)) {
+                    None | Some(Before::Unchanged) => found?,
+                    Some(Before::Absent) => None,
+                    Some(Before::Kept(entry)) => Some(entry),
+                };
+                let mut known = self.known();
+                if known.len() >= MOST_KNOWN {
+                    known.clear();
                 }
+                known.insert(path.clone(), entry.clone());
+                Ok(entry)
             }
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ImagePath, Option<Entry>>> {
+        // Whoever panicked while holding it has put in a whole entry, or none.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, path: &ImagePath, owners: &dyn Owners) -> Result<Option<Entry>, RootfsError> {
