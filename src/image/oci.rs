@@ -16,6 +16,8 @@ use crate::image::{Limits, Platform};
 
 /// How deep indexes may lie in indexes.
 const MAX_DEPTH: usize = 8;
+/// How many of them are read to find one that is for a platform.
+const MAX_INDEXES: usize = 256;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
@@ -144,7 +146,7 @@ impl Layout<'_> {
         candidates: Vec<Descriptor>,
         depth: usize,
     ) -> Result<(Digest, Descriptor, Vec<Descriptor>), ImageError> {
-        let chosen = self.choose_platform(candidates)?;
+        let chosen = self.choose_platform(self.with_platforms(candidates, depth)?)?;
         let digest = self.digest(&chosen)?;
         let what = format!("the manifest {digest} of {}", self.blobs.name());
         let document: Document = parse(&self.blob(&chosen, "the manifest")?, &what)?;
@@ -162,6 +164,35 @@ impl Layout<'_> {
             Document { config: Some(config), layers: Some(layers), .. } => Ok((digest, config, layers)),
             _ => Err(self.invalid(what, "it is neither an index nor the manifest of an image")),
         }
+    }
+
+    /// What several candidates that do not say for what they are lead to, through indexes.
+    fn with_platforms(&self, candidates: Vec<Descriptor>, depth: usize) -> Result<Vec<Descriptor>, ImageError> {
+        if candidates.len() < 2 || candidates.iter().any(|d| d.platform().is_some()) {
+            return Ok(candidates);
+        }
+        let mut found = Vec::new();
+        let mut pending: Vec<(Descriptor, usize)> = candidates.into_iter().rev().map(|d| (d, depth)).collect();
+        let mut read = 0;
+        while let Some((candidate, depth)) = pending.pop() {
+            if candidate.platform().is_some() {
+                found.push(candidate);
+                continue;
+            }
+            let what = format!("the manifest {} of {}", candidate.digest, self.blobs.name());
+            read += 1;
+            if depth > MAX_DEPTH || read > MAX_INDEXES {
+                return Err(self.invalid(what, "too many indexes, or too deep ones, lead to it"));
+            }
+            match parse::<Document>(&self.blob(&candidate, "the manifest")?, &what)? {
+                Document { manifests: Some(nested), config: None, .. } => {
+                    let images = nested.into_iter().filter(Descriptor::is_image);
+                    pending.extend(images.map(|d| (d, depth + 1)).rev());
+                }
+                _ => found.push(candidate),
+            }
+        }
+        Ok(found)
     }
 
     /// The best of several; a single one is taken as it is unless the user asked for a platform.
