@@ -237,8 +237,8 @@ pub(super) fn checked<'a>(
     };
     let layers: Vec<LayerInfo> = located.layers.iter().enumerate().map(info).collect();
     // A bare tag, as layouts have it, names an image in its layout only.
-    let name = located.reference.clone().filter(|name| name.contains(['/', ':']));
-    let reference = located.reference.unwrap_or(source_name);
+    let name = located.reference.filter(|name| name.contains(['/', ':']));
+    let reference = name.clone().unwrap_or(source_name);
     let input = |(layer, diff_id): (LocatedLayer<'a>, &Digest)| LayerInput {
         name: format!("the layer {diff_id}"),
         blob: layer.blob,
