@@ -121,8 +121,9 @@ impl Names {
         let (name, arguments) = rest.split_at(end);
         self.files.extend(module_file(name));
         if matches!(name, "base" | "parent" | "fields" | "aliased") {
-            let near = &arguments[..arguments.floor_char_boundary(LONGEST_STATEMENT)];
-            let statement = near.split(';').next().unwrap_or_default();
+            let longest = LONGEST_STATEMENT.min(arguments.len());
+            let end = (0..=longest).rev().find(|&at| arguments.is_char_boundary(at)).unwrap_or_default();
+            let statement = arguments[..end].split(';').next().unwrap_or_default();
             let words = statement.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
             self.files.extend(words.filter(|word| !word.is_empty() && *word != "qw").filter_map(module_file));
         }
