@@ -189,7 +189,10 @@ fn a_dead_application_is_reported_at_once() {
     // It listened, and nothing is known that could have been asked before it ended.
     let target = FakeTarget { exit: Exit::Code(4).into(), ..FakeTarget::default() };
     let text = crate::probe::discover::without_probe(&target);
-    assert!(text.starts_with("the application listened, and ended with exit code 4 before it could be asked\n"), "{text}");
+    assert!(
+        text.starts_with("the application listened, and ended with exit code 4 before it could be asked\n"),
+        "{text}"
+    );
 
     // One that has done its work is no service.
     let target = FakeTarget { exit: Exit::Code(0).into(), ..FakeTarget::default() };
