@@ -24,6 +24,8 @@ pub use error::AssembleError;
 pub use layer::{Layer, LayerReader, write_layer};
 pub use staging::{StagedFile, parent_of, sweep_around};
 
+use std::collections::BTreeMap;
+
 use crate::base::Digest;
 use crate::image::ImageConfig;
 use crate::select::Manifest;
@@ -69,12 +71,13 @@ pub struct PublishError {
 }
 
 /// Writes the artifact beside its destination, under no name that anybody sees. `tags` are the names of `-t`; they
-/// hold where the destination itself names none.
+/// hold where the destination itself names none. `annotations` go where the format has a manifest.
 pub fn stage(
     destination: &Destination,
     layer: &Layer,
     config: &ImageConfig,
     manifest: &Manifest,
+    annotations: &BTreeMap<String, String>,
     tags: &[String],
 ) -> Result<Staged, AssembleError> {
     destination.check()?;
@@ -85,11 +88,12 @@ pub fn stage(
             (Form::File(staged), Some(Digest::of(&config.to_bytes())), bytes, Vec::new())
         }
         Destination::OciDir { dir, tag } => {
-            let (staged, digest, bytes) = oci::stage_dir(dir, layer, config, &own_or_common(tag, tags))?;
+            let (staged, digest, bytes) = oci::stage_dir(dir, layer, config, annotations, &own_or_common(tag, tags))?;
             (Form::Layout(staged), Some(digest), bytes, Vec::new())
         }
         Destination::OciArchive { file, tag } => {
-            let (staged, digest, bytes) = oci::stage_archive(file, layer, config, &own_or_common(tag, tags))?;
+            let (staged, digest, bytes) =
+                oci::stage_archive(file, layer, config, annotations, &own_or_common(tag, tags))?;
             (Form::File(staged), Some(digest), bytes, Vec::new())
         }
         Destination::Rootfs { dir } => {
@@ -110,10 +114,11 @@ pub fn stage_all(
     layer: &Layer,
     config: &ImageConfig,
     manifest: &Manifest,
+    annotations: &BTreeMap<String, String>,
     tags: &[String],
 ) -> Result<Vec<Staged>, AssembleError> {
     check_all(destinations, tags)?;
-    destinations.iter().map(|destination| stage(destination, layer, config, manifest, tags)).collect()
+    destinations.iter().map(|destination| stage(destination, layer, config, manifest, annotations, tags)).collect()
 }
 
 /// Publishes everything, in order, up to the first failure.

@@ -1,6 +1,7 @@
 //! OCI image layouts (OCI image-spec 1.1, image-layout.md), as a directory or in a tar file. The layer is compressed
 //! with gzip.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// How the keys of annotations begin that name what an image was made from.
+const BASE: &str = "org.opencontainers.image.base.";
 const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A layout that is to become a directory, or to be added to one.
@@ -51,6 +54,7 @@ pub fn stage_dir(
     dir: &Path,
     layer: &Layer,
     config: &ImageConfig,
+    annotations: &BTreeMap<String, String>,
     names: &[String],
 ) -> Result<(StagedLayout, Digest, u64), AssembleError> {
     let existing = is_layout(dir).then(|| dir.to_owned());
@@ -66,7 +70,7 @@ pub fn stage_dir(
     let (layer_digest, layer_bytes) = compress(layer, &mut file, &unnamed)?;
     let named = blobs.join(layer_digest.hex());
     fs::rename(&unnamed, &named).map_err(AssembleError::file("rename", &unnamed))?;
-    let documents = documents(config, layer_digest, layer_bytes, names);
+    let documents = documents(config, annotations, layer_digest, layer_bytes, names);
     let put = |path: PathBuf, content: &[u8]| fs::write(&path, content).map_err(AssembleError::file("write", &path));
     for blob in [&documents.config, &documents.manifest] {
         put(blobs.join(Digest::of(blob).hex()), blob)?;
@@ -85,12 +89,13 @@ pub fn stage_archive(
     file: &Path,
     layer: &Layer,
     config: &ImageConfig,
+    annotations: &BTreeMap<String, String>,
     names: &[String],
 ) -> Result<(StagedFile, Digest, u64), AssembleError> {
     // The header of the layer's entry has its digest and length, so it is compressed elsewhere first.
     let mut compressed = StagedFile::new(file)?;
     let (layer_digest, layer_bytes) = compress(layer, compressed.file(), file)?;
-    let documents = documents(config, layer_digest, layer_bytes, names);
+    let documents = documents(config, annotations, layer_digest, layer_bytes, names);
     let mut staged = StagedFile::new(file)?;
     let index = index(documents.descriptors);
     let blob = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
@@ -165,16 +170,26 @@ fn compress(layer: &Layer, out: &mut File, shown: &Path) -> Result<(Digest, u64)
     write(out).map_err(AssembleError::file("write", shown))
 }
 
-fn documents(config: &ImageConfig, layer: Digest, layer_bytes: u64, names: &[String]) -> Documents {
+fn documents(
+    config: &ImageConfig,
+    annotations: &BTreeMap<String, String>,
+    layer: Digest,
+    layer_bytes: u64,
+    names: &[String],
+) -> Documents {
     let config = config.to_bytes();
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": {"mediaType": CONFIG_TYPE, "digest": Digest::of(&config), "size": config.len()},
         "layers": [{"mediaType": LAYER_TYPE, "digest": layer, "size": layer_bytes}],
-    })
-    .to_string()
-    .into_bytes();
+    });
+    // The base's own base is not this image's, which the labels name.
+    let annotations: BTreeMap<_, _> = annotations.iter().filter(|(key, _)| !key.starts_with(BASE)).collect();
+    if !annotations.is_empty() {
+        manifest["annotations"] = json!(annotations);
+    }
+    let manifest = manifest.to_string().into_bytes();
     let descriptor = json!({"mediaType": MANIFEST_TYPE, "digest": Digest::of(&manifest), "size": manifest.len()});
     let mut descriptors: Vec<Value> = Vec::new();
     for name in names {

@@ -378,7 +378,7 @@ pub enum Color {
 /// The network that an application sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Net {
-    /// Its own, with a loopback interface and nothing else
+    /// Its own, which leads nowhere
     None,
     /// The machine's
     Host,

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use args::{Cli, Command};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::pipeline::PipelineError;
 
@@ -36,7 +37,7 @@ pub fn run() -> ExitCode {
         }
         Err(cause) => match cause.downcast::<clap::Error>() {
             // Help and version are answers, not errors; clap prints each where it belongs and knows the code.
-            Ok(answer) => answer.exit(),
+            Ok(answer) => with_tip(answer).exit(),
             Err(cause) => Err(cause),
         },
     };
@@ -62,6 +63,20 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// A tip for those who write the command behind the image, as for podman.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let takes_command = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("-- <COMMAND>"));
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && takes_command
+        && !word.starts_with('-')
+    {
+        let tip = format!("a command goes behind two dashes: -- {word}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
 /// What was published before an error is there, so that is not the same as nothing done.
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<PipelineError>() {
@@ -85,7 +100,9 @@ fn message(error: &anyhow::Error) -> String {
         if !text.contains(what) {
             text.push_str(what);
         }
-        hints.push_str(hint);
+        if !hints.contains(hint) {
+            hints.push_str(hint);
+        }
     }
     text + &hints
 }
@@ -101,6 +118,23 @@ mod tests {
         assert_eq!(message(&cause), "cannot find it: no such file\nhint: give one with -w");
         let cause = anyhow::anyhow!("not a signal\nhint: SIGTERM").context("-x \"y\"");
         assert_eq!(message(&cause), "-x \"y\": not a signal\nhint: SIGTERM");
+        let cause = anyhow::anyhow!("not a signal\nhint: SIGTERM").context("the image: not a signal\nhint: SIGTERM");
+        assert_eq!(message(&cause), "the image: not a signal\nhint: SIGTERM");
+    }
+
+    #[test]
+    fn a_command_without_dashes_is_told_where_to_go() {
+        let tip = |words: &[&str]| {
+            let words = ["scrimp"].iter().chain(words);
+            with_tip(<Cli as clap::Parser>::try_parse_from(words).unwrap_err()).to_string()
+        };
+        for command in ["slim", "trace"] {
+            let text = tip(&[command, "oci:a", "nginx", "-g", "x"]);
+            assert!(text.contains("tip: a command goes behind two dashes: -- nginx"), "{text}");
+        }
+        for words in [&["inspect", "oci:a", "nginx"][..], &["slim", "oci:a", "--nginx"], &["nginx"]] {
+            assert!(!tip(words).contains("two dashes"), "{words:?}");
+        }
     }
 
     #[test]

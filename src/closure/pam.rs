@@ -49,6 +49,8 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
             needs.insert(path);
         }
     }
+    // Many names may lead to one module.
+    let mut read = BTreeSet::new();
     for module in modules {
         let path = match module.starts_with(b"/") {
             true => ImagePath::parse(&module).ok(),
@@ -56,7 +58,9 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
         };
         let Some(path) = path else { continue };
         let walk = rootfs.resolve(path.as_bytes(), true)?;
-        if matches!(walk.entry.map(|entry| entry.kind), Some(EntryKind::File { size, .. }) if size <= MOST_OF_MODULE) {
+        let is_small =
+            matches!(walk.entry.map(|entry| entry.kind), Some(EntryKind::File { size, .. }) if size <= MOST_OF_MODULE);
+        if is_small && read.insert(walk.end.clone()) {
             for name in path_texts::in_program(&rootfs.read(&walk.end)?) {
                 needs.extend(settings_or_helper(rootfs, &name)?);
             }
@@ -96,6 +100,8 @@ pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureEr
         Ok(if walk.entry.is_some_and(|entry| is_text(&entry.kind)) { rootfs.read(&walk.end)? } else { Vec::new() })
     };
     let passwords = with_passwords(&text("/etc/shadow")?);
+    // Many accounts may have one home.
+    let mut homes = BTreeSet::new();
     for (name, home, shell) in homes_and_shells(&text("/etc/passwd")?) {
         // A home too long for a path to lie below it has no keys.
         let keys = home.child(b".ssh").and_then(|directory| directory.child(b"authorized_keys")).ok();
@@ -106,12 +112,15 @@ pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureEr
         if !has_keys && !passwords.contains(&name) {
             // A service with passwords of its own serves the homes of people all the same.
             if is_within(&home, "/home") {
-                needs.extend(in_home(rootfs, &home)?);
+                homes.insert(home);
             }
             continue;
         }
         needs.extend(keys.filter(|_| has_keys));
         needs.insert(shell);
+        homes.insert(home);
+    }
+    for home in homes {
         needs.extend(in_home(rootfs, &home)?);
     }
     Ok(needs)

@@ -1,6 +1,8 @@
 //! `docker-archive:`, the format of `docker save` (Docker image spec v1.2, "Combined Image JSON + Filesystem Changeset
 //! Format"), as every Docker since 1.10, skopeo, podman and buildah write it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::base::Digest;
@@ -46,7 +48,7 @@ pub(super) fn locate<'a>(
     }
     let tags = item.repo_tags.unwrap_or_default();
     let reference = reference.filter(|name| !name.starts_with('@')).map(tagged).or(tags.into_iter().next());
-    Ok(Located { reference, manifest_digest: None, config, layers })
+    Ok(Located { reference, manifest_digest: None, annotations: BTreeMap::new(), config, layers })
 }
 
 fn read_manifest(archive: &Archive, source_name: &str, limits: &Limits) -> Result<Vec<Item>, ImageError> {

@@ -1,7 +1,7 @@
 //! `oci:` and `oci-archive:`, the OCI image layout (OCI image-spec 1.1, image-layout.md, image-index.md, manifest.md),
 //! with Docker's media types where tools mix them in. Documents are told apart by what they hold, not by their type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,8 @@ use crate::image::{Limits, Platform};
 
 /// How deep indexes may lie in indexes.
 const MAX_DEPTH: usize = 8;
+/// How many of them are read to find one that is for a platform.
+const MAX_INDEXES: usize = 256;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
@@ -37,6 +39,16 @@ struct Document {
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    annotations: Value,
+}
+
+/// The manifest of one image.
+struct Manifest {
+    digest: Digest,
+    annotations: BTreeMap<String, String>,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
 }
 
 impl Descriptor {
@@ -67,7 +79,7 @@ pub(super) fn locate<'a>(
     let index = layout.index()?;
     let chosen = layout.choose_name(index, tag)?;
     let reference = chosen.first().and_then(|d| d.names().next()).map(String::from);
-    let (manifest_digest, config, layers) = layout.manifest(chosen, 0)?;
+    let Manifest { digest: manifest_digest, annotations, config, layers } = layout.manifest(chosen, 0)?;
     let config = layout.blob(&config, "the config")?;
     let mut located = Vec::new();
     for layer in layers {
@@ -81,7 +93,7 @@ pub(super) fn locate<'a>(
         let open = Box::new(move || Ok(blobs.open(&name)?.ok_or_else(|| missing(&name))?.0));
         located.push(LocatedLayer { blob: Some(digest), bytes, open });
     }
-    Ok(Located { reference, manifest_digest: Some(manifest_digest), config, layers: located })
+    Ok(Located { reference, manifest_digest: Some(manifest_digest), annotations, config, layers: located })
 }
 
 struct Layout<'a> {
@@ -138,13 +150,9 @@ impl Layout<'_> {
         }
     }
 
-    /// The manifest that `candidates` lead to, through indexes: its digest, its config and its layers.
-    fn manifest(
-        &self,
-        candidates: Vec<Descriptor>,
-        depth: usize,
-    ) -> Result<(Digest, Descriptor, Vec<Descriptor>), ImageError> {
-        let chosen = self.choose_platform(candidates)?;
+    /// The manifest that `candidates` lead to, through indexes.
+    fn manifest(&self, candidates: Vec<Descriptor>, depth: usize) -> Result<Manifest, ImageError> {
+        let chosen = self.choose_platform(self.with_platforms(candidates, depth)?)?;
         let digest = self.digest(&chosen)?;
         let what = format!("the manifest {digest} of {}", self.blobs.name());
         let document: Document = parse(&self.blob(&chosen, "the manifest")?, &what)?;
@@ -159,9 +167,42 @@ impl Layout<'_> {
                 }
                 self.manifest(images, depth + 1)
             }
-            Document { config: Some(config), layers: Some(layers), .. } => Ok((digest, config, layers)),
+            Document { config: Some(config), layers: Some(layers), annotations, .. } => {
+                let texts = annotations.as_object().into_iter().flatten();
+                let texts = texts.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+                Ok(Manifest { digest, annotations: texts.collect(), config, layers })
+            }
             _ => Err(self.invalid(what, "it is neither an index nor the manifest of an image")),
         }
+    }
+
+    /// What several candidates that do not say for what they are lead to, through indexes.
+    fn with_platforms(&self, candidates: Vec<Descriptor>, depth: usize) -> Result<Vec<Descriptor>, ImageError> {
+        if candidates.len() < 2 || candidates.iter().any(|d| d.platform().is_some()) {
+            return Ok(candidates);
+        }
+        let mut found = Vec::new();
+        let mut pending: Vec<(Descriptor, usize)> = candidates.into_iter().rev().map(|d| (d, depth)).collect();
+        let mut read = 0;
+        while let Some((candidate, depth)) = pending.pop() {
+            if candidate.platform().is_some() {
+                found.push(candidate);
+                continue;
+            }
+            let what = format!("the manifest {} of {}", candidate.digest, self.blobs.name());
+            read += 1;
+            if depth > MAX_DEPTH || read > MAX_INDEXES {
+                return Err(self.invalid(what, "too many indexes, or too deep ones, lead to it"));
+            }
+            match parse::<Document>(&self.blob(&candidate, "the manifest")?, &what)? {
+                Document { manifests: Some(nested), config: None, .. } => {
+                    let images = nested.into_iter().filter(Descriptor::is_image);
+                    pending.extend(images.map(|d| (d, depth + 1)).rev());
+                }
+                _ => found.push(candidate),
+            }
+        }
+        Ok(found)
     }
 
     /// The best of several; a single one is taken as it is unless the user asked for a platform.

@@ -1,5 +1,6 @@
 //! From a source to a base: an image's config and its rootfs, unpacked or found in the store.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Base {
     pub digest: Option<Digest>,
     /// The digest of the manifest, where the source has one.
     pub manifest_digest: Option<Digest>,
+    /// The annotations of the manifest (OCI image-spec 1.1, annotations.md); none where the source has no manifest.
+    pub annotations: BTreeMap<String, String>,
     /// The config; for a directory and the host a bare one.
     pub config: ImageConfig,
     /// The layers, lowest first; none for a directory and the host.
@@ -99,6 +102,7 @@ impl Limits {
 pub(super) struct Located<'a> {
     pub(super) reference: Option<String>,
     pub(super) manifest_digest: Option<Digest>,
+    pub(super) annotations: BTreeMap<String, String>,
     /// The config as it is stored.
     pub(super) config: Vec<u8>,
     /// Lowest first.
@@ -192,6 +196,7 @@ fn lazy(source: &Source, dir: &Path, options: &OpenOptions) -> Result<Base, Imag
         name: None,
         digest: None,
         manifest_digest: None,
+        annotations: BTreeMap::new(),
         config: ImageConfig::bare(),
         layers: Vec::new(),
         rootfs: Rootfs::lazy(&dir, options.owners.clone())?,
@@ -237,8 +242,8 @@ pub(super) fn checked<'a>(
     };
     let layers: Vec<LayerInfo> = located.layers.iter().enumerate().map(info).collect();
     // A bare tag, as layouts have it, names an image in its layout only.
-    let name = located.reference.clone().filter(|name| name.contains(['/', ':']));
-    let reference = located.reference.unwrap_or(source_name);
+    let name = located.reference.filter(|name| name.contains(['/', ':']));
+    let reference = name.clone().unwrap_or(source_name);
     let input = |(layer, diff_id): (LocatedLayer<'a>, &Digest)| LayerInput {
         name: format!("the layer {diff_id}"),
         blob: layer.blob,
@@ -251,6 +256,7 @@ pub(super) fn checked<'a>(
 
 fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOptions) -> Result<Base, ImageError> {
     let (digest, manifest_digest) = (Digest::of(&located.config), located.manifest_digest);
+    let annotations = located.annotations.clone();
     let Checked { config, diff_ids, reference, name, layers, inputs } = checked(source, located, options)?;
     let key = key(&diff_ids, &options.id_map_key);
     let opened = store
@@ -260,6 +266,7 @@ fn full(source: &Source, located: Located<'_>, store: &Store, options: &OpenOpti
         name,
         digest: Some(digest),
         manifest_digest,
+        annotations,
         config,
         layers,
         rootfs: Rootfs::full(&opened.root, opened.entries)?,

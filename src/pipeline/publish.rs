@@ -51,9 +51,10 @@ impl Outputs {
         layer: &Layer,
         config: &ImageConfig,
         manifest: &Manifest,
+        annotations: &BTreeMap<String, String>,
         beside: StagedFiles,
     ) -> Result<(Vec<Output>, Vec<String>), PipelineError> {
-        let staged = assemble::stage_all(&self.destinations, layer, config, manifest, &self.tags)?;
+        let staged = assemble::stage_all(&self.destinations, layer, config, manifest, annotations, &self.tags)?;
         let half = |published: Vec<String>, cause: String| PipelineError::HalfPublished { published, cause };
         let published =
             assemble::publish_all(staged).map_err(|PublishError { published, cause }| match published.is_empty() {

@@ -224,7 +224,7 @@ fn make(
     if failures.is_empty() {
         (outputs, unmet) = clock.time("publish", || {
             let beside = order.side_files.stage(observation, Some(&manifest))?;
-            order.outputs.publish(&layer, &config, &manifest, beside)
+            order.outputs.publish(&layer, &config, &manifest, &base.annotations, beside)
         })?;
     }
     let mut summary = summary_of(observation, &clock);

@@ -37,6 +37,12 @@ pub(super) fn choose_known(plan: &mut Plan, probing: &Probing) -> Result<(), Pro
 
 /// What to say where nothing is known that could be asked.
 pub(super) fn without_probe(target: &dyn Target) -> String {
+    if let Some(exit) = target.exited() {
+        return format!(
+            "the application listened, and ended with {exit} before it could be asked\nhint: its input is empty, and its \
+             network leads nowhere: what it needs to stay, a container without a terminal has to give it (-e, -v, --with)"
+        );
+    }
     let listeners: Vec<String> = target.listeners().iter().map(ToString::to_string).collect();
     let place = if listeners.is_empty() { "no port".into() } else { listeners.join(", ") };
     format!(

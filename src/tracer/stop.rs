@@ -234,7 +234,29 @@ impl AttachedStop {
     }
 }
 
+/// What the kernel sends a task for what it does itself: an address that is not there, an instruction that is none, a
+/// system call that its own filter does not like.
+const FAULTS: [i32; 6] = [libc::SIGILL, libc::SIGTRAP, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+
 impl SignalStop {
+    /// The id of the task, in the tracer's PID namespace.
+    pub fn task(&self) -> i32 {
+        self.0.0
+    }
+
+    /// The signal, if the task itself has brought it about: a process that sends one (`si_code` is not positive then,
+    /// `sigaction(2)`) means no fault.
+    pub fn fault(&self) -> io::Result<Option<i32>> {
+        if !FAULTS.contains(&self.1) {
+            return Ok(None);
+        }
+        // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C structure.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes one `siginfo_t` to `info`.
+        let r = unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, self.0.0, 0, &raw mut info) };
+        Ok(unless_dead(r)?.filter(|_| info.si_code > 0).map(|_| self.1))
+    }
+
     /// Goes on and delivers the signal.
     pub fn deliver(self) -> io::Result<()> {
         self.0.resume(libc::PTRACE_CONT, self.1)

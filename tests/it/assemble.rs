@@ -1,5 +1,6 @@
 //! From a manifest to layers, archives, layouts, directories and build contexts, read back by the tools that people use.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -108,7 +109,8 @@ pub fn run(program: &str, args: &[&str]) -> String {
 fn publish(destinations: &[Destination], base: &Base, tags: &[&str]) -> Vec<scrimp::assemble::Published> {
     let layer = layer_of(base, None);
     let tags: Vec<String> = tags.iter().map(|tag| tag.to_string()).collect();
-    let staged = stage_all(destinations, &layer, &config_for(&layer), &manifest_of(base), &tags).unwrap();
+    let staged =
+        stage_all(destinations, &layer, &config_for(&layer), &manifest_of(base), &BTreeMap::new(), &tags).unwrap();
     publish_all(staged).unwrap()
 }
 
@@ -221,7 +223,9 @@ fn compressed_layers_are_one_gzip_member_of_the_same_bytes() {
         let dir = out.path().join(name);
         let destination = Destination::OciDir { dir: dir.clone(), tag: None };
         pool.install(|| {
-            let staged = stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &[]).unwrap();
+            let staged =
+                stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &BTreeMap::new(), &[])
+                    .unwrap();
             publish_all(staged).unwrap()
         });
         let index: Value = serde_json::from_slice(&fs::read(dir.join("index.json")).unwrap()).unwrap();
@@ -360,7 +364,7 @@ fn what_is_staged_and_not_published_leaves_nothing() {
     let layer = layer_of(&base, None);
     let destinations = ["docker-archive", "oci", "oci-archive", "rootfs", "dockerfile"]
         .map(|transport| at(transport, out.path(), transport));
-    let stage = || stage_all(&destinations, &layer, &config_for(&layer), &manifest_of(&base), &[]);
+    let stage = || stage_all(&destinations, &layer, &config_for(&layer), &manifest_of(&base), &BTreeMap::new(), &[]);
     drop(stage().unwrap());
     assert_eq!(names(out.path()), Vec::<String>::new());
     // The third cannot be published: two are, and the rest leaves nothing.
@@ -384,7 +388,7 @@ fn what_a_killed_run_left_is_swept_and_what_lives_is_not() {
     fs::create_dir(out.path().join(".mine.scrimp-x")).unwrap();
     let stage = |name: &str| {
         let destination = at("rootfs", out.path(), name);
-        stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &[]).unwrap()
+        stage_all(&[destination], &layer, &config_for(&layer), &manifest_of(&base), &BTreeMap::new(), &[]).unwrap()
     };
     let living = stage("living");
     publish_all(stage("tree")).unwrap();
@@ -472,7 +476,7 @@ fn a_build_context_takes_files_from_the_base_by_name() {
     let config = ImageConfig::parse(text.as_bytes()).unwrap();
     let config = slim_config(&config, &Overrides::default(), Some(name), None, &layer.diff_id, Epoch(0));
     let context = at("dockerfile", out.path(), "context");
-    let staged = stage_all(&[context], &layer, &config, &manifest_of(&base), &[]).unwrap();
+    let staged = stage_all(&[context], &layer, &config, &manifest_of(&base), &BTreeMap::new(), &[]).unwrap();
     publish_all(staged).unwrap();
     let context = out.path().join("context");
     assert_eq!(names(&context), ["Dockerfile", "files.txt", "skeleton.tar"]);

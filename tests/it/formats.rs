@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use scrimp::base::Digest;
+use serde_json::{Value, json};
+
 use crate::assemble::{Storage, run};
 use crate::support::{Env, Image, busybox, web_config};
 use crate::trees::dir_as_text;
@@ -132,4 +135,37 @@ fn what_is_kept_by_request_is_there_with_its_parents() {
         assert!(tree.contains_key(path), "{path}: {tree:?}");
     }
     assert!(!tree.contains_key("/www/a"), "{tree:?}");
+}
+
+/// Who made an image, and from what, stands in annotations as often as in labels.
+#[test]
+fn annotations_stay_with_the_image() {
+    let env = Env::new();
+    let source = busybox(&env, "app", &json!({"Cmd": ["true"], "Env": ["PATH=/bin"]}), &[]);
+    let slim = |source: &str, to: &str| env.scrimp(&["slim", source, "-o", to]).succeeds();
+    slim(&source, "oci:first:1");
+    let read = |path: &str| serde_json::from_slice::<Value>(&std::fs::read(env.path(path)).unwrap()).unwrap();
+    let blob = |layout: &str, digest: &Value| {
+        format!("{layout}/blobs/sha256/{}", digest.as_str().unwrap().trim_start_matches("sha256:"))
+    };
+    let mut index = read("first/index.json");
+    let mut manifest = read(&blob("first", &index["manifests"][0]["digest"]));
+    manifest["annotations"] = json!({
+        "org.opencontainers.image.vendor": "V", "a.key": "ä", "org.opencontainers.image.base.name": "older", "b": 1
+    });
+    let bytes = manifest.to_string().into_bytes();
+    index["manifests"][0]["digest"] = json!(Digest::of(&bytes).to_string());
+    index["manifests"][0]["size"] = json!(bytes.len());
+    std::fs::write(env.path(&blob("first", &index["manifests"][0]["digest"])), bytes).unwrap();
+    std::fs::write(env.path("first/index.json"), index.to_string()).unwrap();
+    for (to, layout) in [("oci:second", "second"), ("oci-archive:third.tar", "third")] {
+        slim("oci:first:1", to);
+        if layout == "third" {
+            std::fs::create_dir(env.path("third")).unwrap();
+            run("tar", &["-C", &env.path("third"), "-xf", &env.path("third.tar")]);
+        }
+        let index = read(&format!("{layout}/index.json"));
+        let manifest = read(&blob(layout, &index["manifests"][0]["digest"]));
+        assert_eq!(manifest["annotations"], json!({"a.key": "ä", "org.opencontainers.image.vendor": "V"}), "{to}");
+    }
 }

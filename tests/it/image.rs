@@ -245,7 +245,17 @@ fn the_platform_is_chosen_in_nested_indexes() {
     top["annotations"] = json!({"org.opencontainers.image.ref.name": "multi"});
     let mut only = entries[1].clone();
     only["annotations"] = json!({"org.opencontainers.image.ref.name": "only"});
-    env.write("layout/index.json", json!({"schemaVersion": 2, "manifests": [top, only]}).to_string());
+    // An index of indexes, of which each has one image and none says for what.
+    let indexes = entries.iter().map(|entry| {
+        let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string().into_bytes();
+        blob(&index);
+        describe(&index)
+    });
+    let indexes = json!({"schemaVersion": 2, "manifests": indexes.rev().collect::<Vec<_>>()}).to_string().into_bytes();
+    blob(&indexes);
+    let mut deep = describe(&indexes);
+    deep["annotations"] = json!({"org.opencontainers.image.ref.name": "deep"});
+    env.write("layout/index.json", json!({"schemaVersion": 2, "manifests": [top, only, deep]}).to_string());
     let content = |source: &str, platform| {
         let base = env.open_with(source, &env.store, platform).map_err(|error| error.to_string())?;
         let bytes = base.rootfs.read(&ImagePath::parse("/platform").unwrap()).unwrap();
@@ -257,6 +267,10 @@ fn the_platform_is_chosen_in_nested_indexes() {
         "hint: choose with --platform among linux/amd64, linux/arm64/v8, linux/arm/v7"
     );
     assert_eq!(content("oci:layout:multi", Some("linux/arm/v7")).unwrap(), "linux/arm/v7");
+    for platform in ["linux/amd64", "linux/arm64/v8", "linux/arm/v7"] {
+        assert_eq!(content("oci:layout:deep", Some(platform)).unwrap(), platform);
+    }
+    assert!(content("oci:layout:deep", Some("linux/s390x")).unwrap_err().contains("has no image for linux/s390x"));
     assert_eq!(content("oci:layout:only", None).unwrap(), "linux/arm64/v8");
     assert!(content("oci:layout:only", Some("linux/amd64")).unwrap_err().contains("has no image for linux/amd64"));
     env.write("a.tar", docker_archive(json!(["app:1"])));

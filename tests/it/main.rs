@@ -16,6 +16,7 @@ mod determinism;
 mod doors;
 mod exercise;
 mod exercise_scan;
+mod faults;
 mod file_capabilities;
 mod formats;
 mod handlers;

@@ -110,6 +110,22 @@ fn files_that_this_user_may_not_read_are_named() {
     }
 }
 
+/// A unit may have a password in it. Whether it starts what ran was once a reason to end.
+#[test]
+fn what_starts_services_need_not_be_readable() {
+    for env in [Env::as_user(User::Subordinate), Env::as_user(User::Single)] {
+        let root = env.path("root");
+        fs::create_dir_all(format!("{root}/etc/init.d")).unwrap();
+        fs::copy("/bin/busybox", format!("{root}/busybox")).unwrap();
+        fs::write(format!("{root}/etc/init.d/closed"), "DAEMON=/busybox\n").unwrap();
+        fs::set_permissions(format!("{root}/etc/init.d/closed"), fs::Permissions::from_mode(0o600)).unwrap();
+        let source = format!("rootfs:{root}");
+        let arguments = ["slim", &source, "-o", "docker-archive:out.tar", "--", "/busybox", "true"];
+        env.scrimp(&arguments).succeeds();
+        assert!(!Image::read(Path::new(&env.path("out.tar"))).tree.contains_key("/etc/init.d/closed"));
+    }
+}
+
 #[test]
 fn a_warning_is_said_once_and_only_when_it_matters() {
     let env = Env::as_user(User::Single);

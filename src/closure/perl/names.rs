@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::closure::perl::encodings::Encodings;
 
+/// How far a statement that names modules in a list is read, in bytes: without an end to it, each `use` of a line would be
+/// followed by all the rest of that.
+const LONGEST_STATEMENT: usize = 4096;
+
 /// What stands in sources that load a module by a name in a variable.
 const LOADS_ANY: [&str; 17] = [
     "require $",
@@ -117,7 +121,9 @@ impl Names {
         let (name, arguments) = rest.split_at(end);
         self.files.extend(module_file(name));
         if matches!(name, "base" | "parent" | "fields" | "aliased") {
-            let statement = arguments.split(';').next().unwrap_or_default();
+            let longest = LONGEST_STATEMENT.min(arguments.len());
+            let end = (0..=longest).rev().find(|&at| arguments.is_char_boundary(at)).unwrap_or_default();
+            let statement = arguments[..end].split(';').next().unwrap_or_default();
             let words = statement.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
             self.files.extend(words.filter(|word| !word.is_empty() && *word != "qw").filter_map(module_file));
         }
@@ -147,6 +153,13 @@ mod tests {
             let found = found.replace("v5.pm", "").trim().to_owned();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_not_read_to_the_end() {
+        let far = format!("use base qw(Near {}é Far", "x ".repeat(LONGEST_STATEMENT));
+        let found = names(&far).files;
+        assert_eq!((found.contains("Near.pm"), found.contains("Far.pm")), (true, false));
     }
 
     #[test]

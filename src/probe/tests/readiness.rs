@@ -186,6 +186,14 @@ fn a_dead_application_is_reported_at_once() {
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);
     assert_eq!(summary(&done), "ready: the application ended with exit code 3 before it was ready\n");
 
+    // It listened, and nothing is known that could have been asked before it ended.
+    let target = FakeTarget { exit: Exit::Code(4).into(), ..FakeTarget::default() };
+    let text = crate::probe::discover::without_probe(&target);
+    assert!(
+        text.starts_with("the application listened, and ended with exit code 4 before it could be asked\n"),
+        "{text}"
+    );
+
     // One that has done its work is no service.
     let target = FakeTarget { exit: Exit::Code(0).into(), ..FakeTarget::default() };
     let done = run_plan(&given(vec![Spec::from_http_argument("/").unwrap()]), &target);

@@ -41,7 +41,7 @@ pub enum Namespace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// A loopback interface of its own and nothing else.
+    /// Interfaces of its own, which lead nowhere.
     Private,
     /// That of another sandbox, whose namespace comes as a descriptor with the plan.
     Shared,

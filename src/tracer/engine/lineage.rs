@@ -11,7 +11,7 @@ use crate::tracer::events::{End, Event, Tree};
 use crate::tracer::identity::Caller;
 use crate::tracer::memory::read_word;
 use crate::tracer::open_files::OpenFiles;
-use crate::tracer::stop::{AttachedStop, ChildStop, ExecStop};
+use crate::tracer::stop::{AttachedStop, ChildStop, ExecStop, SignalStop};
 use crate::tracer::syscalls::Action;
 use crate::tracer::tasks::{Origin, Task};
 use crate::tracer::wait;
@@ -39,6 +39,10 @@ impl Engine {
             self.tasks.keys().chain(self.held.keys()).for_each(|&task| wait::kill(task));
         }
         if task.origin == Origin::Spawned {
+            let end = match self.faulted.take_if(|(process, _)| *process == id) {
+                Some((_, signal)) if end == End::Killed(libc::SIGKILL) => End::Killed(signal),
+                _ => end,
+            };
             self.send(Event::Exited { pid: id, tree: task.tree, end });
         }
         if end == End::Killed(libc::SIGKILL) {
@@ -50,6 +54,19 @@ impl Engine {
             self.forget_person(id);
         }
         Ok(())
+    }
+
+    /// Delivers a signal. Process 1 of a PID namespace is spared those that it does not handle, but for faults of its own,
+    /// by which it ends; only when it is traced it is spared these, too (kernel/signal.c, `force_sig_info_to_task`), and
+    /// would do for ever what it did. So it is killed, and has ended by the fault.
+    pub(super) fn signal(&mut self, stop: SignalStop) -> io::Result<()> {
+        if let Some(signal) = stop.fault()?
+            && let Some(process) = spared(stop.task(), signal)
+        {
+            self.faulted = Some((process, signal));
+            wait::kill(process);
+        }
+        stop.deliver()
     }
 
     /// Forgets who `id` was, if it is no more.
@@ -212,6 +229,16 @@ fn parent_of(task: i32) -> Option<i32> {
         process if process != task => Some(process),
         _ => status_field(task, "PPid:"),
     }
+}
+
+/// The process of `task`, if it is the first of its PID namespace and does not handle `signal`.
+fn spared(task: i32, signal: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let is_first = field("NStgid:")?.split_ascii_whitespace().next_back() == Some("1");
+    let handled = u64::from_str_radix(field("SigCgt:")?, 16).ok()?;
+    let is_handled = handled & 1 << (signal - 1) != 0;
+    field("Tgid:")?.parse().ok().filter(|_| is_first && !is_handled)
 }
 
 /// Whether a process has ended that its parent has not waited for.

@@ -57,6 +57,8 @@ pub struct Engine {
     events: Sender<Event>,
     /// How the supervisor ended, once it has.
     supervisor: Option<End>,
+    /// The process that had to be killed because it is traced, and the signal by which it would have ended otherwise.
+    faulted: Option<(i32, i32)>,
 }
 
 /// How a stopped call goes on.
@@ -110,6 +112,7 @@ impl Engine {
             shared,
             events,
             supervisor: None,
+            faulted: None,
         }
     }
 
@@ -162,7 +165,7 @@ impl Engine {
             Stop::Child(stop) => self.child(id, stop),
             Stop::Exec(stop) => self.executed(id, stop),
             Stop::Group(stop) => stop.listen(),
-            Stop::Signal(stop) => stop.deliver(),
+            Stop::Signal(stop) => self.signal(stop),
             Stop::Attached(stop) => {
                 if self.tasks.contains_key(&id) {
                     return stop.resume();
