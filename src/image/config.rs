@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::base::{Digest, Epoch, ImagePath};
+use crate::image::Platform;
 
 /// The PATH that Docker gives an application whose image sets none.
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -117,6 +118,11 @@ impl ImageConfig {
     /// StopSignal as it is written.
     pub fn stop_signal(&self) -> Option<&str> {
         self.text("StopSignal")
+    }
+
+    /// What machine the image is for, where its config says so.
+    pub fn platform(&self) -> Option<Platform> {
+        Platform::of_document(self.document())
     }
 
     /// The keys of ExposedPorts, sorted: `8080/tcp`.

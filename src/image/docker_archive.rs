@@ -124,7 +124,7 @@ fn choose(
         let mut fitting = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let config = read_config(archive, item, &source_name, limits)?;
-            let offered = ImageConfig::parse(&config).ok().and_then(|c| Platform::of_document(c.document()));
+            let offered = ImageConfig::parse(&config).ok().and_then(|config| config.platform());
             if offered.is_some_and(|offered| platform.rank(&offered).is_some()) {
                 fitting.push(index);
             }

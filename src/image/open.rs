@@ -285,7 +285,7 @@ fn key(diff_ids: &[Digest], id_map: &str) -> String {
 
 /// An image that came without an index says only in its config for what it is.
 fn check_platform(config: &ImageConfig, source_name: &str, options: &OpenOptions) -> Result<(), ImageError> {
-    let (Some(wanted), Some(offered)) = (&options.platform, Platform::of_document(config.document())) else {
+    let (Some(wanted), Some(offered)) = (&options.platform, config.platform()) else {
         return Ok(());
     };
     if wanted.rank(&offered).is_some() {

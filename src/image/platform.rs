@@ -43,6 +43,11 @@ impl Platform {
         Some(Platform { os: text("os")?, architecture: text("architecture")?, variant: text("variant") })
     }
 
+    /// Whether this platform runs an image for `offered`.
+    pub fn runs(&self, offered: &Platform) -> bool {
+        self.rank(offered).is_some()
+    }
+
     /// How well an image for `offered` serves this platform: a lower number is better, `None` is not at all.
     pub(super) fn rank(&self, offered: &Platform) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {

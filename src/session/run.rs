@@ -3,10 +3,10 @@
 use std::io;
 
 use crate::base::Digest;
-use crate::image::{self, Base, ImageConfig, Rootfs, RootfsError, Store};
+use crate::image::{self, Base, ImageConfig, Platform, Rootfs, RootfsError, Store};
 use crate::observation::{Header, Observation, Redactor, SCHEMA_VERSION, Transcript};
 use crate::probe::{self, ProbeError};
-use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError};
+use crate::sandbox::{Footing, ProcessSpec, Rung, SandboxError, SpawnError};
 use crate::session::arrange::{self, Neighbourhood, Task};
 use crate::session::launch::LaunchError;
 use crate::session::limits::Hold;
@@ -112,6 +112,19 @@ pub enum SessionError {
          --no-verify the result is not tried"
     )]
     NoSandbox(String),
+    /// The command is one for another machine.
+    #[error(
+        "{cause}; the image is for {image}, and this machine is {machine}\nhint: where the source has several images, \
+         --platform {machine} takes the one for it; others run with an emulator that binfmt_misc knows"
+    )]
+    Foreign {
+        /// What came of trying.
+        cause: Box<SpawnError>,
+        /// The platform that the image is for.
+        image: String,
+        /// The one that it was tried on.
+        machine: String,
+    },
     /// The sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -179,6 +192,19 @@ pub fn failures(transcript: &Transcript, exceeded: Option<&str>, last_output: &s
         out.push(format!("the last output of the application:\n{last_output}"));
     }
     out
+}
+
+/// `cause`, and why, if the command could not be executed because the image is for another machine.
+fn foreign(cause: SessionError, config: &ImageConfig) -> SessionError {
+    let machine = Platform::of_this_machine();
+    match (cause, config.platform()) {
+        (SessionError::Sandbox(SandboxError::Spawn(cause)), Some(image))
+            if cause.is_no_program() && !machine.runs(&image) =>
+        {
+            SessionError::Foreign { cause: cause.into(), image: image.to_string(), machine: machine.to_string() }
+        }
+        (cause, _) => cause,
+    }
 }
 
 impl Script {
@@ -258,7 +284,7 @@ pub fn run(
     // What fails on the stage follows from what ended the sandbox, and that from the end of a service: so these come first.
     services.finish()?;
     let (recording, notes) = watched?;
-    let played = played?;
+    let played = played.map_err(|cause| foreign(cause, subject.config))?;
 
     let (held, exceeded) = (hold.warnings(sandbox.plan()), hold.exceeded());
     let unseen = unseen.warnings(subject.rootfs.location(), &recording.accesses);
@@ -314,4 +340,28 @@ fn port_clash(taken: &[String], said: &str) -> Option<String> {
 fn redactor(settings: &Settings, services: &[Service]) -> Redactor {
     let variables = services.iter().flat_map(|service| &service.settings.env).chain(&settings.env);
     Redactor::of_variables(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::sandbox::Failure;
+
+    #[test]
+    fn a_program_for_another_machine_is_told_from_what_is_no_program() {
+        let said = |architecture: &str, errno| {
+            let config = format!(r#"{{"os":"linux","architecture":"{architecture}"}}"#);
+            let cause = SpawnError::Step(Failure::new("execute", "/bin/app", errno));
+            foreign(SandboxError::Spawn(cause).into(), &ImageConfig::parse(config.as_bytes()).unwrap()).to_string()
+        };
+        let text = said("s390x", Errno::ENOEXEC);
+        let place = text.find("; the image is for linux/s390x, and this machine is linux/");
+        assert!(text.starts_with("cannot execute /bin/app") && place.is_some() && text.contains("\nhint: "), "{text}");
+        let own = Platform::of_this_machine().architecture;
+        for text in [said(&own, Errno::ENOEXEC), said("s390x", Errno::EACCES)] {
+            assert!(text.starts_with("cannot execute /bin/app") && !text.contains("machine is"), "{text}");
+        }
+    }
 }

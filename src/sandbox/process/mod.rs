@@ -7,6 +7,7 @@ pub(super) mod rights;
 pub(super) mod signals;
 pub(super) mod spawn;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::confine::capability::CapabilitySet;
@@ -183,4 +184,11 @@ pub enum SpawnError {
     /// Another step failed.
     #[error(transparent)]
     Step(Failure),
+}
+
+impl SpawnError {
+    /// Whether the kernel knows no way to execute the file.
+    pub fn is_no_program(&self) -> bool {
+        matches!(self, SpawnError::Step(failure) if failure.errno() == Errno::ENOEXEC)
+    }
 }
