@@ -333,12 +333,15 @@ impl<'a> Search<'a> {
             return Ok(());
         }
         match entry.kind {
-            EntryKind::File { .. } if entry.mode & 0o111 != 0 => {
-                if is_small_tool(self.rootfs, path.as_bytes())? && contents.elf(&real)?.is_some() {
+            EntryKind::File { size, .. } => {
+                let is_worth_it = match entry.mode & 0o111 {
+                    0 => size <= MOST,
+                    _ => is_small_tool(self.rootfs, path.as_bytes())? && contents.elf(&real)?.is_some(),
+                };
+                if is_worth_it {
                     self.named.paths.push((path, source.clone()));
                 }
             }
-            EntryKind::File { size, .. } if size <= MOST => self.named.paths.push((path, source.clone())),
             EntryKind::Dir if is_data(&path) && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
         }
