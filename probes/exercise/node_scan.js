@@ -16,7 +16,7 @@ const MAX_ANY_BYTES = 32 << 20;
 // Parts of an application and of packages that no run loads.
 const UNUSED = new Set(['node_modules', '__tests__', '__mocks__', 'test', 'tests', 'spec', 'coverage', 'doc', 'docs', 'example',
   'examples', 'benchmark', 'benchmarks', 'cypress', 'e2e']);
-const UNUSED_FILE = /\.(test|spec|stories|config)\.[cm]?[jt]sx?$|\.d\.[cm]?ts$|\.(map|md|markdown|flow|tsbuildinfo)$/;
+const UNUSED_FILE = /\.(test|spec|stories|config)\.[cm]?[jt]sx?$|\.d\.[cm]?ts$|\.(map|md|markdown|flow|sh|tsbuildinfo)$/;
 const SOURCES = new Set(['.js', '.cjs', '.mjs', '.jsx', '.ts', '.cts', '.mts', '.tsx']);
 const CONDITIONS = new Set(['node', 'import', 'module-sync', 'node-addons', 'default']);
 // After these words a slash begins a regular expression.
@@ -25,6 +25,11 @@ const BEFORE_REGEX = new Set(['return', 'typeof', 'case', 'in', 'of', 'delete', 
 // What looks for an addon in directories of the package that calls it.
 const ADDON_LOADERS = new Set(['bindings', 'node-gyp-build', 'node-gyp-build-optional-packages', '@mapbox/node-pre-gyp',
   'pkg-prebuilds', 'prebuildify']);
+
+// Names of what is built for one platform: `linux-x64`, `darwin-x64+arm64`, `index.linuxmusl-arm64.node`.
+const PLATFORM = new RegExp('(?:^|[.@_-])(aix|android|darwin|freebsd|linux|linuxmusl|netbsd|openbsd|openharmony|sunos|win32)-' +
+  '((?:arm|arm64|ia32|loong64|mips64el|ppc64|ppc64le|riscv64|s390x|universal|x64)(?:\\+\\w+)*)(?:[.-]|$)');
+const LIBC = process.platform !== 'linux' ? '' : process.report && process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl';
 
 // Words, texts and signs of a source; comments, regular expressions and templates with expressions are passed over.
 function tokens(text) {
@@ -190,6 +195,28 @@ function kindOf(file) {
 
 const isFile = (file) => kindOf(file) === 'file';
 
+// Whether a directory or an addon of that name is built for another machine than this.
+function isForeign(name) {
+  const libc = /[.-](glibc|gnu|musl)(?:\.node)?$/.exec(name);
+  const platform = PLATFORM.exec(name);
+  if (libc && (platform || name.endsWith('.node')) && LIBC && (libc[1] === 'musl') !== (LIBC === 'musl')) return true;
+  if (!platform) return false;
+  const [, system, architectures] = platform;
+  const isHere = system === process.platform || (system === 'linuxmusl' && LIBC === 'musl');
+  return !isHere || !architectures.split('+').some((each) => each === process.arch || each === 'universal');
+}
+
+// Whether a package is for this machine, by what it says of itself as npm reads it
+// (https://docs.npmjs.com/cli/configuring-npm/package-json#os).
+function isForHere(description) {
+  const allows = (list, here) => {
+    const all = [].concat(list || []);
+    if (all.includes('!' + here)) return false;
+    return !here || all.every((each) => String(each).startsWith('!')) || all.includes(here);
+  };
+  return allows(description.os, process.platform) && allows(description.cpu, process.arch) && allows(description.libc, LIBC);
+}
+
 function readJson(file) {
   try {
     return JSON.parse(fs.readFileSync(file, 'utf8'));
@@ -272,6 +299,7 @@ class Scan {
       for (const entry of entries) {
         const child = path.join(directory, entry.name);
         if (entry.name.startsWith('.') || UNUSED.has(entry.name) || UNUSED_FILE.test(entry.name)) continue;
+        if ((entry.isDirectory() || entry.name.endsWith('.node')) && isForeign(entry.name)) continue;
         if (entry.isDirectory()) {
           if (child.startsWith(beginning) || beginning.startsWith(child)) pending.push(child);
         } else if (entry.isFile() && child.startsWith(beginning)) {
@@ -298,6 +326,8 @@ class Scan {
     }
     const scoped = beginning.startsWith('#') ? ['', '', ''] : /^(@[^/]+\/[^/]+|[^@/][^/]*)\/(.*)$/.exec(beginning);
     if (!scoped) {
+      const root = this.rootOf(from);
+      if (root) this.builtForHere(root, beginning);
       this.notes.push(from);
       return;
     }
@@ -334,6 +364,31 @@ class Scan {
     for (const file of found || []) this.add(file);
     const { peerDependencies } = readJson(path.join(root, 'package.json')) || {};
     for (const name of Object.keys(peerDependencies || {})) this.require(name, from);
+    this.builtForHere(root, '');
+  }
+
+  // Of the packages that one at `root` has for each platform those for this one, if their names begin so.
+  builtForHere(root, beginning) {
+    const description = path.join(root, 'package.json');
+    for (const name of Object.keys((readJson(description) || {}).optionalDependencies || {})) {
+      if (name.startsWith(beginning)) this.builtFor(name, description);
+    }
+  }
+
+  // A package of which there is one for each platform, whose name another makes at run time: an addon, a program, and
+  // the libraries that they need.
+  builtFor(name, from) {
+    const directories = createRequire(from).resolve.paths(name) || [];
+    const root = directories.map((directory) => path.join(directory, name)).find((each) => isFile(path.join(each, 'package.json')));
+    if (!root || this.whole.has(root)) return;
+    const description = readJson(path.join(root, 'package.json')) || {};
+    if (!(description.os || description.cpu) || !isForHere(description) || isForeign(path.basename(name))) return;
+    this.whole.add(root);
+    this.links(name, from);
+    const found = this.below(fs.realpathSync(root), '');
+    if (!found) this.notes.push(from);
+    for (const file of found || []) this.add(file);
+    this.builtForHere(root, '');
   }
 
   // A directory of a package that is named from outside, to serve what is in it.
@@ -485,10 +540,9 @@ class Scan {
       try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch (error) { return; }
       for (const entry of entries) {
         const child = path.join(directory, entry.name);
-        if (entry.isFile() && entry.name.endsWith('.node')) this.add(child);
+        if (entry.isFile() && entry.name.endsWith('.node') && !isForeign(entry.name)) this.add(child);
         else if (entry.isDirectory() && depth < 6 && entry.name !== 'node_modules') {
-          const other = /^(linux|darwin|win32|freebsd|android)-/.test(entry.name);
-          if (!other || entry.name.startsWith('linux-' + process.arch)) walk(child, depth + 1);
+          if (!isForeign(entry.name)) walk(child, depth + 1);
         }
       }
     };

@@ -167,6 +167,13 @@ def added(node):
     return [node] + parts[::-1]
 
 
+def default(node):
+    """A text, or the one that stands in for what is not given: `name or "cp437"`."""
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+        node = node.values[-1]
+    return literal(node)
+
+
 def dotted(node):
     parts = []
     while isinstance(node, ast.Attribute):
@@ -277,8 +284,8 @@ class Source:
             self.imports.append((first, []))
         elif last in ("iter_modules", "walk_packages", "find_modules"):
             self.make(None, 0)
-        elif last in ("encode", "decode", "lookup", "getreader", "getwriter", "getdecoder", "getencoder") and first:
-            self.codecs.add(first)
+        elif last in ("encode", "decode", "lookup", "getreader", "getwriter", "getdecoder", "getencoder") and node.args and default(node.args[0]):
+            self.codecs.add(default(node.args[0]))
         elif last in ("encode", "decode") and self.kind in ("app", "own") and len(node.args) in (1, 2) and is_variable(node.args[0]):
             # Any codec: what a request, a header or a file says.
             self.made.add(("encodings", ""))
@@ -287,8 +294,8 @@ class Source:
             groups = [first] + [literal(k.value) for k in node.keywords if k.arg == "group"]
             self.groups.update(g for g in groups if g)
         for keyword in node.keywords:
-            if keyword.arg in ("encoding", "charset") and literal(keyword.value):
-                self.codecs.add(literal(keyword.value))
+            if keyword.arg in ("encoding", "charset") and default(keyword.value):
+                self.codecs.add(default(keyword.value))
 
 
     def make(self, text, level):
@@ -418,12 +425,11 @@ class Scan:
                 self.any_of(package or source.package, start)
         if source.strptime:
             self.reach("_strptime", by_app)
-        if source.kind != "std":
-            for codec in source.codecs:
-                name = encodings.normalize_encoding(codec).lower() if codec.isascii() else ""
-                name = encodings.aliases.aliases.get(name, name)
-                if name:
-                    self.reach("encodings." + name, by_app)
+        for codec in source.codecs:
+            name = encodings.normalize_encoding(codec).lower() if codec.isascii() else ""
+            name = encodings.aliases.aliases.get(name, name)
+            if name:
+                self.reach("encodings." + name, by_app)
         for text in source.texts:
             # Settings name modules, or what is in them: `django.middleware.csrf.CsrfViewMiddleware`, `app.main:create`.
             if re.match(r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)+(:[A-Za-z_]\w*)?$", text):

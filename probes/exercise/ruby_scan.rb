@@ -125,15 +125,41 @@ class Scan
   end
 
   def walk(root, file)
-    stack = [root]
-    while (node = stack.pop)
+    stack = [[root, Place.new([], nil, nil)]]
+    while (node, place = stack.pop)
       next unless node.is_a?(Array)
-      look(node, file)
-      node.each { |child| stack << child if child.is_a?(Array) }
+      look(node, file, place)
+      inner = inside(node, place)
+      node.each { |child| stack << [child, inner] if child.is_a?(Array) }
     end
   end
 
-  def look(node, file)
+  # Where a call stands: in which modules, and what the blocks around it say of the features that it names by a constant.
+  Place = Struct.new(:modules, :under, :at)
+
+  # Where what is in `node` stands.
+  def inside(node, place)
+    case node[0]
+    when :module, :class then Place.new(place.modules + constants(node[1]), nil, nil)
+    when :method_add_block
+      call = node[1].is_a?(Array) && node[1][0] == :command ? node[1] : []
+      case call[1] && call[1][1]
+      when 'autoload_under' then Place.new(place.modules, argument(call[2])&.first, place.at)
+      when 'autoload_at' then Place.new(place.modules, place.under, argument(call[2])&.first)
+      else place
+      end
+    else place
+    end
+  end
+
+  # The names of the constants in a path of them, from left to right.
+  def constants(node)
+    return [] unless node.is_a?(Array)
+    return [node[1]] if node[0] == :@const
+    node.flat_map { |child| constants(child) }
+  end
+
+  def look(node, file, place)
     case node[0]
     when :command then name, arguments = node[1], node[2]
     when :command_call then name, arguments = node[3], node[4]
@@ -145,6 +171,7 @@ class Scan
     return unless name.is_a?(Array) && name[0] == :@ident && LOADERS.include?(name[1])
     text, beside = argument(arguments)
     if text.nil?
+      by_constant(arguments, place, file) if name[1] == 'autoload'
       @notes << "#{file}:#{name[2][0]}" if kind(file) == :app && !%w[autoload load].include?(name[1])
     elsif name[1] == 'require_relative' || beside
       relative(text, beside == :file ? file : File.dirname(file), file)
@@ -153,6 +180,24 @@ class Scan
     else
       reach(text, file)
     end
+  end
+
+  # `autoload :Name` alone (ActiveSupport::Autoload): the feature has the name of the constant in its modules, unless the
+  # block around it says another.
+  def by_constant(arguments, place, from)
+    names = constants(arguments)
+    return unless names.size == 1
+    feature = place.at || [*place.modules, place.under, *names].compact.join('::').gsub('::', '/')
+                                                              .gsub(/([A-Z\d]+)([A-Z][a-z])/, '\1_\2')
+                                                              .gsub(/([a-z\d])([A-Z])/, '\1_\2').downcase
+    file = resolve(feature)
+    return unless file
+    # There are many, most of which cannot be required without those before them.
+    real = File.realpath(file)
+    @queue << real unless @seen[real]
+    @files[file] = true unless @used[file] || @used[real]
+  rescue SystemCallError
+    nil
   end
 
   # The one literal text among the arguments, and whether it counts from the source's own file or directory.

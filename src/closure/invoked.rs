@@ -9,6 +9,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::closure::literals;
+
 /// Longer names and commands are none, and no text means more of them.
 const LONGEST_NAME: usize = 64;
 const LONGEST_COMMAND: usize = 128;
@@ -63,22 +65,12 @@ pub(super) fn by_program(program: &[u8]) -> BTreeSet<Vec<u8>> {
 /// The names that a source starts programs by.
 pub(super) fn by_source(source: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut names = BTreeSet::new();
-    for line in source.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_start) {
-        if line.starts_with(b"#") || line.starts_with(b"//") || line.starts_with(b"*") {
-            continue;
+    literals::each(source, |before, literal| {
+        let before = before[before.len().saturating_sub(BEFORE)..].trim_ascii_end();
+        if names.len() < MOST_NAMES && (is_command(literal) || starts(before) || begins_list(before)) {
+            names.extend(first_word(literal).map(<[u8]>::to_vec));
         }
-        let mut at = 0;
-        while let Some(quote) = line.get(at..).and_then(|rest| rest.iter().position(|b| b"'\"`".contains(b))) {
-            let begin = at + quote + 1;
-            let Some(length) = line[begin..].iter().position(|&b| b == line[begin - 1]) else { break };
-            let literal = &line[begin..begin + length];
-            let before = line[begin.saturating_sub(BEFORE)..begin - 1].trim_ascii_end();
-            if names.len() < MOST_NAMES && (is_command(literal) || starts(before) || begins_list(before)) {
-                names.extend(first_word(literal).map(<[u8]>::to_vec));
-            }
-            at = begin + length + 1;
-        }
-    }
+    });
     names
 }
 

@@ -15,6 +15,7 @@ mod invoked;
 mod kept;
 mod languages;
 mod ld_cache;
+mod literals;
 mod loader;
 mod log_in;
 mod named;

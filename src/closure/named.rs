@@ -9,6 +9,7 @@
 //!
 //! 3. In both, and in the sources of the application and of scripts that ran, programs by the names under which PATH finds
 //!    them: see [`invoked`].
+//! 4. In a source of the application that was loaded, files and fonts: see [`literals`].
 //!
 //! A file that is named so is required, unless it is a shell: one stays where it is run. A directory is required with what is in it, unless many share it or it is
 //! emptied now and then. What only says how the system is set up (accounts, the loader, log-ins) names much that nobody asks for.
@@ -19,7 +20,7 @@ use crate::base::ImagePath;
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
-use crate::closure::{ClosureError, Reason, gconv, invoked, path_texts, resources, script, state};
+use crate::closure::{ClosureError, Reason, gconv, invoked, literals, path_texts, resources, script, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -126,12 +127,28 @@ pub(super) fn find(
     let programs = programs_of(observation);
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
-        let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
-            || record.operations.contains(&Operation::Exec) && !record.probe_tool;
+        let did = |operation| !record.probe_tool && record.operations.contains(&operation);
+        let is_of_run = did(Operation::Exec) || did(Operation::Open) && record.exerciser().is_none();
         let walk = rootfs.resolve(path.as_bytes(), true)?;
-        let Some(EntryKind::File { size, .. }) = walk.entry.map(|entry| entry.kind).filter(|_| is_own) else {
+        let Some(EntryKind::File { size, .. }) = walk.entry.map(|entry| entry.kind) else {
             continue;
         };
+        // A source that only an exerciser has loaded is one that a request may load.
+        if did(Operation::Open) && size <= script::MOST && is_own_source(&walk.end, kept) {
+            let source = rootfs.read(&walk.end)?;
+            for name in literals::paths(&source) {
+                search.add_from_source(&name, path, contents)?;
+            }
+            for name in invoked::by_source(&source) {
+                search.add_invoked(&name, path, contents)?;
+            }
+            for font in literals::find_fonts(rootfs, &literals::fonts(&source))? {
+                search.named.paths.push((font, path.clone()));
+            }
+        }
+        if !is_of_run {
+            continue;
+        }
         if size <= MOST_OF_TEXT && may_be_settings(path, record) {
             for name in path_texts::in_settings(&rootfs.read(&walk.end)?) {
                 search.add_from_settings(&name, path)?;
@@ -149,7 +166,7 @@ pub(super) fn find(
                 search.add_from_library(&name, path, &programs)?;
             }
         }
-        if size <= script::MOST && may_start_programs(&walk.end, record, kept, contents)? {
+        if size <= script::MOST && !is_own_source(&walk.end, kept) && may_start_programs(&walk.end, record, contents)? {
             for name in invoked::by_source(&rootfs.read(&walk.end)?) {
                 search.add_invoked(&name, path, contents)?;
             }
@@ -209,19 +226,19 @@ fn programs_of(observation: &Observation) -> BTreeSet<ImagePath> {
     used.filter_map(|path| resources::of_program(path, false)).collect()
 }
 
-/// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own; or one of the
-/// application's sources.
+/// Whether the file is one of the application's sources, in a language that starts programs.
+fn is_own_source(path: &ImagePath, kept: &Kept<'_>) -> bool {
+    let is_own = |reasons: &BTreeSet<Reason>| reasons.iter().any(|reason| matches!(reason, Reason::Application(_)));
+    let name = path.file_name().unwrap_or_default();
+    SOURCES.iter().any(|ending| name.ends_with(ending)) && kept.paths().get(path).is_some_and(is_own)
+}
+
+/// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own.
 fn may_start_programs(
     path: &ImagePath,
     record: &PathRecord,
-    kept: &Kept<'_>,
     contents: &mut Contents<'_>,
 ) -> Result<bool, ClosureError> {
-    let is_own = |reasons: &BTreeSet<Reason>| reasons.iter().any(|reason| matches!(reason, Reason::Application(_)));
-    if kept.paths().get(path).is_some_and(is_own) {
-        let name = path.file_name().unwrap_or_default();
-        return Ok(SOURCES.iter().any(|ending| name.ends_with(ending)));
-    }
     let ran = record.operations.contains(&Operation::Exec);
     Ok(ran && matches!(contents.of(path)?, Content::Script(shebang) if !script::is_shell(&shebang)))
 }
@@ -297,6 +314,35 @@ impl<'a> Search<'a> {
             Some((path, entry)) if entry.is_file() && is_known(&path, false) => {
                 self.named.paths.push((path, source.clone()));
             }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a file, or a directory among data, that the application's own source has as a text of its own.
+    fn add_from_source(
+        &mut self,
+        name: &[u8],
+        source: &ImagePath,
+        contents: &mut Contents<'_>,
+    ) -> Result<(), ClosureError> {
+        let Some((path, entry)) = self.look(name)? else { return Ok(()) };
+        let real = self.rootfs.resolve(path.as_bytes(), true)?.end;
+        let is_system = [&path, &real].iter().any(|path| OF_THE_SYSTEM.iter().any(|place| is_within(path, place)));
+        if is_system || state::is_never(&real) {
+            return Ok(());
+        }
+        match entry.kind {
+            EntryKind::File { size, .. } => {
+                let is_worth_it = match entry.mode & 0o111 {
+                    0 => size <= MOST,
+                    _ => is_small_tool(self.rootfs, path.as_bytes())? && contents.elf(&real)?.is_some(),
+                };
+                if is_worth_it {
+                    self.named.paths.push((path, source.clone()));
+                }
+            }
+            EntryKind::Dir if is_data(&path) && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
         }
         Ok(())
@@ -397,6 +443,10 @@ fn is_within(path: &ImagePath, above: &str) -> bool {
 /// Whether a directory is in a place for programs, of which a part is for compilers. What settings name among data is data.
 fn is_of_programs(directory: &ImagePath) -> bool {
     is_within(directory, "/usr") && !["/usr/local", "/usr/share"].iter().any(|place| is_within(directory, place))
+}
+
+fn is_data(directory: &ImagePath) -> bool {
+    resources::DATA.iter().any(|place| is_within(directory, place))
 }
 
 fn is_shared(directory: &ImagePath) -> bool {

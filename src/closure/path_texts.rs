@@ -39,8 +39,12 @@ pub(super) fn in_settings(text: &[u8]) -> BTreeSet<Vec<u8>> {
 
 /// The texts of a program, each ended by a NUL, that are absolute paths as a whole.
 pub(super) fn in_program(program: &[u8]) -> BTreeSet<Vec<u8>> {
-    let texts = program.split(|&b| b == 0).filter(|text| text.starts_with(b"/") && is_meant(text));
-    texts.filter(|text| text.iter().all(|&b| is_of_path(b))).take(MOST_NAMES).map(<[u8]>::to_vec).collect()
+    program.split(|&b| b == 0).filter(|text| is_path(text)).take(MOST_NAMES).map(<[u8]>::to_vec).collect()
+}
+
+/// Whether a text as a whole is an absolute path.
+pub(super) fn is_path(text: &[u8]) -> bool {
+    text.starts_with(b"/") && is_meant(text) && text.iter().all(|&b| is_of_path(b))
 }
 
 fn is_of_path(byte: u8) -> bool {

@@ -65,9 +65,13 @@ impl Silence {
         format!("{who} does not listen {} after {} s{others}", self.missing.text(), self.waited.as_secs_f64())
     }
 
-    /// What the user can do about it when it is the application.
-    pub(super) fn hint(&self) -> &'static str {
+    /// What the user can do about it when it is the application, which may be one of several runs.
+    pub(super) fn hint(&self, is_one_of_several: bool) -> &'static str {
         match self.others.is_empty() {
+            true if is_one_of_several => {
+                "hint: probes that are typed are for all runs: give this one its own in scrimp.toml, as [[run]] with \
+                 name, command and probes = { exec = \"...\" }"
+            }
             true => "hint: give it longer (--timeout), or do without a port (--exec or --no-probe, and no --port)",
             false => "hint: name that port with --port, or in the probe",
         }

@@ -190,7 +190,10 @@ impl Probing<'_> {
                 };
                 (Some(*exit), format!("the application ended with {exit} before it was ready{hint}"))
             }
-            Unready::Silent(silence) => (None, format!("{}\n{}", silence.of("the application"), silence.hint())),
+            Unready::Silent(silence) => {
+                let hint = silence.hint(plan.circumstances.is_port_shared);
+                (None, format!("{}\n{hint}", silence.of("the application")))
+            }
             Unready::Failing(message) => (None, message.clone()),
         };
         let mut transcript = Transcript::default();

@@ -433,6 +433,115 @@ const never = () => load(name), text = "load('./text.cjs')";
     );
 }
 
+/// Addons come in packages of which there is one for each platform; the package that loads them makes their names.
+#[test]
+fn node_packages_for_this_platform_are_found_by_what_is_optional() {
+    let (here, there) = if cfg!(target_arch = "x86_64") { ("x64", "arm64") } else { ("arm64", "x64") };
+    let optional = format!(
+        r#"{{"optionalDependencies": {{"of-linux-{here}": "1", "of-linuxmusl-{here}": "1", "of-linux-{there}": "1",
+            "of-wasm32": "1", "fast": "1"}}}}"#
+    );
+    let package = |arch: &str, libc: &str, more: &str| {
+        format!(r#"{{"os": ["linux"], "cpu": ["{arch}"], "libc": ["{libc}"] {more}}}"#)
+    };
+    let needs = format!(r#", "optionalDependencies": {{"of-libs-linux-{here}": "1"}}"#);
+    let mut files: Vec<(String, String)> = vec![
+        ("server.js".into(), "require('sharp'); require('query'); require('hash')".into()),
+        ("node_modules/sharp/package.json".into(), optional),
+        ("node_modules/sharp/index.js".into(), "for (const name of names) require(name)".into()),
+        ("node_modules/fast/package.json".into(), "{}".into()),
+        ("node_modules/query/package.json".into(), format!(r#"{{"optionalDependencies": {{"q-{here}": "1"}}}}"#)),
+        ("node_modules/query/index.js".into(), "require(`q-${target}`)".into()),
+        (format!("node_modules/q-{here}/package.json"), format!(r#"{{"cpu": ["{here}"]}}"#)),
+        ("node_modules/hash/package.json".into(), "{}".into()),
+        ("node_modules/hash/index.js".into(), "require('node-gyp-build')(__dirname)".into()),
+        ("node_modules/node-gyp-build/package.json".into(), "{}".into()),
+        (format!("node_modules/of-linux-{here}/package.json"), package(here, "glibc", &needs)),
+        (format!("node_modules/of-linuxmusl-{here}/package.json"), package(here, "musl", "")),
+        (format!("node_modules/of-linux-{there}/package.json"), package(there, "glibc", "")),
+        (format!("node_modules/of-libs-linux-{here}/package.json"), package(here, "glibc", "")),
+        ("node_modules/of-wasm32/package.json".into(), r#"{"cpu": ["wasm32"]}"#.into()),
+    ];
+    let empty = [
+        format!("of-linux-{here}/lib/addon.node"),
+        format!("of-libs-linux-{here}/lib/libvips.so.42"),
+        format!("q-{here}/index.node"),
+        format!("hash/prebuilds/linux-{here}/hash.glibc.node"),
+    ];
+    let not = [
+        format!("of-linuxmusl-{here}/lib/addon.node"),
+        format!("of-linux-{there}/lib/addon.node"),
+        "of-wasm32/addon.node".to_owned(),
+        "fast/index.js".to_owned(),
+        format!("hash/prebuilds/linux-{here}/hash.musl.node"),
+        format!("hash/prebuilds/linux-{there}/hash.glibc.node"),
+        format!("hash/prebuilds/freebsd-{here}/hash.node"),
+    ];
+    files.extend(empty.iter().chain(&not).map(|name| (format!("node_modules/{name}"), String::new())));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let found = scan(NODE, "node_scan.js", &files, &["server.js"]);
+    let [there, not] = [&empty[..], &not].map(|names| names.iter().map(|name| format!("file @/node_modules/{name}")));
+    let (there, not): (Vec<String>, Vec<String>) = (there.collect(), not.collect());
+    assert_found(
+        &found,
+        &there.iter().map(String::as_str).collect::<Vec<_>>(),
+        &not.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+}
+
+/// What reads archives takes the names in them for text of a code page, unless it is told another.
+#[test]
+fn python_codecs_that_stand_in_for_one_that_is_not_given_are_found() {
+    let files = [("app.py", "import zipfile\ndef f(x, name=None): return x.decode(name or 'cp1251')")];
+    let found = scan(PYTHON, "python_scan.py", &files, &["app.py"]);
+    assert_found(&found, &["module encodings.cp437", "module encodings.cp1251"], &["module encodings.cp850"]);
+}
+
+/// A gem whose modules find their parts by the names of constants.
+#[test]
+fn ruby_constants_name_features_of_their_modules() {
+    let lib = "
+module ActiveThing
+  extend ActiveSupport::Autoload
+  autoload :StatementCache
+  autoload :HTMLPart, 'active_thing/named'
+  eager_autoload do
+    autoload :Column
+  end
+  module Adapters
+    class Pool::Inner
+      autoload :Deep
+    end
+    autoload_under 'abstract' do
+      autoload :Savepoint
+    end
+    autoload_at 'active_thing/adapters/all' do
+      autoload :One
+      autoload :Two
+    end
+  end
+end";
+    let files = [
+        ("app.rb", "$:.unshift('lib'); require 'active_thing'"),
+        ("lib/active_thing.rb", lib),
+        ("lib/active_thing/statement_cache.rb", "require 'json/add/ostruct'"),
+        ("lib/active_thing/named.rb", ""),
+        ("lib/active_thing/column.rb", ""),
+        ("lib/active_thing/adapters/pool/inner/deep.rb", ""),
+        ("lib/active_thing/adapters/abstract/savepoint.rb", ""),
+        ("lib/active_thing/adapters/all.rb", ""),
+        ("lib/active_thing/savepoint.rb", ""),
+        ("lib/active_thing/unused.rb", ""),
+    ];
+    let found = scan(RUBY, "ruby_scan.rb", &files, &["app.rb", "lib/active_thing.rb"]);
+    let there =
+        ["statement_cache", "column", "adapters/pool/inner/deep", "adapters/abstract/savepoint", "adapters/all"];
+    let there = there.map(|name| format!("file @/lib/active_thing/{name}.rb"));
+    let not = ["file @/lib/active_thing/savepoint.rb", "file @/lib/active_thing/unused.rb"];
+    assert_found(&found, &there.each_ref().map(String::as_str), &not);
+    assert_found(&found, &["feature active_thing/named", "feature json/add/ostruct"], &[]);
+}
+
 #[test]
 fn ruby_sources_name_features_in_any_scope() {
     let app = "

@@ -1,7 +1,10 @@
 //! Which paths are kept because settings or programs name them, and which are not.
 
+use std::collections::BTreeSet;
+
 use super::Case;
-use crate::closure::{Level, Reason};
+use crate::base::FileTree;
+use crate::closure::{Level, Reason, requirements};
 use crate::observation::Operation::{Exec, Load, Open};
 
 impl Case {
@@ -341,4 +344,45 @@ fn perl_among_directives_brings_its_modules() {
     let has = |case: Case| case.require(Level::App).paths.contains(&super::path("/usr/share/perl5/Net/Greeting.pm"));
     assert!(!has(case()));
     assert!(has(case().used(library, &[Open])));
+}
+
+#[test]
+fn own_sources_name_files_and_fonts_also_those_that_only_an_exerciser_loaded() {
+    let source = "
+ImageFont.truetype('Sans.ttf'); open('/usr/share/dict/words'); open(\"/srv/models/m.bin\")
+run(['gzip', '-c']); x = '/usr/bin/env'; y = '/bin/sh'; z = '/usr/bin/python3'; d = '/usr/share/tables'
+# open('/usr/share/dict/no')
+open('/etc/passwd'); open('/etc'); open('/var/log/x'); open('/no/such/file')";
+    let mut case = Case::new()
+        .file("/app/late.py", source)
+        .file("/app/unused.py", "open('/usr/share/dict/unused')")
+        .file("/usr/share/fonts/truetype/s/Sans.ttf", "")
+        .file("/usr/share/fonts/truetype/s/Other.ttf", "")
+        .file("/usr/share/dict/words", "")
+        .file("/usr/share/dict/no", "")
+        .file("/usr/share/dict/unused", "")
+        .file("/usr/share/tables/one", "")
+        .file("/srv/models/m.bin", "")
+        .file("/var/log/x", "")
+        .file("/etc/passwd", "")
+        .executable("/usr/bin/gzip", &[], &[])
+        .executable("/usr/bin/env", &[], &[])
+        .executable("/usr/bin/python3", &[], &[])
+        .executable("/bin/sh", &[], &[])
+        .used("/app/late.py", &[Open]);
+    let record = case.observation.paths.get_mut(&super::path("/app/late.py")).unwrap();
+    record.first_probe = Some("exercise:python".to_owned());
+    assert!(record.exerciser().is_some());
+    let own = BTreeSet::from([Reason::Application(super::path("/app"))]);
+    let mut wanted = FileTree::new();
+    wanted.insert(super::path("/app/late.py"), own.clone());
+    wanted.insert(super::path("/app/unused.py"), own);
+    let required = requirements(&case.rootfs(), &case.config, &case.observation, Level::App, &wanted).unwrap();
+    let is_named = |reasons: &BTreeSet<Reason>| reasons.iter().any(|reason| matches!(reason, Reason::Named(_)));
+    let found = required.paths.iter().filter(|(_, reasons)| is_named(reasons)).map(|(path, _)| path.to_string());
+    assert_eq!(
+        found.collect::<Vec<_>>().join(" "),
+        "/srv/models/m.bin /usr/bin/env /usr/bin/gzip /usr/share/dict/words \
+         /usr/share/fonts/truetype/s/Sans.ttf /usr/share/tables /usr/share/tables/one"
+    );
 }
