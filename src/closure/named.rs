@@ -114,12 +114,13 @@ pub(super) struct Named {
     pub(super) resources: BTreeMap<ImagePath, Option<ImagePath>>,
 }
 
-/// Finds what the settings and the programs of the run name.
+/// Finds what the settings and the programs of the run name, and the settings of `tools`, which somebody will start.
 pub(super) fn find(
     rootfs: &Rootfs,
     execution: &Execution,
     observation: &Observation,
     kept: &Kept<'_>,
+    tools: &[ImagePath],
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
     let mut search = Search::new(rootfs, execution);
@@ -152,6 +153,15 @@ pub(super) fn find(
         if size <= script::MOST && may_start_programs(&walk.end, record, kept, contents)? {
             for name in invoked::by_source(&rootfs.read(&walk.end)?) {
                 search.add_invoked(&name, path, contents)?;
+            }
+        }
+    }
+    for tool in tools {
+        let walk = rootfs.resolve(tool.as_bytes(), true)?;
+        let is_small = |kind: EntryKind| matches!(kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
+        if walk.entry.is_some_and(|entry| is_small(entry.kind)) && contents.elf(&walk.end)?.is_some() {
+            for name in path_texts::in_program(&rootfs.read(&walk.end)?) {
+                search.add_from_tool(&name, tool)?;
             }
         }
     }
@@ -271,6 +281,19 @@ impl<'a> Search<'a> {
             EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path, Some(source)),
             EntryKind::Dir if is_etc && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a file of settings: a tool of a service reads what the service has read, and a table of its own.
+    fn add_from_tool(&mut self, name: &[u8], source: &ImagePath) -> Result<(), ClosureError> {
+        let is_settings =
+            |path: &ImagePath| is_within(path, "/etc") && !OF_THE_SYSTEM.iter().any(|place| is_within(path, place));
+        if ImagePath::parse(name).is_ok_and(|path| is_settings(&path))
+            && let Some((path, entry)) = self.look(name)?
+            && matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST_OF_TEXT)
+        {
+            self.named.paths.push((path, source.clone()));
         }
         Ok(())
     }

@@ -45,3 +45,21 @@ fn the_package_of_a_service_has_its_tools() {
     let without_unit = TREE.replace("ExecStart=/usr/bin/brokerd", "Exec=/usr/bin/brokerd");
     assert_eq!(Case::of(&without_unit, &used).programs(Level::App, &used), used.join(" "));
 }
+
+#[test]
+fn tools_that_were_cut_off_from_a_service_come_with_it() {
+    let whole = "Package: broker\\nStatus: install ok installed\\n";
+    let parts = "Package: broker\\nStatus: install ok installed\\nDepends: broker-tools, other-tools\\n";
+    let tree = TREE.replace(whole, parts)
+        + "\n/var/lib/dpkg/status.d/broker-tools: Package: broker-tools\\nSource: broker\\nVersion: 1\\n
+           /var/lib/dpkg/status.d/broker-tools.md5sums: 0123456789abcdef0123456789abcdef  usr/bin/broker-reload\\n
+           /var/lib/dpkg/status.d/other-tools: Package: other-tools\\nVersion: 1\\n
+           /var/lib/dpkg/status.d/other-tools.md5sums: 0123456789abcdef0123456789abcdef  usr/bin/other\\n
+           /usr/bin/broker-reload: \u{7f}ELF
+           /usr/bin/other: \u{7f}ELF\n";
+    let used = ["/usr/bin/brokerd"];
+    assert_eq!(
+        Case::of(&tree, &used).programs(Level::App, &used),
+        "/usr/bin/broker-ctl /usr/bin/broker-passwd /usr/bin/broker-reload /usr/bin/brokerd"
+    );
+}
