@@ -5,7 +5,8 @@
 //! 1. In a text that the run read as settings: not a program, not a page, in `/etc` or where applications are; and in the command.
 //!    Lines that are comments say what is not so.
 //! 2. In a program that ran, or in a library that only such a program has: where it has been built to look. In a library that lies
-//!    where others do, only what is of a program that the run used files of: `/usr/libexec/NAME` beside modules in `/usr/lib/NAME`.
+//!    where others do, only what is of a program that the run used files of: `/usr/libexec/NAME` beside modules in `/usr/lib/NAME`,
+//!    `/usr/share/NAME` beside settings in `/etc/NAME`.
 //!
 //! 3. In both, and in the sources of the application and of scripts that ran, programs by the names under which PATH finds
 //!    them: see [`invoked`].
@@ -19,7 +20,7 @@ use crate::base::ImagePath;
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
-use crate::closure::{ClosureError, Reason, gconv, invoked, path_texts, resources, script, state};
+use crate::closure::{ClosureError, Reason, gconv, invoked, path_texts, resources, script, settings, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -124,7 +125,7 @@ pub(super) fn find(
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
     let mut search = Search::new(rootfs, execution);
-    let programs = programs_of(observation);
+    let programs = programs_of(rootfs, observation);
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
         let is_own = !record.probe_tool && record.exerciser().is_none() && record.operations.contains(&Operation::Open)
@@ -212,11 +213,12 @@ fn is_library(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.windows(3).any(|part| part == b".so"))
 }
 
-/// The directories of single programs in which the run used a file.
-fn programs_of(observation: &Observation) -> BTreeSet<ImagePath> {
+/// The directories of single programs, those with their settings among them, in which the run used a file.
+fn programs_of(rootfs: &Rootfs, observation: &Observation) -> BTreeSet<ImagePath> {
     let is_used = |record: &PathRecord| matches!(record.found, Found::File { .. }) && !record.probe_tool;
     let used = observation.paths.iter().filter(|(_, record)| is_used(record)).map(|(path, _)| path);
-    used.filter_map(|path| resources::of_program(path, false)).collect()
+    let of_program = used.filter_map(|path| resources::of_program(path, false));
+    of_program.chain(settings::directories(rootfs, observation)).collect()
 }
 
 /// Whether the file is a script that ran, of another language than a shell's, which has a rule of its own; or one of the

@@ -243,6 +243,11 @@ fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
         case.file(library, bytes).used(library, &[Open])
     };
     case().names("");
+    // The settings of a program are a sign that its data are asked for, too.
+    case().file("/etc/other/x.conf", "").used("/etc/other/x.conf", &[Open]).names(
+        "/etc/other/x.conf resource:/etc/other
+         /usr/libexec/other/rpc resource:/usr/libexec/other",
+    );
     case().file("/usr/libexec/other/list", "").used("/usr/libexec/other/list", &[Open]).names("");
     case().used("/usr/lib/x86_64-linux-gnu/d/mod.so", &[Open]).names(
         "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d

@@ -149,7 +149,7 @@ fn what_only_python_loads_is_no_resource_of_a_program_that_has_modules() {
         .program("/usr/bin/d", "")
         .file(&format!("{place}/mod.so"), "")
         .file(&format!("{place}/other.so"), "")
-        .shared_library(&format!("{place}/libd-net.cpython-311-x86-64-linux-gnu.so.0"), &[], &["libpython3.11.so.1.0"])
+        .shared_library(&format!("{place}/libd-net.cpython-311-x86-64-linux-gnu.so.0"), &["libpython3.11.so.1.0"], &[])
         .shared_library("/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0", &[], &[])
         .file("/usr/lib/python3.11/os.py", "")
         .used(&format!("{place}/mod.so"), &[Open])
