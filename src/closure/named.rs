@@ -160,8 +160,11 @@ pub(super) fn find(
     for tool in tools {
         let walk = rootfs.resolve(tool.as_bytes(), true)?;
         let is_small = |kind: EntryKind| matches!(kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
-        if walk.entry.is_some_and(|entry| is_small(entry.kind)) && contents.elf(&walk.end)?.is_some() {
-            for name in path_texts::in_program(&rootfs.read(&walk.end)?) {
+        if walk.entry.is_some_and(|entry| is_small(entry.kind)) {
+            let program = rootfs.read(&walk.end)?;
+            let names =
+                if program.starts_with(b"\x7fELF") { path_texts::in_program(&program) } else { Default::default() };
+            for name in names {
                 search.add_from_tool(&name, tool)?;
             }
         }

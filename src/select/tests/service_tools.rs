@@ -63,3 +63,24 @@ fn tools_that_were_cut_off_from_a_service_come_with_it() {
         "/usr/bin/broker-ctl /usr/bin/broker-passwd /usr/bin/broker-reload /usr/bin/brokerd"
     );
 }
+
+#[test]
+fn the_settings_that_a_tool_names_come_with_it() {
+    let tree = TREE.replace(
+        "/usr/bin/broker-passwd: \u{7f}ELF",
+        "/usr/bin/broker-passwd: \u{7f}ELF\\0/etc/broker.users\\0/etc/shadow\\0",
+    ) + "\n/etc/broker.users: joe
+           /etc/broker.other: joe
+           /etc/shadow: joe\n";
+    let used = ["/usr/bin/brokerd"];
+    let settings = |level: Level| {
+        let mut case = Case::of(&tree, &used);
+        let record = case.observation.paths.get_mut(&ImagePath::parse(used[0]).unwrap()).unwrap();
+        record.operations = std::collections::BTreeSet::from([Operation::Exec]);
+        let (manifest, _) = case.select(level, &Rules::default());
+        let paths = manifest.entries.iter().map(|(path, _)| path.to_string());
+        paths.filter(|path| path.starts_with("/etc/")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(settings(Level::App), "/etc/broker.users");
+    assert_eq!(settings(Level::Closure), "");
+}
