@@ -21,6 +21,19 @@ pub(super) enum Content {
     Other,
 }
 
+/// The names of the libraries that the file at `path` asks for (`DT_NEEDED`), where links lead; none of what is no ELF file.
+///
+/// # Errors
+/// When the rootfs cannot be looked at.
+pub fn needed_by(rootfs: &Rootfs, path: &ImagePath) -> Result<Vec<Vec<u8>>, ClosureError> {
+    let walk = rootfs.resolve(path.as_bytes(), true)?;
+    if !walk.entry.is_some_and(|entry| entry.is_file()) {
+        return Ok(Vec::new());
+    }
+    let elf = Contents::new(rootfs).elf(&walk.end)?;
+    Ok(elf.map_or_else(Vec::new, |elf| elf.needed.clone()))
+}
+
 /// The kinds of the files of a rootfs, found out as they are asked for.
 pub(super) struct Contents<'a> {
     rootfs: &'a Rootfs,

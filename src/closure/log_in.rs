@@ -1,5 +1,5 @@
-//! What people find in a shell that they log in to. What they run there no run shows; but a shell promises the utilities of POSIX, and
-//! clients start some programs on the other side by name.
+//! What people find in a shell that they log in to. What they run there no run shows; but a shell promises the utilities of POSIX,
+//! clients start some programs on the other side by name, and lines are edited as the terminal of the client wants it.
 //!
 //! A program that starts such shells sets up their environment (POSIX.1-2017, XBD 8.3), so it has the names of these variables in texts
 //! of its own; one that asks for passwords to serve files or mail has not.
@@ -14,17 +14,21 @@ use crate::observation::{Observation, Operation};
 const MOST_OF_PROGRAM: u64 = 16 << 20;
 const MOST_OF_UTILITY: u64 = 4 << 20;
 
+/// Where distributions have descriptions of terminals, and of how many bytes one has only those that everybody needs.
+const TERMINALS: [&str; 4] = ["/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo"];
+const MOST_OF_TERMINALS: u64 = 1 << 20;
+/// The terminals of today, by the names that clients have for them.
+const USUAL: &str = "alacritty ansi dumb foot linux rxvt rxvt-unicode-256color screen screen-256color tmux tmux-256color vt100 \
+    vt220 xterm xterm-256color xterm-color xterm-ghostty xterm-kitty";
+
 /// The utilities of POSIX.1-2017 (XCU 4) that are neither part of the shell nor for those who build programs; what systems have beside
 /// them since there are log-ins; and what `scp -O` and `rsync` start on the other side.
-pub(super) const UTILITIES: [&str; 93] = [
-    "awk", "basename", "bc", "cat", "chgrp", "chmod", "chown", "cksum", "clear", "cmp", "comm", "cp", "cut", "date",
-    "dd", "df", "diff", "dirname", "du", "echo", "ed", "egrep", "env", "expand", "expr", "false", "fgrep", "file",
-    "find", "fold", "free", "getconf", "grep", "groups", "gunzip", "gzip", "head", "hostname", "iconv", "id", "join",
-    "kill", "less", "link", "ln", "logger", "logname", "ls", "mkdir", "mkfifo", "mktemp", "more", "mv", "nice",
-    "nohup", "od", "paste", "patch", "pathchk", "printf", "ps", "pwd", "readlink", "realpath", "rm", "rmdir", "rsync",
-    "scp", "sed", "sleep", "sort", "split", "stat", "stty", "tail", "tar", "tee", "test", "time", "top", "touch", "tr",
-    "true", "tsort", "tty", "uname", "uniq", "uptime", "vi", "wc", "which", "who", "xargs",
-];
+pub(super) const UTILITIES: &str = "awk base64 basename bc cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dircolors \
+    dirname du echo ed egrep env expand expr false fgrep file find fold free getconf grep groups gunzip gzip \
+    head hostname iconv id install join kill less link ln locale logger logname ls md5sum mkdir mkfifo mktemp \
+    more mv nice nohup nproc od paste patch pathchk pgrep pkill printenv printf ps pwd readlink realpath rev \
+    rm rmdir rsync scp sed seq sha256sum shuf sleep sort split stat stty tac tail tar tee test time timeout \
+    top touch tput tr true tsort tty uname uniq uptime vi w watch wc which who whoami xargs yes";
 
 /// The program of the run that starts shells for those who log in; `None` when none does.
 pub(super) fn starter(rootfs: &Rootfs, observation: &Observation) -> Result<Option<ImagePath>, ClosureError> {
@@ -41,6 +45,32 @@ pub(super) fn starter(rootfs: &Rootfs, observation: &Observation) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// The descriptions of terminals that shells, pagers and editors look up by the name that a client has for its own (`terminfo(5)`): a place
+/// that has all there are counts with the usual ones.
+pub(super) fn terminals(rootfs: &Rootfs) -> Result<Vec<ImagePath>, ClosureError> {
+    let mut terminals = Vec::new();
+    for place in TERMINALS {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let place = rootfs.resolve(place.as_bytes(), true)?.end;
+        for directory in rootfs.list(&place)?.into_iter().filter_map(|initial| place.child(&initial).ok()) {
+            for path in rootfs.list(&directory)?.into_iter().filter_map(|name| directory.child(&name).ok()) {
+                let kind = rootfs.lookup(&path)?.map(|entry| entry.kind);
+                bytes += if let Some(EntryKind::File { size, .. }) = kind { size } else { 0 };
+                found.push(path);
+            }
+        }
+        if bytes > MOST_OF_TERMINALS {
+            let is_usual = |path: &ImagePath| {
+                path.file_name().is_some_and(|name| USUAL.split(' ').any(|usual| usual.as_bytes() == name))
+            };
+            found.retain(is_usual);
+        }
+        terminals.extend(found);
+    }
+    Ok(terminals)
 }
 
 /// Whether somebody can be served as a utility: a program that is not too large.

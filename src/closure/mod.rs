@@ -41,6 +41,7 @@ use std::io;
 use std::str::FromStr;
 
 pub use bytecode::source_of;
+pub use contents::needed_by;
 pub use execution::Execution;
 pub use nss::{CONF as NSSWITCH_CONF, modules as name_service_modules};
 pub use reason::{Reason, ReasonError};

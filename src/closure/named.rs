@@ -5,7 +5,8 @@
 //! 1. In a text that the run read as settings: not a program, not a page, in `/etc` or where applications are; and in the command.
 //!    Lines that are comments say what is not so.
 //! 2. In a program that ran, or in a library that only such a program has: where it has been built to look. In a library that lies
-//!    where others do, only what is of a program that the run used files of: `/usr/libexec/NAME` beside modules in `/usr/lib/NAME`.
+//!    where others do, only what is of a program that the run used files of: `/usr/libexec/NAME` beside modules in `/usr/lib/NAME`,
+//!    `/usr/share/NAME` beside settings in `/etc/NAME`.
 //!
 //! 3. In both, and in the sources of the application and of scripts that ran, programs by the names under which PATH finds
 //!    them: see [`invoked`].
@@ -20,7 +21,7 @@ use crate::base::ImagePath;
 use crate::closure::contents::{Content, Contents};
 use crate::closure::execution::Execution;
 use crate::closure::kept::Kept;
-use crate::closure::{ClosureError, Reason, gconv, invoked, literals, path_texts, resources, script, state};
+use crate::closure::{ClosureError, Reason, gconv, invoked, literals, path_texts, resources, script, settings, state};
 use crate::image::{Entry, EntryKind, Rootfs};
 use crate::observation::{Found, Observation, Operation, PathRecord};
 
@@ -115,16 +116,17 @@ pub(super) struct Named {
     pub(super) resources: BTreeMap<ImagePath, Option<ImagePath>>,
 }
 
-/// Finds what the settings and the programs of the run name.
+/// Finds what the settings and the programs of the run name, and the settings of `tools`, which somebody will start.
 pub(super) fn find(
     rootfs: &Rootfs,
     execution: &Execution,
     observation: &Observation,
     kept: &Kept<'_>,
+    tools: &[ImagePath],
     contents: &mut Contents<'_>,
 ) -> Result<Named, ClosureError> {
     let mut search = Search::new(rootfs, execution);
-    let programs = programs_of(observation);
+    let programs = programs_of(rootfs, observation);
     for (path, record) in observation.paths.iter() {
         let Found::File { .. } = record.found else { continue };
         let did = |operation| !record.probe_tool && record.operations.contains(&operation);
@@ -169,6 +171,18 @@ pub(super) fn find(
         if size <= script::MOST && !is_own_source(&walk.end, kept) && may_start_programs(&walk.end, record, contents)? {
             for name in invoked::by_source(&rootfs.read(&walk.end)?) {
                 search.add_invoked(&name, path, contents)?;
+            }
+        }
+    }
+    for tool in tools {
+        let walk = rootfs.resolve(tool.as_bytes(), true)?;
+        let is_small = |kind: EntryKind| matches!(kind, EntryKind::File { size, .. } if size <= MOST_OF_INVOKED);
+        if walk.entry.is_some_and(|entry| is_small(entry.kind)) {
+            let program = rootfs.read(&walk.end)?;
+            let names =
+                if program.starts_with(b"\x7fELF") { path_texts::in_program(&program) } else { Default::default() };
+            for name in names {
+                search.add_from_tool(&name, tool)?;
             }
         }
     }
@@ -219,11 +233,12 @@ fn is_library(path: &ImagePath) -> bool {
     path.file_name().is_some_and(|name| name.windows(3).any(|part| part == b".so"))
 }
 
-/// The directories of single programs in which the run used a file.
-fn programs_of(observation: &Observation) -> BTreeSet<ImagePath> {
+/// The directories of single programs, those with their settings among them, in which the run used a file.
+fn programs_of(rootfs: &Rootfs, observation: &Observation) -> BTreeSet<ImagePath> {
     let is_used = |record: &PathRecord| matches!(record.found, Found::File { .. }) && !record.probe_tool;
     let used = observation.paths.iter().filter(|(_, record)| is_used(record)).map(|(path, _)| path);
-    used.filter_map(|path| resources::of_program(path, false)).collect()
+    let of_program = used.filter_map(|path| resources::of_program(path, false));
+    of_program.chain(settings::directories(rootfs, observation)).collect()
 }
 
 /// Whether the file is one of the application's sources, in a language that starts programs.
@@ -288,6 +303,19 @@ impl<'a> Search<'a> {
             EntryKind::Dir if is_within(&path, "/usr") => self.add_resources(path, Some(source)),
             EntryKind::Dir if is_etc && may_be_kept_whole(&path) => self.add_directory(path, source)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a file of settings: a tool of a service reads what the service has read, and a table of its own.
+    fn add_from_tool(&mut self, name: &[u8], source: &ImagePath) -> Result<(), ClosureError> {
+        let is_settings =
+            |path: &ImagePath| is_within(path, "/etc") && !OF_THE_SYSTEM.iter().any(|place| is_within(path, place));
+        if ImagePath::parse(name).is_ok_and(|path| is_settings(&path))
+            && let Some((path, entry)) = self.look(name)?
+            && matches!(entry.kind, EntryKind::File { size, .. } if size <= MOST_OF_TEXT)
+        {
+            self.named.paths.push((path, source.clone()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::base::ImagePath;
 use crate::closure::{ClosureError, path_texts};
-use crate::image::{EntryKind, Rootfs};
+use crate::image::{Entry, EntryKind, Rootfs};
 
 /// The library that a program loads which may ask.
 pub(super) const LIBRARY: &[u8] = b"libpam.so.0";
@@ -70,7 +70,12 @@ pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<I
     for settings in SETTINGS.iter().filter_map(|path| ImagePath::parse(path).ok()) {
         if rootfs.lookup(&settings)?.is_some_and(|entry| entry.is_dir()) {
             for name in rootfs.list(&settings)? {
-                needs.extend(settings.child(&name).ok());
+                let Ok(path) = settings.child(&name) else { continue };
+                // A script comes with the module that starts it, and so has a name there.
+                let starts = |entry: Entry| entry.is_file() && entry.mode & 0o111 != 0;
+                if !rootfs.lookup(&path)?.is_some_and(starts) {
+                    needs.insert(path);
+                }
             }
         }
         needs.insert(settings);

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use crate::probe::expect::{BytesExpect, StatusSet};
 use crate::probe::plan::Plan;
@@ -21,6 +22,10 @@ use crate::probe::{ProbeError, tcp};
 
 /// How long a peer may take to speak first.
 const BANNER_TIME: Duration = Duration::from_millis(200);
+
+/// How long an HTTP server may sleep over a request for its start page, and how often it is looked at then.
+const SOON: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Puts the steps of a shipped spec, and its idea of readiness, or HEALTHCHECK into a plan without steps.
 pub(super) fn choose_known(plan: &mut Plan, probing: &Probing) -> Result<(), ProbeError> {
@@ -93,7 +98,7 @@ fn classify(port: u16, probing: &Probing) -> Result<Action, ProbeError> {
             })?;
             plain(BytesExpect { contains: None, matches: Some(matches) })
         }
-        None if probing.http()?.is_spoken_at(&addresses, port, DEFAULT_TIMEOUT) => {
+        None if probing.speaks_http(&addresses, port)? => {
             Action::Http(HttpStep { port: Some(port), ..HttpStep::new("GET", "/") })
         }
         None => plain(BytesExpect::default()),
@@ -157,12 +162,28 @@ impl Probing<'_> {
         }
     }
 
-    pub(super) fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
+    /// Whether what listens there answers a request as an HTTP server does. One that is at work on its answer gets as long for it as a
+    /// probe does; one that sleeps, and goes on sleeping, waits for words of another protocol.
+    fn speaks_http(&self, addresses: &[IpAddr], port: u16) -> Result<bool, ProbeError> {
         let client = self.http()?;
+        if let Some(spoken) = client.is_spoken_at(addresses, port, SOON) {
+            return Ok(spoken);
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < SOON {
+            if self.target.rests() || self.target.exited().is_some() {
+                return Ok(false);
+            }
+            self.target.wait(&self.target.listeners(), LOOK);
+        }
+        Ok(client.is_spoken_at(addresses, port, DEFAULT_TIMEOUT).unwrap_or(false))
+    }
+
+    pub(super) fn first_http(&self, candidates: &[u16]) -> Result<Option<u16>, ProbeError> {
         let listeners = self.target.listeners();
         for &port in candidates {
             self.target.begin(&format!("discover tcp {port}"));
-            let spoken = client.is_spoken_at(&addresses(&listeners, Port::tcp(port)), port, DEFAULT_TIMEOUT);
+            let spoken = self.speaks_http(&addresses(&listeners, Port::tcp(port)), port)?;
             self.target.end();
             if spoken {
                 return Ok(Some(port));

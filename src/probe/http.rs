@@ -46,11 +46,20 @@ impl HttpClient {
 
     /// Whether what listens there answers a request for `/` as an HTTP server does, whatever the status, and comes to
     /// an end with it.
-    pub(super) fn is_spoken_at(&self, addresses: &[IpAddr], port: u16, timeout: Duration) -> bool {
+    /// `None` when it has kept the request and said nothing in time.
+    pub(super) fn is_spoken_at(&self, addresses: &[IpAddr], port: u16, timeout: Duration) -> Option<bool> {
         let step = HttpStep { port: Some(port), ..HttpStep::new("GET", "/") };
         let exchange = Exchange::new(&step);
-        let asked = |&address: &IpAddr| self.send(&exchange, SocketAddr::new(address, port), timeout);
-        addresses.iter().any(|address| asked(address).is_ok_and(|response| read_body(response, 0).is_ok()))
+        for &address in addresses {
+            let response = self.send(&exchange, SocketAddr::new(address, port), timeout);
+            match response.and_then(|response| read_body(response, 0)) {
+                Ok(_) => return Some(true),
+                // At its other addresses it would take as long.
+                Err(Unanswered::Late) => return None,
+                Err(_) => {}
+            }
+        }
+        Some(false)
     }
 
     fn send(&self, exchange: &Exchange, address: SocketAddr, timeout: Duration) -> Result<Response, Unanswered> {

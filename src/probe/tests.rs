@@ -5,6 +5,8 @@ mod readiness;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -166,6 +168,31 @@ fn requests_go_to_the_exposed_port_then_to_the_one_that_speaks_http() {
         let done = run_plan(&Plan::new(step.clone(), circumstances), &target);
         assert_eq!(summary(&done), "http GET /: ok\n");
         assert_eq!(done.plan.steps[0].port(), Some(Port::tcp(web.port())));
+    }
+}
+
+#[test]
+fn who_says_nothing_to_a_request_is_asked_again_only_while_it_is_at_work() {
+    // It keeps the first request until the caller gives up, and answers the others.
+    let kept = || {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        let address = server(move |mut stream| {
+            let mut bytes = [0; 4096];
+            let asked = stream.read(&mut bytes).is_ok_and(|n| n > 0);
+            if asked && counter.fetch_add(1, Ordering::SeqCst) > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            } else {
+                drop(stream.read(&mut bytes));
+            }
+        });
+        (address, count)
+    };
+    for (rests, expected, requests) in [(true, "tcp", 1), (false, "http", 3)] {
+        let (address, count) = kept();
+        let done = run_plan(&given(vec![]), &FakeTarget { rests, ..FakeTarget::listening(&[address]) });
+        assert!(summary(&done).starts_with(expected) && summary(&done).ends_with(": ok\n"), "{}", summary(&done));
+        assert_eq!(count.load(Ordering::SeqCst), requests, "rests: {rests}");
     }
 }
 

@@ -3,11 +3,15 @@
 //!
 //! Which of the programs that ran is a service, the distribution says: a unit of systemd, or a script of another init
 //! system, starts it. By that a shell, or `chown` in an entry point, is none, and brings nothing of its package.
+//!
+//! Distributions cut tools off, into packages that the server's asks for and that have the same source. Of these come the
+//! tools that make do with the libraries of the run.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use crate::base::ImagePath;
+use crate::closure;
 use crate::image::{EntryKind, Rootfs, RootfsError};
 use crate::observation::{Found, Observation, Operation};
 use crate::select::{Package, Packages, SelectError};
@@ -41,11 +45,29 @@ pub(super) fn find(
         started.extend(started_in(rootfs, place)?);
     }
     let mut found = Vec::new();
-    for package in packages_of(rootfs, observation, packages, &started)? {
+    let services = packages_of(rootfs, observation, packages, &started)?;
+    let loaded = loaded(observation);
+    for &package in &services {
         let tools = tools_of(rootfs, observation, packages, package)?;
         found.extend(tools.into_iter().map(|tool| (tool, package.name.clone())));
+        for part in packages.parts(package).into_iter().filter(|part| !services.contains(part)) {
+            for tool in tools_of(rootfs, observation, packages, part)? {
+                let needed = closure::needed_by(rootfs, &tool)?;
+                if needed.iter().all(|library| loaded.contains(library.as_slice())) {
+                    found.push((tool, part.name.clone()));
+                }
+            }
+        }
     }
     Ok(found)
+}
+
+/// The names of the files that the run opened, libraries among them.
+fn loaded(observation: &Observation) -> BTreeSet<&[u8]> {
+    let opened = observation.paths.iter().filter(|(_, record)| {
+        !record.probe_tool && record.operations.contains(&Operation::Open) && record.found != Found::Absent
+    });
+    opened.filter_map(|(path, _)| path.file_name()).collect()
 }
 
 /// The programs that units and scripts in a directory start, where links lead.

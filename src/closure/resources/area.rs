@@ -21,6 +21,9 @@ pub(super) const OF_A_PROGRAM: Limit = Limit { bytes: 64 << 20, entries: 20_000 
 /// Of an application, of which no run uses all.
 pub(super) const OF_AN_APPLICATION: Limit = Limit { bytes: 1 << 30, entries: 200_000 };
 
+/// What stands in the names of machine code that only Python loads.
+const PYTHONS: &[u8] = b".cpython-";
+
 /// A directory that is being walked.
 pub(super) struct Area<'a> {
     pub(super) rootfs: &'a Rootfs,
@@ -99,12 +102,14 @@ impl Held {
     }
 }
 
-/// What only compilers and debuggers read, and the memory images of a Java machine (`.jsa`), one for each layout of its heap: it
+/// What only compilers and debuggers read, what only Python loads (its modules, and the libraries of such modules, which have its name
+/// and version in theirs: PEP 3149), and the memory images of a Java machine (`.jsa`), one for each layout of its heap: it
 /// starts without them, only slower, and the one for the layout of the run was used. Among data a program can have texts of
 /// its own that are called as headers are.
 fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
     let ends = [&b".a"[..], b".o", b".debug", b".jsa", b".py", b".pyc"];
     ends.iter().any(|end| name.ends_with(end))
+        || name.windows(PYTHONS.len()).any(|part| part == PYTHONS)
         || matches!(name, b"ct.sym" | b"src.zip")
         || name.ends_with(b".h") && below(&DATA, path, false).is_none()
 }

@@ -149,7 +149,11 @@ impl Rules<'_> {
             return Ok(BTreeMap::new());
         }
         self.perl_in_settings()?;
-        let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &mut self.contents)?;
+        // Beyond this level programs come because their package does, and nobody calls them.
+        let is_tool = |reasons: &BTreeSet<Reason>| reasons.iter().any(|reason| matches!(reason, Reason::Package(_)));
+        let tools = self.kept.paths().iter().filter(|(_, reasons)| self.level == Level::App && is_tool(reasons));
+        let tools: Vec<ImagePath> = tools.map(|(path, _)| path.clone()).collect();
+        let found = named::find(self.rootfs, self.execution, self.observation, &self.kept, &tools, &mut self.contents)?;
         let by_themselves: BTreeSet<&ImagePath> = found.paths.iter().map(|(path, _)| path).collect();
         let contents = found.contents.iter().map(|(path, _)| path);
         self.in_named = contents.filter(|path| !by_themselves.contains(path)).cloned().collect();
@@ -201,12 +205,15 @@ impl Rules<'_> {
     /// What people find in a shell that they log in to: see [`log_in`].
     fn utilities(&mut self) -> Result<(), ClosureError> {
         let Some(starter) = log_in::starter(self.rootfs, self.observation)? else { return Ok(()) };
-        for name in log_in::UTILITIES {
+        for name in log_in::UTILITIES.split(' ') {
             if let Some(program) = self.execution.find_program(self.rootfs, name.as_bytes())?
                 && log_in::is_utility(self.rootfs, &program)?
             {
                 self.kept.require(&program, Reason::Named(starter.clone()))?;
             }
+        }
+        for terminal in log_in::terminals(self.rootfs)? {
+            self.kept.require(terminal.as_bytes(), Reason::Named(starter.clone()))?;
         }
         Ok(())
     }

@@ -246,6 +246,11 @@ fn a_library_among_others_names_only_what_is_of_the_programs_that_are_used() {
         case.file(library, bytes).used(library, &[Open])
     };
     case().names("");
+    // The settings of a program are a sign that its data are asked for, too.
+    case().file("/etc/other/x.conf", "").used("/etc/other/x.conf", &[Open]).names(
+        "/etc/other/x.conf resource:/etc/other
+         /usr/libexec/other/rpc resource:/usr/libexec/other",
+    );
     case().file("/usr/libexec/other/list", "").used("/usr/libexec/other/list", &[Open]).names("");
     case().used("/usr/lib/x86_64-linux-gnu/d/mod.so", &[Open]).names(
         "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d
@@ -284,9 +289,15 @@ fn what_modules_of_a_log_in_read_and_start_comes_with_them() {
         .program("/usr/sbin/d", "")
         .shared_library(library, &[], &[])
         .file("/etc/pam.d/d", "auth required pam_listfile.so file=/etc/users.denied\nauth required pam_shells.so\n")
-        .file(module, "\u{7f}ELF\0/etc/shells\0/usr/sbin/chkpwd\0/usr/bin/other\0/etc/directory\0")
+        .file(
+            module,
+            "\u{7f}ELF\0/etc/shells\0/usr/sbin/chkpwd\0/usr/bin/other\0/etc/directory\0/etc/security/shells.init\0",
+        )
         .file("/etc/users.denied", "root")
         .file("/etc/shells", "/bin/sh")
+        .file("/etc/security/limits.conf", "")
+        .program("/etc/security/other.init", "")
+        .program("/etc/security/shells.init", "")
         .file("/etc/directory/file", "")
         .program("/usr/sbin/chkpwd", "")
         .program("/usr/bin/other", "")
@@ -294,10 +305,16 @@ fn what_modules_of_a_log_in_read_and_start_comes_with_them() {
         .used(library, &[Open])
         .require(Level::Closure)
         .paths;
-    for file in ["/etc/users.denied", "/etc/shells", "/usr/sbin/chkpwd"] {
+    for file in [
+        "/etc/users.denied",
+        "/etc/shells",
+        "/usr/sbin/chkpwd",
+        "/etc/security/limits.conf",
+        "/etc/security/shells.init",
+    ] {
         assert!(kept.contains(&super::path(file)), "{file}");
     }
-    for file in ["/etc/directory", "/usr/bin/other"] {
+    for file in ["/etc/directory", "/usr/bin/other", "/etc/security/other.init"] {
         assert!(!kept.contains(&super::path(file)), "{file}");
     }
 }
@@ -316,15 +333,22 @@ fn a_shell_that_somebody_logs_in_to_has_what_shells_promise() {
             .program("/usr/bin/ls", "")
             .program("/usr/bin/scp", "")
             .program("/usr/bin/compiler", "")
+            .file("/lib/terminfo/x/xterm", "")
+            .file("/usr/share/terminfo/x/xterm-old", vec![0; 1 << 20])
+            .file("/usr/share/terminfo/t/tmux", "x")
             .used("/usr/sbin/d", &[Exec])
             .used(library, &[Open])
             .require(Level::App)
             .paths;
-        let programs = ["/bin/sh", "/usr/bin/ls", "/usr/bin/scp", "/usr/bin/compiler"];
-        programs.into_iter().filter(|program| paths.contains(&super::path(program))).collect::<Vec<_>>().join(" ")
+        let terminals = ["/lib/terminfo/x/xterm", "/usr/share/terminfo/x/xterm-old", "/usr/share/terminfo/t/tmux"];
+        let programs = ["/bin/sh", "/usr/bin/ls", "/usr/bin/scp", "/usr/bin/compiler"].into_iter().chain(terminals);
+        programs.filter(|program| paths.contains(&super::path(program))).collect::<Vec<_>>().join(" ")
     };
     let starts_shells = "LOGNAME\0SHELL\0TERM";
-    assert_eq!(kept(starts_shells, "$y$x"), "/bin/sh /usr/bin/ls /usr/bin/scp");
+    assert_eq!(
+        kept(starts_shells, "$y$x"),
+        "/bin/sh /usr/bin/ls /usr/bin/scp /lib/terminfo/x/xterm /usr/share/terminfo/t/tmux"
+    );
     assert_eq!(kept("LOGNAME", "$y$x"), "/bin/sh");
     assert_eq!(kept(starts_shells, "!"), "");
 }

@@ -143,6 +143,23 @@ fn of_the_memory_images_of_a_java_machine_the_one_that_was_used_is_kept() {
 }
 
 #[test]
+fn what_only_python_loads_is_no_resource_of_a_program_that_has_modules() {
+    let place = "/usr/lib/x86_64-linux-gnu/d";
+    Case::new()
+        .program("/usr/bin/d", "")
+        .file(&format!("{place}/mod.so"), "")
+        .file(&format!("{place}/other.so"), "")
+        .shared_library(&format!("{place}/libd-net.cpython-311-x86-64-linux-gnu.so.0"), &["libpython3.11.so.1.0"], &[])
+        .shared_library("/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0", &[], &[])
+        .file("/usr/lib/python3.11/os.py", "")
+        .used(&format!("{place}/mod.so"), &[Open])
+        .has_resources(
+            "/usr/lib/x86_64-linux-gnu/d/mod.so resource:/usr/lib/x86_64-linux-gnu/d
+             /usr/lib/x86_64-linux-gnu/d/other.so resource:/usr/lib/x86_64-linux-gnu/d",
+        );
+}
+
+#[test]
 fn programs_that_others_start_are_kept_together() {
     let case = Case::new()
         .program("/usr/bin/app", "")

@@ -119,7 +119,10 @@ fn an_application_that_never_listens_is_reported() {
     let mut one_of_several = plan(probes.clone());
     one_of_several.circumstances.is_port_shared = true;
     let said = summary(&run_plan(&one_of_several, &target));
-    assert!(said.contains("hint: probes that are typed are for all runs: give this one its own in scrimp.toml"), "{said}");
+    assert!(
+        said.contains("hint: probes that are typed are for all runs: give this one its own in scrimp.toml"),
+        "{said}"
+    );
     let done = run_plan(&plan(probes), &target);
     assert_eq!(
         summary(&done),

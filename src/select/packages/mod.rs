@@ -9,6 +9,7 @@ mod deb822;
 mod dpkg;
 mod language;
 mod made;
+mod parts;
 pub(in crate::select) mod reader;
 mod rpm;
 

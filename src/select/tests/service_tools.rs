@@ -45,3 +45,42 @@ fn the_package_of_a_service_has_its_tools() {
     let without_unit = TREE.replace("ExecStart=/usr/bin/brokerd", "Exec=/usr/bin/brokerd");
     assert_eq!(Case::of(&without_unit, &used).programs(Level::App, &used), used.join(" "));
 }
+
+#[test]
+fn tools_that_were_cut_off_from_a_service_come_with_it() {
+    let whole = "Package: broker\\nStatus: install ok installed\\n";
+    let parts = "Package: broker\\nStatus: install ok installed\\nDepends: broker-tools, other-tools\\n";
+    let tree = TREE.replace(whole, parts)
+        + "\n/var/lib/dpkg/status.d/broker-tools: Package: broker-tools\\nSource: broker\\nVersion: 1\\n
+           /var/lib/dpkg/status.d/broker-tools.md5sums: 0123456789abcdef0123456789abcdef  usr/bin/broker-reload\\n
+           /var/lib/dpkg/status.d/other-tools: Package: other-tools\\nVersion: 1\\n
+           /var/lib/dpkg/status.d/other-tools.md5sums: 0123456789abcdef0123456789abcdef  usr/bin/other\\n
+           /usr/bin/broker-reload: \u{7f}ELF
+           /usr/bin/other: \u{7f}ELF\n";
+    let used = ["/usr/bin/brokerd"];
+    assert_eq!(
+        Case::of(&tree, &used).programs(Level::App, &used),
+        "/usr/bin/broker-ctl /usr/bin/broker-passwd /usr/bin/broker-reload /usr/bin/brokerd"
+    );
+}
+
+#[test]
+fn the_settings_that_a_tool_names_come_with_it() {
+    let tree = TREE.replace(
+        "/usr/bin/broker-passwd: \u{7f}ELF",
+        "/usr/bin/broker-passwd: \u{7f}ELF\\0/etc/broker.users\\0/etc/shadow\\0",
+    ) + "\n/etc/broker.users: joe
+           /etc/broker.other: joe
+           /etc/shadow: joe\n";
+    let used = ["/usr/bin/brokerd"];
+    let settings = |level: Level| {
+        let mut case = Case::of(&tree, &used);
+        let record = case.observation.paths.get_mut(&ImagePath::parse(used[0]).unwrap()).unwrap();
+        record.operations = std::collections::BTreeSet::from([Operation::Exec]);
+        let (manifest, _) = case.select(level, &Rules::default());
+        let paths = manifest.entries.iter().map(|(path, _)| path.to_string());
+        paths.filter(|path| path.starts_with("/etc/")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(settings(Level::App), "/etc/broker.users");
+    assert_eq!(settings(Level::Closure), "");
+}
