@@ -1,8 +1,8 @@
 //! scrimp makes a minimal container image by watching the application run.
 //!
-//! The data flows in one direction, one module per step:
-//! `image` → `session` (`sandbox` + `tracer` + `probe`) → `observation` → `closure` → `select` → `assemble` →
-//! `session` again → `verify`; `runtime` is another place to run images in; `pipeline` holds them together and `cli` is the door.
+//! The data flows in one direction, one module per step: `image` → `session` (`sandbox` + `tracer` + `probe`) →
+//! `observation` → `closure` → `select` → `assemble` → `session` again → `verify`; `runtime` is another place to run
+//! images in; `pipeline` holds them together and `cli` is the door.
 
 pub mod assemble;
 pub mod base;

@@ -4,8 +4,8 @@
 //! takes up the base's updates, and what is kept can be read in it. `COPY` cannot carry everything: it follows links
 //! that are named, makes directories 0755 and root's, divides hardlinks, and reads its arguments as patterns. What it
 //! cannot carry is in `skeleton.tar`, which `ADD` unpacks last: directories with mode, owner and time, symbolic links,
-//! FIFOs and devices, files with several names, set-id bits, extended attributes or names that `COPY` would
-//! misread, and files that the base does not have. A base without a name, a directory or the host, is all in `rootfs.tar`.
+//! FIFOs and devices, files with several names, set-id bits, extended attributes or names that `COPY` would misread,
+//! and files that the base does not have. A base without a name, a directory or the host, is all in `rootfs.tar`.
 //!
 //! Builders allow some 125 layers per stage, so the copies are spread over stages, and a last stage joins them into
 //! one layer. `files.txt` lists all paths.

@@ -97,8 +97,8 @@ impl StagedFile {
             Err(Errno::EEXIST) => {}
             other => return other.map_err(|errno| cannot_appear(&self.target, errno)),
         }
-        // A link replaces nothing, and what has no name cannot be renamed: for a moment the file needs another one. It is
-        // locked before that, because once it had a name and lost it to somebody who sweeps, it could get no other.
+        // A link replaces nothing, and what has no name cannot be renamed: for a moment the file needs another one. It
+        // is locked before that, because once it had a name and lost it to somebody who sweeps, it could get no other.
         let again = || self.file.try_clone().map_err(AssembleError::file("open", &self.target));
         // Where nothing can be locked, nobody sweeps either.
         let _locked = Flock::lock(again()?, FlockArg::LockExclusiveNonblock).ok();
@@ -160,8 +160,8 @@ impl StagedDir {
             .map_err(AssembleError::file("set the mode of", &self.root))
     }
 
-    /// Gives the directory its name, or moves its content into the one that exists, in the order of the names; that
-    /// one keeps its own mode and owner. What has been moved when this process is killed is taken back by the next sweep.
+    /// Gives the directory its name, or moves its content into the one that exists, in the order of the names; that one
+    /// keeps its own mode and owner. What has been moved when this process is killed is taken back by the next sweep.
     pub fn publish(self) -> Result<(), AssembleError> {
         if !self.inside {
             return rename_new(&self.root, &self.target).map_err(|errno| cannot_appear(&self.target, errno));
@@ -296,7 +296,8 @@ fn write_moves(file: &Path, members: &[(OsString, PathBuf)]) -> io::Result<()> {
     fs::write(file, text)
 }
 
-/// Removes from `parent` what a run that ended before its time had moved there, by the list in `moves`, if there is one.
+/// Removes from `parent` what a run that ended before its time had moved there, by the list in `moves`, if there is
+/// one.
 fn take_back(parent: &Path, moves: &Path) {
     for line in fs::read(moves).unwrap_or_default().split(|&b| b == 0) {
         let mut parts = line.splitn(2, |&b| b == b' ');

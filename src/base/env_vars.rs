@@ -2,8 +2,9 @@
 
 /// Where unpacked images and staged results live; the default is `scrimp` in the user's cache directory.
 pub const STORE: &str = "SCRIMP_STORE";
-/// The settings of a project, as `--config`. Each flag of `slim`, `trace`, `build` and `verify` that takes one value, or none,
-/// has a variable: `SCRIMP_` and its name in upper case with underscores, as `SCRIMP_TIMEOUT` and `SCRIMP_NO_VERIFY`.
+/// The settings of a project, as `--config`. Each flag of `slim`, `trace`, `build` and `verify` that takes one value,
+/// or none, has a variable: `SCRIMP_` and its name in upper case with underscores, as `SCRIMP_TIMEOUT` and
+/// `SCRIMP_NO_VERIFY`.
 pub const CONFIG: &str = "SCRIMP_CONFIG";
 /// What the variables of flags begin with.
 pub const PREFIX: &str = "SCRIMP_";

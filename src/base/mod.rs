@@ -1,5 +1,6 @@
-//! The vocabulary every other module speaks: paths inside an image, digests, trees of paths, the first line of a script, the time that goes
-//! into what is written, numbers in sentences, and the names of environment variables. Nothing here touches the outside world.
+//! The vocabulary every other module speaks: paths inside an image, digests, trees of paths, the first line of a
+//! script, the time that goes into what is written, numbers in sentences, and the names of environment variables.
+//! Nothing here touches the outside world.
 
 mod counted;
 mod digest;

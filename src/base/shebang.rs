@@ -1,4 +1,5 @@
-//! The `#!` line of a script, as the kernel reads it (fs/binfmt_script.c): it starts what stands there, whatever the script is.
+//! The `#!` line of a script, as the kernel reads it (fs/binfmt_script.c): it starts what stands there, whatever the
+//! script is.
 
 /// The first line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ impl Shebang {
     /// How much of a file the kernel looks at, in bytes (BINPRM_BUF_SIZE).
     pub const LONGEST: usize = 256;
 
-    /// The line at the beginning of a file, of which `head` is all or [`Shebang::LONGEST`] bytes at least; `None` for what is no
-    /// script.
+    /// The line at the beginning of a file, of which `head` is all or [`Shebang::LONGEST`] bytes at least; `None` for
+    /// what is no script.
     pub fn parse(head: &[u8]) -> Option<Self> {
         let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
         let line = head[..head.len().min(Self::LONGEST)].strip_prefix(b"#!")?;

@@ -131,7 +131,8 @@ pub struct VerifyArgs {
     /// The image that it was made from
     #[arg(long, value_name = "SOURCE")]
     pub against: Option<String>,
-    /// Run both in a container runtime of this machine, not in scrimp's sandbox; there answers are compared, and look-ups not
+    /// Run both in a container runtime of this machine, not in scrimp's sandbox; there answers are compared, and
+    /// look-ups not
     #[arg(long, value_name = "podman|docker", value_enum, conflicts_with_all = ["sandbox", "exact"])]
     #[arg(hide_possible_values = true)]
     pub runtime: Option<Runtime>,

@@ -11,8 +11,8 @@ use crate::cli::terminal;
 const EXIT_INTERRUPTED: i32 = 130;
 
 /// From now on SIGINT, SIGTERM and SIGHUP end this process at once with exit code 130. Whatever it had started dies
-/// with it, and what it had staged has no name or is swept by the next run. A second signal finds the same end under way,
-/// for nothing on this way waits. To be called before the first thread is started, so that all threads leave these
+/// with it, and what it had staged has no name or is swept by the next run. A second signal finds the same end under
+/// way, for nothing on this way waits. To be called before the first thread is started, so that all threads leave these
 /// signals to the one that waits for them.
 pub fn exit_on_signals() -> Result<()> {
     let mut signals = SigSet::empty();

@@ -49,8 +49,8 @@ pub fn print_text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Resul
     })
 }
 
-/// Writes results to standard output. That its reader went away (`scrimp inspect ... | head`, a terminal that was closed)
-/// is no error, and it does not change how the command ends.
+/// Writes results to standard output. That its reader went away (`scrimp inspect ... | head`, a terminal that was
+/// closed) is no error, and it does not change how the command ends.
 pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = write(&mut out).and_then(|()| out.flush());

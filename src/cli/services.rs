@@ -50,7 +50,8 @@ fn beside(service: &ServiceChoice, args: &RunArgs) -> Result<Beside> {
     opened().with_context(|| format!("the service {name}"))
 }
 
-/// What a service is run with that only `--with` names: nothing but how long the user has patience, and for which platform.
+/// What a service is run with that only `--with` names: nothing but how long the user has patience, and for which
+/// platform.
 fn plain(args: &RunArgs) -> RunArgs {
     RunArgs { timeout: args.timeout, stop_timeout: args.stop_timeout, platform: args.platform.clone(), ..untyped() }
 }

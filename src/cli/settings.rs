@@ -237,8 +237,8 @@ fn limits(args: &RunArgs) -> Result<Limits> {
     })
 }
 
-/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--crawl`, `--openapi`, `--script` and
-/// `--while`, in this order.
+/// How the application is exercised: the probes of `--probe`, `--http`, `--exec`, `--crawl`, `--openapi`, `--script`
+/// and `--while`, in this order.
 fn probes(args: &ProbeArgs, run: &RunArgs) -> Result<Choice> {
     if args.no_probe {
         return Ok(Choice::Nothing);

@@ -1,7 +1,8 @@
 //! What scrimp says to people, on standard error.
 //!
 //! A terminal that was closed, or a reader that went away, is never a reason to end in another way than otherwise: the
-//! macros of the standard library would panic. Colours are written always, and taken out on the way where nobody wants them.
+//! macros of the standard library would panic. Colours are written always, and taken out on the way where nobody wants
+//! them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -63,8 +64,8 @@ pub fn say(kind: Kind, line: fmt::Arguments<'_>) {
     drop(writeln!(anstream::stderr().lock(), "{color}{label}\x1b[0m: {line}"));
 }
 
-/// A text with each control character but the ends of lines and tabs written as `\xHH`: names and settings of an image are
-/// whoever made it wants, and a terminal does what some of them say (ECMA-48).
+/// A text with each control character but the ends of lines and tabs written as `\xHH`: names and settings of an image
+/// are whoever made it wants, and a terminal does what some of them say (ECMA-48).
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(is_command) {
@@ -100,8 +101,8 @@ pub fn clear() {
     }
 }
 
-/// Writes a short text to standard error if that needs no waiting: neither for a reader that does not read, nor for another
-/// thread that waits for one.
+/// Writes a short text to standard error if that needs no waiting: neither for a reader that does not read, nor for
+/// another thread that waits for one.
 pub fn say_at_once(text: &str) {
     clear();
     write_at_once(text);

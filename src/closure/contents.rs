@@ -21,7 +21,8 @@ pub(super) enum Content {
     Other,
 }
 
-/// The names of the libraries that the file at `path` asks for (`DT_NEEDED`), where links lead; none of what is no ELF file.
+/// The names of the libraries that the file at `path` asks for (`DT_NEEDED`), where links lead; none of what is no ELF
+/// file.
 ///
 /// # Errors
 /// When the rootfs cannot be looked at.

@@ -1,10 +1,10 @@
-//! Applications that a distribution has installed: a wiki, a webmail, a shop. They are sources of a language of which no
-//! exerciser knows, and most of them are read at the request that names them. So an application of which the run has
+//! Applications that a distribution has installed: a wiki, a webmail, a shop. They are sources of a language of which
+//! no exerciser knows, and most of them are read at the request that names them. So an application of which the run has
 //! read a source is kept whole, its code included, as those are that no package owns.
 //!
-//! Distributions cut such an application up. What many have in common lies with others (`/usr/share/javascript/NAME`), what the machine's
-//! administrator may change in `/etc/NAME`, and what changes by itself in `/var/lib/NAME`. Its sources name these, or links
-//! lead there, and a link to a directory means all that is in it.
+//! Distributions cut such an application up. What many have in common lies with others (`/usr/share/javascript/NAME`),
+//! what the machine's administrator may change in `/etc/NAME`, and what changes by itself in `/var/lib/NAME`. Its
+//! sources name these, or links lead there, and a link to a directory means all that is in it.
 
 use std::collections::BTreeSet;
 
@@ -33,8 +33,8 @@ const SYSTEM: [&str; 9] = [
     "/var/lib/systemd",
 ];
 
-/// The directories of the applications of which the run has read a source: those of the sources, and what an application of
-/// that name has of the machine's.
+/// The directories of the applications of which the run has read a source: those of the sources, and what an
+/// application of that name has of the machine's.
 pub(super) fn find(observation: &Observation) -> BTreeSet<ImagePath> {
     let places = || [&DATA[..], &PROGRAMS, &OF_THE_MACHINE[1..]];
     let of_source = |source: &ImagePath| places().iter().find_map(|places| below(places, source, false));
@@ -50,7 +50,8 @@ fn of_the_machine(application: &ImagePath) -> Vec<ImagePath> {
     places.filter_map(|place| place.child(name).ok()).collect()
 }
 
-/// Whether `directory` holds data or sources, to which what is called as compilers call theirs (`src`, `include`) belongs.
+/// Whether `directory` holds data or sources, to which what is called as compilers call theirs (`src`, `include`)
+/// belongs.
 pub(super) fn is_data(directory: &ImagePath) -> bool {
     let is_in_place = DATA.iter().chain(&OF_THE_MACHINE).any(|place| is_within(directory, place));
     is_in_place && !directory.file_name().is_some_and(|name| FOR_READERS.contains(&name))
@@ -69,7 +70,8 @@ pub(super) fn leads_on(directory: &ImagePath) -> bool {
     if DATA.iter().any(|place| is_in(place)) {
         return directory.file_name().is_some_and(is_one_programs);
     }
-    // Of what many have together one below it is one's, but translations, documents and time zones are not cut up like that.
+    // Of what many have together one below it is one's, but translations, documents and time zones are not cut up like
+    // that.
     let is_manys =
         |above: ImagePath| is_data_of_many(&above) && !matches!(above.file_name(), Some(b"fonts" | b"icons"));
     DATA.iter().any(|place| is_within(directory, place)) && !directory.ancestors().any(is_manys)

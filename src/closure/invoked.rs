@@ -1,9 +1,10 @@
-//! Programs that are started by a bare name, which PATH finds: the one that compresses a download, the one that converts an upload. A
-//! run in which nobody asked for that does not show them; whoever starts them has the name in a text of its own:
+//! Programs that are started by a bare name, which PATH finds: the one that compresses a download, the one that
+//! converts an upload. A run in which nobody asked for that does not show them; whoever starts them has the name in a
+//! text of its own:
 //!
 //! 1. A program has the whole command, a name and options (`gzip -cn`): a name alone could be any word.
-//! 2. A source has a literal that begins with the name: where a call starts programs (`system("gzip $x")`), as the first of a list
-//!    (`['gzip', '-n']`), or followed by options.
+//! 2. A source has a literal that begins with the name: where a call starts programs (`system("gzip $x")`), as the
+//!    first of a list (`['gzip', '-n']`), or followed by options.
 //!
 //! It names too much rather than too little, and who asks looks whether PATH finds a program of that name.
 

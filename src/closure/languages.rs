@@ -1,7 +1,7 @@
-//! The libraries of languages whose interpreters find them by a name that is made at run time, and of which no exerciser
-//! knows: an autoloader's class, a `package require`, a module for the language of a request. Who installed them did so
-//! for the application, and they are small, so they are kept whole when the run has started the interpreter, or
-//! loaded it as a library.
+//! The libraries of languages whose interpreters find them by a name that is made at run time, and of which no
+//! exerciser knows: an autoloader's class, a `package require`, a module for the language of a request. Who installed
+//! them did so for the application, and they are small, so they are kept whole when the run has started the
+//! interpreter, or loaded it as a library.
 //!
 //! Also what such an interpreter asks the system for by a name from a request: time zones, character sets, fonts. Fonts
 //! come as well when the run has used one: the text of the next request may ask for another.
@@ -113,9 +113,10 @@ const LANGUAGES: [Language; 6] = [
 
 /// Fonts, and what fontconfig reads to find them.
 const FONTS: [&str; 4] = ["/etc/fonts", "/usr/share/fontconfig", "/usr/share/fonts", "/usr/local/share/fonts"];
-/// Interpreters without which their own library cannot begin, by the beginning of its name, which a version follows. When the run has
-/// started one, the trace and the exercisers know what it needs; when it comes only with a module that nobody has loaded,
-/// as that of a database for procedures in the language, nobody does. `{}` stands for the version, a `*` as above.
+/// Interpreters without which their own library cannot begin, by the beginning of its name, which a version follows.
+/// When the run has started one, the trace and the exercisers know what it needs; when it comes only with a module that
+/// nobody has loaded, as that of a database for procedures in the language, nobody does. `{}` stands for the version, a
+/// `*` as above.
 const EMBEDDED: [(&str, &[&str]); 2] = [
     (
         "libpython",
@@ -192,7 +193,8 @@ pub(super) fn embedded<'a>(
         for (beginning, directories) in EMBEDDED {
             let Some(rest) = name.strip_prefix(beginning) else { continue };
             let version = rest.split(".so").next().unwrap_or_default();
-            // Another interpreter may be there, of another version, that the run has started; then this is known as well.
+            // Another interpreter may be there, of another version, that the run has started; then this is known as
+            // well.
             if !is_version(version.as_bytes()) || version.is_empty() || was_run(observation, beginning) {
                 continue;
             }

@@ -25,9 +25,9 @@ pub(super) struct CachedLibrary {
 }
 
 impl LdCache {
-    /// Parses the file; `None` when it is no cache of a known format. Entries that point outside it are left out. In a cache
-    /// no two entries have a path in common, and each names it and the end of it: texts that are much longer together than
-    /// the file are none that anybody made to be used, and would be copied over and over.
+    /// Parses the file; `None` when it is no cache of a known format. Entries that point outside it are left out. In a
+    /// cache no two entries have a path in common, and each names it and the end of it: texts that are much longer
+    /// together than the file are none that anybody made to be used, and would be copied over and over.
     pub(super) fn parse(file: &[u8]) -> Option<Self> {
         let bytes = &file[start(file)?..];
         let order = *bytes.get(28)? & 3;

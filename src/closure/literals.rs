@@ -1,5 +1,5 @@
-//! Texts in quotes, as sources of most languages have them, and what such a text can name by itself: a file by its absolute
-//! path, a font by the name of its file, which whoever draws text looks for below the directories of fonts.
+//! Texts in quotes, as sources of most languages have them, and what such a text can name by itself: a file by its
+//! absolute path, a font by the name of its file, which whoever draws text looks for below the directories of fonts.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ const MOST_FONTS: usize = 50_000;
 pub(super) const FONTS: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
 const FONT_ENDINGS: [&[u8]; 6] = [b".otf", b".pcf", b".pfb", b".ttc", b".ttf", b".woff"];
 
-/// Tells of each literal of a source what stands before it in its line, and the literal. Lines that are comments have none.
+/// Tells of each literal of a source what stands before it in its line, and the literal. Lines that are comments have
+/// none.
 pub(super) fn each(source: &[u8], mut tell: impl FnMut(&[u8], &[u8])) {
     for line in source.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_start) {
         if line.starts_with(b"#") || line.starts_with(b"//") || line.starts_with(b"*") {

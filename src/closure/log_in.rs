@@ -1,8 +1,9 @@
-//! What people find in a shell that they log in to. What they run there no run shows; but a shell promises the utilities of POSIX,
-//! clients start some programs on the other side by name, and lines are edited as the terminal of the client wants it.
+//! What people find in a shell that they log in to. What they run there no run shows; but a shell promises the
+//! utilities of POSIX, clients start some programs on the other side by name, and lines are edited as the terminal of
+//! the client wants it.
 //!
-//! A program that starts such shells sets up their environment (POSIX.1-2017, XBD 8.3), so it has the names of these variables in texts
-//! of its own; one that asks for passwords to serve files or mail has not.
+//! A program that starts such shells sets up their environment (POSIX.1-2017, XBD 8.3), so it has the names of these
+//! variables in texts of its own; one that asks for passwords to serve files or mail has not.
 
 use crate::base::ImagePath;
 use crate::closure::ClosureError;
@@ -21,8 +22,8 @@ const MOST_OF_TERMINALS: u64 = 1 << 20;
 const USUAL: &str = "alacritty ansi dumb foot linux rxvt rxvt-unicode-256color screen screen-256color tmux tmux-256color vt100 \
     vt220 xterm xterm-256color xterm-color xterm-ghostty xterm-kitty";
 
-/// The utilities of POSIX.1-2017 (XCU 4) that are neither part of the shell nor for those who build programs; what systems have beside
-/// them since there are log-ins; and what `scp -O` and `rsync` start on the other side.
+/// The utilities of POSIX.1-2017 (XCU 4) that are neither part of the shell nor for those who build programs; what
+/// systems have beside them since there are log-ins; and what `scp -O` and `rsync` start on the other side.
 pub(super) const UTILITIES: &str = "awk base64 basename bc cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dircolors \
     dirname du echo ed egrep env expand expr false fgrep file find fold free getconf grep groups gunzip gzip \
     head hostname iconv id install join kill less link ln locale logger logname ls md5sum mkdir mkfifo mktemp \
@@ -47,8 +48,8 @@ pub(super) fn starter(rootfs: &Rootfs, observation: &Observation) -> Result<Opti
     Ok(None)
 }
 
-/// The descriptions of terminals that shells, pagers and editors look up by the name that a client has for its own (`terminfo(5)`): a place
-/// that has all there are counts with the usual ones.
+/// The descriptions of terminals that shells, pagers and editors look up by the name that a client has for its own
+/// (`terminfo(5)`): a place that has all there are counts with the usual ones.
 pub(super) fn terminals(rootfs: &Rootfs) -> Result<Vec<ImagePath>, ClosureError> {
     let mut terminals = Vec::new();
     for place in TERMINALS {

@@ -124,10 +124,10 @@ pub enum ClosureError {
 
 /// What an image must have so that the observed run can happen in it. Of what the levels beyond [`Level::Closure`] add,
 /// prepared directories and scripts that somebody starts are found here; the application's own files and those of
-/// packages are for the caller to find, as part of `wanted`. `config` is the base's own; what the command line replaced in it
-/// stands in the observation. `wanted` are further paths with the reasons for them, as far as the base has them; what
-/// they need is required like what others need, except that nobody is known to run the scripts among those that are
-/// there for their directory or their package alone.
+/// packages are for the caller to find, as part of `wanted`. `config` is the base's own; what the command line replaced
+/// in it stands in the observation. `wanted` are further paths with the reasons for them, as far as the base has them;
+/// what they need is required like what others need, except that nobody is known to run the scripts among those that
+/// are there for their directory or their package alone.
 ///
 /// # Errors
 /// When something that must be looked at cannot be read; a need that the base cannot meet is a warning instead.

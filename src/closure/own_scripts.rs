@@ -1,13 +1,14 @@
-//! The scripts among the application's own files, and the shell scripts in directories that are kept whole,
-//! that no run has started. Most are bystanders, for whoever builds or deploys; to bring an interpreter for each of them
-//! would undo much of what was gained. But some of them a request starts, and these are known by where they lie, or by
-//! what is there already:
+//! The scripts among the application's own files, and the shell scripts in directories that are kept whole, that no run
+//! has started. Most are bystanders, for whoever builds or deploys; to bring an interpreter for each of them would undo
+//! much of what was gained. But some of them a request starts, and these are known by where they lie, or by what is
+//! there already:
 //!
 //! 1. A web server runs what lies in a directory `cgi-bin`, and files that end in `.cgi` or `.fcgi`.
 //! 2. The interpreter is in the image anyway, because the run or something else needs it: then the script works as far
 //!    as the programs that it names are there.
 //!
-//! Such a script needs what a script of the run needs. One that is called a sample or a copy nobody starts by that name.
+//! Such a script needs what a script of the run needs. One that is called a sample or a copy nobody starts by that
+//! name.
 
 use crate::base::{ImagePath, Shebang};
 use crate::closure::ClosureError;
@@ -21,8 +22,8 @@ use crate::image::Rootfs;
 const COPIES: [&[u8]; 10] =
     [b"~", b".bak", b".dist", b".example", b".in", b".old", b".orig", b".sample", b".template", b".tmpl"];
 
-/// The scripts that somebody will start, among the files at `paths`, which are kept in passing. Whether an interpreter is
-/// there is asked before any of them brings one.
+/// The scripts that somebody will start, among the files at `paths`, which are kept in passing. Whether an interpreter
+/// is there is asked before any of them brings one.
 pub(super) fn started(
     rootfs: &Rootfs,
     execution: &Execution,

@@ -1,7 +1,8 @@
-//! Pluggable authentication: what libpam reads and loads when somebody logs in, `pam.conf(5)`. A run in which nobody did
-//! shows the library and neither its configuration nor one of the modules that this names.
+//! Pluggable authentication: what libpam reads and loads when somebody logs in, `pam.conf(5)`. A run in which nobody
+//! did shows the library and neither its configuration nor one of the modules that this names.
 //!
-//! Whoever logs in finds a home, too, and the shell that `passwd(5)` names: those of accounts that have a password or keys.
+//! Whoever logs in finds a home, too, and the shell that `passwd(5)` names: those of accounts that have a password or
+//! keys.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +28,8 @@ const MOST_OF_ACCOUNTS: u64 = 1 << 20;
 const MOST_OF_A_HOME: u64 = 64 << 20;
 const MOST_IN_A_HOME: usize = 20_000;
 
-/// The files that describe services, what modules read, and the modules that are named, as they are found beside the library
-/// in `directory`.
+/// The files that describe services, what modules read, and the modules that are named, as they are found beside the
+/// library in `directory`.
 pub(super) fn needs(rootfs: &Rootfs, directory: &ImagePath) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut needs = BTreeSet::new();
     let Ok(services) = ImagePath::parse(SERVICES) else { return Ok(needs) };
@@ -94,8 +95,8 @@ fn settings_or_helper(rootfs: &Rootfs, name: &[u8]) -> Result<Option<ImagePath>,
     Ok(matches!(entry.map(|entry| entry.kind), Some(EntryKind::File { size, .. }) if size <= MOST).then_some(path))
 }
 
-/// The shells and homes of the accounts that somebody can log in to, each home with what is in it; and the homes in `/home` of the
-/// others.
+/// The shells and homes of the accounts that somebody can log in to, each home with what is in it; and the homes in
+/// `/home` of the others.
 pub(super) fn accounts(rootfs: &Rootfs) -> Result<BTreeSet<ImagePath>, ClosureError> {
     let mut needs = BTreeSet::new();
     let text = |path: &str| -> Result<Vec<u8>, ClosureError> {

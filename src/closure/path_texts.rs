@@ -55,7 +55,8 @@ fn is_pattern(end: u8) -> bool {
     matches!(end, b'*' | b'?' | b'$' | b'%' | b'{' | b'[' | b'\\')
 }
 
-/// Whether a text that begins with a slash can be meant as a path: an address goes on with another, and a path in the root says little.
+/// Whether a text that begins with a slash can be meant as a path: an address goes on with another, and a path in the
+/// root says little.
 fn is_meant(name: &[u8]) -> bool {
     name.len() <= LONGEST && name.get(1).is_some_and(|&b| b != b'/') && name[1..].contains(&b'/')
 }

@@ -2,9 +2,9 @@
 //! plain words, and where they lie every installation of Perl has in common.
 //!
 //! The sources are read as words, not understood: `use` and `require` with a literal name, the classes that `base` and
-//! `parent` get, the drivers in data source names, the modules behind names of encodings. One in a text that is no code is
-//! looked for and seldom found. Of a name that is made at run time its beginning is known at best, so a module that loads
-//! such a name brings its whole family: what lies in the directory of its own name (`DateTime/TimeZone.pm` has
+//! `parent` get, the drivers in data source names, the modules behind names of encodings. One in a text that is no code
+//! is looked for and seldom found. Of a name that is made at run time its beginning is known at best, so a module that
+//! loads such a name brings its whole family: what lies in the directory of its own name (`DateTime/TimeZone.pm` has
 //! `DateTime/TimeZone`), and in those that it has in quotes (`"DBD::$driver"`).
 
 mod encodings;
@@ -25,8 +25,8 @@ const MOST: u64 = 4 << 20;
 const MOST_BESIDE: usize = 256;
 /// How many modules and files of data are taken from one directory of a family.
 const MOST_IN_FAMILY: usize = 2000;
-/// The bytes of a module of Encode that comes because some encoding is asked for: one with the tables of a whole script has
-/// more.
+/// The bytes of a module of Encode that comes because some encoding is asked for: one with the tables of a whole script
+/// has more.
 const MOST_FOR_ANY_ENCODING: u64 = 1 << 20;
 
 /// Where the directories of modules lie: straight there, or in directories of a version, an architecture or a vendor.
@@ -138,8 +138,8 @@ impl<'a> Perl<'a> {
         self.beside(directory, name, found)
     }
 
-    /// Adds the machine code of the module `name` (`File/Glob`), and functions that were split off: they lie beside it, in
-    /// `directory`, or in another directory for modules.
+    /// Adds the machine code of the module `name` (`File/Glob`), and functions that were split off: they lie beside it,
+    /// in `directory`, or in another directory for modules.
     fn beside(&self, directory: &ImagePath, name: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
         let own = below(directory, "auto").filter(|auto| !self.code.contains(auto));
         for auto in self.code.iter().chain(&own) {
@@ -158,7 +158,8 @@ impl<'a> Perl<'a> {
         Ok(())
     }
 
-    /// Adds what lies in `family`, a path relative to `directory`, and below, with the machine code of the modules there.
+    /// Adds what lies in `family`, a path relative to `directory`, and below, with the machine code of the modules
+    /// there.
     fn members(&self, directory: &ImagePath, family: &str, found: &mut Vec<ImagePath>) -> Result<(), ClosureError> {
         let Some(top) = below(directory, family) else { return Ok(()) };
         if !self.rootfs.resolve(top.as_bytes(), true)?.entry.is_some_and(|entry| entry.is_dir()) {
@@ -220,7 +221,8 @@ impl<'a> Perl<'a> {
         Ok(modules)
     }
 
-    /// The bytes of the module in the relative path `file` with its machine code, as far as `directory` is where it lies.
+    /// The bytes of the module in the relative path `file` with its machine code, as far as `directory` is where it
+    /// lies.
     fn weight(&self, directory: &ImagePath, file: &str) -> Result<u64, ClosureError> {
         let mut found = Vec::new();
         self.find(directory, file, &mut found)?;
@@ -278,7 +280,8 @@ impl<'a> Perl<'a> {
     }
 }
 
-/// Whether a directory of this name below a place is one for modules, or has such: `5.36`, `x86_64-linux-gnu`, `perl-base`.
+/// Whether a directory of this name below a place is one for modules, or has such: `5.36`, `x86_64-linux-gnu`,
+/// `perl-base`.
 fn leads_to_modules(name: &[u8]) -> bool {
     let is_version =
         name.first().is_some_and(u8::is_ascii_digit) && name.iter().all(|b| b.is_ascii_digit() || *b == b'.');
@@ -287,8 +290,8 @@ fn leads_to_modules(name: &[u8]) -> bool {
     is_version || is_triplet || is_vendors
 }
 
-/// Whether the module in the relative path `file` has the name of the source at `path` or of a directory above it: `JSON/PP.pm`
-/// is of the family of `JSON.pm`.
+/// Whether the module in the relative path `file` has the name of the source at `path` or of a directory above it:
+/// `JSON/PP.pm` is of the family of `JSON.pm`.
 fn is_of_family(path: &ImagePath, file: &str) -> bool {
     let family = file.split('/').next().unwrap_or_default().as_bytes();
     let is_source = path.file_name().and_then(|name| name.strip_suffix(b".pm")) == Some(family);

@@ -1,11 +1,12 @@
-//! Empty directories that somebody has prepared for a service to write in: sessions, uploads, a spool, a socket. A run in
-//! which nothing was written there does not show them, and what writes there later does not make them: it has been given
-//! owner and mode by whoever installed it. They weigh nothing, so all are kept.
+//! Empty directories that somebody has prepared for a service to write in: sessions, uploads, a spool, a socket. A run
+//! in which nothing was written there does not show them, and what writes there later does not make them: it has been
+//! given owner and mode by whoever installed it. They weigh nothing, so all are kept.
 //!
 //! A user's home is one too, whatever is in it: who logs in there finds at least the place.
 //!
-//! Such a directory lies where variable data does (Filesystem Hierarchy Standard 3.0, 5), or is such a place as mail's, holds no file, and is not just any
-//! directory of root's: it belongs to another user or group, or others may write in it.
+//! Such a directory lies where variable data does (Filesystem Hierarchy Standard 3.0, 5), or is such a place as mail's,
+//! holds no file, and is not just any directory of root's: it belongs to another user or group, or others may write in
+//! it.
 
 use crate::base::ImagePath;
 use crate::closure::kept::Kept;

@@ -1,19 +1,20 @@
-//! Resources: what a program of a distribution looks up by a name that only a request, a setting or a query says: a time
-//! zone, a dictionary, an extension with its module, a provider, an icon. No run uses them all, and none of them is the
-//! application's own file, because a package brought it; so the directory that one program has for them is kept whole.
+//! Resources: what a program of a distribution looks up by a name that only a request, a setting or a query says: a
+//! time zone, a dictionary, an extension with its module, a provider, an icon. No run uses them all, and none of them
+//! is the application's own file, because a package brought it; so the directory that one program has for them is kept
+//! whole.
 //!
 //! Such a directory is known by what the run did:
 //!
 //! 1. A program ran from `P/bin` or `P/sbin`, where P is its own (`/usr/lib/postgresql/15`, `/opt/java/openjdk`): then
 //!    `lib`, `share`, `conf` and the like in P.
-//! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start, or a module was
-//!    loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
+//! 2. A program ran from `/usr/lib/NAME` or `/usr/libexec/NAME`, where programs lie that only others start, or a module
+//!    was loaded from there or from `/usr/lib/ARCHITECTURE/NAME`, where its like lie: then that.
 //! 3. A file below `/etc/NAME` was read: see [`settings`].
 //! 4. A file below `/usr/share/NAME` was read, or a directory there listed, or a program NAME ran: then that.
 //! 5. An application is installed there: see [`installed`].
 //!
-//! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for readers
-//! or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
+//! What languages find there by `import` and `require` is left to those who know how to ask them, and what is for
+//! readers or compilers is no resource. `/etc/localtime` leads into the time zones without asking for one by name.
 
 mod area;
 
@@ -60,8 +61,8 @@ const EVERYBODYS: [&[u8]; 18] = [
     b"zsh",
 ];
 
-/// Directories, at any depth below programs, that are for readers or compilers, and those whose files are picked by another
-/// rule (translations: the locale of the run).
+/// Directories, at any depth below programs, that are for readers or compilers, and those whose files are picked by
+/// another rule (translations: the locale of the run).
 const NO_RESOURCES: [&[u8]; 16] = [
     b"bitcode",
     b"cmake",
@@ -161,8 +162,8 @@ pub(super) fn find(
     Ok(resources)
 }
 
-/// Whether the run loaded the library at `path` because a program asked for it by its name or by a list, and not because
-/// another library needs it.
+/// Whether the run loaded the library at `path` because a program asked for it by its name or by a list, and not
+/// because another library needs it.
 fn is_module(path: &ImagePath, record: &PathRecord, kept: &Kept<'_>) -> bool {
     let name = path.file_name().unwrap_or_default();
     let has_version = || name.windows(4).any(|part| part == b".so.");
@@ -231,7 +232,8 @@ pub(super) fn below(places: &[&str], path: &ImagePath, is_dir: bool) -> Option<I
     })
 }
 
-/// Whether many programs have something in the directory, below which one directory can be a single program's all the same.
+/// Whether many programs have something in the directory, below which one directory can be a single program's all the
+/// same.
 pub(super) fn is_data_of_many(directory: &ImagePath) -> bool {
     let is_data = |parent: ImagePath| DATA.iter().any(|&place| parent.as_bytes() == place.as_bytes());
     let name = directory.file_name().unwrap_or_default();

@@ -157,8 +157,8 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Whether nothing asks for the file at `path` but that it lies beside others, belongs to the same package, or is the
-    /// source of such a file: nobody is known to run it.
+    /// Whether nothing asks for the file at `path` but that it lies beside others, belongs to the same package, or is
+    /// the source of such a file: nobody is known to run it.
     fn is_there_for_others(&self, path: &ImagePath) -> bool {
         let is_such =
             |reason: &Reason| matches!(reason, Reason::Application(_) | Reason::Package(_) | Reason::Source(_));
@@ -171,8 +171,8 @@ impl<'a> Rules<'a> {
         self.runs_perl && self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
     }
 
-    /// Whether the file at `path` is there because its directory is kept whole, and for nothing else: a shell for such a
-    /// file would be one that nobody has asked for.
+    /// Whether the file at `path` is there because its directory is kept whole, and for nothing else: a shell for such
+    /// a file would be one that nobody has asked for.
     fn is_in_passing(&self, path: &ImagePath) -> bool {
         let is_such = |reason: &Reason| match reason {
             Reason::Named(_) => self.in_named.contains(path),
@@ -182,15 +182,15 @@ impl<'a> Rules<'a> {
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
     }
 
-    /// Whether the file at `path` is there because the directory of a program is kept whole. What such a script may start is
-    /// a guess; one among the application's own somebody wrote for it.
+    /// Whether the file at `path` is there because the directory of a program is kept whole. What such a script may
+    /// start is a guess; one among the application's own somebody wrote for it.
     fn is_bystander(&self, path: &ImagePath) -> bool {
         let is_own = |reason: &Reason| matches!(reason, Reason::Application(_));
         self.is_in_passing(path) && !self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().any(is_own))
     }
 
-    /// Whether only an exerciser asked for the file at `path`, which reads what sources name: a tool of another language
-    /// that lies in a package is not of use without that, and the language not without its libraries.
+    /// Whether only an exerciser asked for the file at `path`, which reads what sources name: a tool of another
+    /// language that lies in a package is not of use without that, and the language not without its libraries.
     pub(super) fn was_read_only(&self, path: &ImagePath) -> bool {
         let is_such = |reason: &Reason| matches!(reason, Reason::Exercise(_) | Reason::Link(_));
         self.kept.paths().get(path).is_some_and(|reasons| reasons.iter().all(is_such))
@@ -208,8 +208,8 @@ impl<'a> Rules<'a> {
         self.observation.paths.get(path).is_some_and(|record| record.operations.contains(&Operation::Exec))
     }
 
-    /// Whether a process that used `library` used another by the name that it needs: a process that has loaded a library,
-    /// from wherever, does not look for it again.
+    /// Whether a process that used `library` used another by the name that it needs: a process that has loaded a
+    /// library, from wherever, does not look for it again.
     fn was_loaded_before(&self, library: &ImagePath, name: &[u8]) -> bool {
         let paths = &self.observation.paths;
         // Who will load what nobody has loaded is not known; a runtime loads its modules into itself.

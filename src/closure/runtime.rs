@@ -44,8 +44,8 @@ pub(super) fn require(
     Ok(())
 }
 
-/// The home directory that must go into Env as HOME, because `/etc/passwd` told the runtime and will not be in the image;
-/// `None` when Env has one, passwd is required or the home directory is `/` either way.
+/// The home directory that must go into Env as HOME, because `/etc/passwd` told the runtime and will not be in the
+/// image; `None` when Env has one, passwd is required or the home directory is `/` either way.
 pub fn home(
     rootfs: &Rootfs,
     config: &ImageConfig,

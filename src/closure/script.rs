@@ -36,9 +36,9 @@ pub(super) fn commands(script: &str) -> BTreeSet<String> {
     programs
 }
 
-/// The files that a shell script reads into itself (`. FILE`, `source FILE`), each as it is written and without quotes. What
-/// is put together at run time before the name is left out with the slash after it: of `. "$(dirname "$0")/lib/x.sh"` that
-/// leaves `lib/x.sh`.
+/// The files that a shell script reads into itself (`. FILE`, `source FILE`), each as it is written and without quotes.
+/// What is put together at run time before the name is left out with the slash after it: of `. "$(dirname
+/// "$0")/lib/x.sh"` that leaves `lib/x.sh`.
 pub(super) fn included(script: &str) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     let lines = script.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));

@@ -1,9 +1,9 @@
-//! The settings of one program: a directory `/etc/NAME` (Filesystem Hierarchy Standard 3.0, 3.7.4) of which the run read a file.
-//! What it read is what its input asked for; another format, another host, another virtual site asks for the file beside
-//! it. They are small, so they are kept whole, as data in `/usr/share/NAME` is.
+//! The settings of one program: a directory `/etc/NAME` (Filesystem Hierarchy Standard 3.0, 3.7.4) of which the run
+//! read a file. What it read is what its input asked for; another format, another host, another virtual site asks for
+//! the file beside it. They are small, so they are kept whole, as data in `/usr/share/NAME` is.
 //!
-//! Not what only some may read, which are secrets of the machine on which the image was built, nor programs; and nothing
-//! of what is set up for the system as a whole, or for the tools that administrate it.
+//! Not what only some may read, which are secrets of the machine on which the image was built, nor programs; and
+//! nothing of what is set up for the system as a whole, or for the tools that administrate it.
 
 use std::collections::BTreeSet;
 
@@ -89,8 +89,8 @@ fn of_one_program(path: &ImagePath) -> Option<ImagePath> {
     (!is_systems).then_some(directory)
 }
 
-/// Whether what lies at `path` may be kept with the directory `root` for lying there: what is not in [`PLACE`] may, and of
-/// that what everybody may read and nobody runs.
+/// Whether what lies at `path` may be kept with the directory `root` for lying there: what is not in [`PLACE`] may, and
+/// of that what everybody may read and nobody runs.
 pub(super) fn may_be_kept(root: &ImagePath, entry: &Entry) -> bool {
     of_one_program(&root.child(b"x").unwrap_or_else(|_| root.clone())).is_none() || entry.mode & 0o115 == 0o004
 }

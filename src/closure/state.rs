@@ -12,9 +12,9 @@
 //!    write everywhere. The unit is that directory.
 //!
 //! Against each of them stands what is nobody's state: directories that distributions share or that lose nothing when
-//! they are emptied (logs, caches, `/run`, `/tmp`), configuration, and directories with code: the working directory, and
-//! those in which lies a file that was executed or that the command names. A unit never reaches up to
-//! one above code, or an image that gives its user the whole application would be kept whole for one pid file.
+//! they are emptied (logs, caches, `/run`, `/tmp`), configuration, and directories with code: the working directory,
+//! and those in which lies a file that was executed or that the command names. A unit never reaches up to one above
+//! code, or an image that gives its user the whole application would be kept whole for one pid file.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! An image as it is packed: its config byte for byte and its layers as plain archives, checked, not unpacked. For handing
-//! it on to somebody else.
+//! An image as it is packed: its config byte for byte and its layers as plain archives, checked, not unpacked. For
+//! handing it on to somebody else.
 
 use std::fs::File;
 use std::io;
@@ -37,7 +37,8 @@ pub struct PackedLayer {
 /// Reads an image into files without names in the store.
 ///
 /// # Errors
-/// When it cannot be read, or its bytes are not what its digests promise; for a directory and the host, which are no images.
+/// When it cannot be read, or its bytes are not what its digests promise; for a directory and the host, which are no
+/// images.
 pub fn packed(source: &Source, store: &Store, options: &OpenOptions) -> Result<Packed, ImageError> {
     with_located(source, store, options, |located| {
         let config_bytes = located.config.clone();

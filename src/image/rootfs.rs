@@ -22,16 +22,16 @@ use crate::image::{Entry, EntryKind, ImageError, Store, xattrs};
 
 /// How many symbolic links one look-up may follow, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
-/// How many look-ups of a lazy rootfs are remembered, absent names included: those above a file are asked for again with
-/// each file.
+/// How many look-ups of a lazy rootfs are remembered, absent names included: those above a file are asked for again
+/// with each file.
 const MOST_KNOWN: usize = 1 << 17;
 /// The largest file that is read whole, in bytes.
 pub const MOST_READ: u64 = 64 << 20;
 
-/// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known
-/// beforehand (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as
-/// they are asked for (a directory or the host itself), mostly once. It is never written; what an application writes that runs in
-/// place is not seen once [`Rootfs::keep`] was called.
+/// A tree of files on the host, seen as the root of a container. It is *full* when all its entries are known beforehand
+/// (an unpacked image: the index, not the disk, says who owns what), and *lazy* when they are looked up as they are
+/// asked for (a directory or the host itself), mostly once. It is never written; what an application writes that runs
+/// in place is not seen once [`Rootfs::keep`] was called.
 pub struct Rootfs {
     location: PathBuf,
     root: OwnedFd,
@@ -143,7 +143,8 @@ impl Rootfs {
     }
 
     /// Keeps a lazy rootfs what it is now, as far as changes are told to what is returned before they are made. Asked
-    /// again, it is the same: the state before the first change of all. `None` for a full rootfs, which is in the store.
+    /// again, it is the same: the state before the first change of all. `None` for a full rootfs, which is in the
+    /// store.
     pub fn keep(&self, store: &Store) -> Result<Option<Arc<Saved>>, ImageError> {
         let Content::Lazy(owners) = &self.content else { return Ok(None) };
         if let Some(saved) = self.saved.get() {
@@ -248,8 +249,8 @@ impl Rootfs {
     /// The whole content of the regular file at `path`, without following links.
     ///
     /// # Errors
-    /// Also when it has more than [`MOST_READ`]: what is read whole is settings, tables and programs, and an image that has
-    /// more of them than memory is made to be one.
+    /// Also when it has more than [`MOST_READ`]: what is read whole is settings, tables and programs, and an image that
+    /// has more of them than memory is made to be one.
     pub fn read(&self, path: &ImagePath) -> Result<Vec<u8>, RootfsError> {
         let mut content = Vec::new();
         let mut file = self.open(path)?.take(MOST_READ + 1);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where an image or a root filesystem comes from. Its text form is `TRANSPORT:DETAILS`, as in containers-transports(5).
+/// Where an image or a root filesystem comes from. Its text form is `TRANSPORT:DETAILS`, as in
+/// containers-transports(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `docker-archive:FILE[:REF]`: what `docker save` writes, compressed or not.

@@ -28,8 +28,8 @@ pub(super) fn of_layer(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Ve
     xattrs.into_iter().filter(|(name, _)| belongs(name)).collect()
 }
 
-/// The attributes that were read from a file on disk, in the form in which a layer holds them: there the version of file
-/// capabilities says in which user namespace somebody wrote or reads them.
+/// The attributes that were read from a file on disk, in the form in which a layer holds them: there the version of
+/// file capabilities says in which user namespace somebody wrote or reads them.
 pub(super) fn of_disk(xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     let kept = of_layer(xattrs).into_iter();
     kept.map(|(name, value)| {

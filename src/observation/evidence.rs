@@ -38,8 +38,8 @@ pub enum Content {
 }
 
 impl Evidence {
-    /// Keeps a part of an answer; of one that is too long, that it is. Several `contents`, which messages are, become a list where
-    /// all of them are JSON, else lines. What is compressed (gzip) is kept as it was before.
+    /// Keeps a part of an answer; of one that is too long, that it is. Several `contents`, which messages are, become a
+    /// list where all of them are JSON, else lines. What is compressed (gzip) is kept as it was before.
     pub fn keep(&mut self, probe: &str, part: &str, contents: &[impl AsRef<[u8]>]) {
         let contents: Option<Vec<Cow<'_, [u8]>>> = contents.iter().map(|part| decompressed(part.as_ref())).collect();
         let bytes = |contents: &Vec<Cow<'_, [u8]>>| contents.iter().map(|content| content.len() + 1).sum();
@@ -106,8 +106,8 @@ impl Evidence {
     }
 }
 
-/// What gzip made into `content`, where that is it, or `None` when that is too long to be kept: the same text is seldom compressed to the same
-/// bytes twice, and two texts that differ a little become bytes that have nothing in common.
+/// What gzip made into `content`, where that is it, or `None` when that is too long to be kept: the same text is seldom
+/// compressed to the same bytes twice, and two texts that differ a little become bytes that have nothing in common.
 fn decompressed(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !content.starts_with(&[0x1f, 0x8b]) {
         return Some(Cow::Borrowed(content));

@@ -1,20 +1,20 @@
-//! The base once more, where the small image answered otherwise: what the base answers otherwise by itself, too, is not held
-//! against it.
+//! The base once more, where the small image answered otherwise: what the base answers otherwise by itself, too, is not
+//! held against it.
 //!
-//! One that alternates, by a counter, round robin or by lot, may answer the same twice by chance. So a difference is a failure
-//! only after several runs of the base, and what stands fast is what all of them have; a run in which the base answers as the
-//! small image did ends it. Nothing is run again where no answer differs, and once only where the image fails whatever these
-//! runs say.
+//! One that alternates, by a counter, round robin or by lot, may answer the same twice by chance. So a difference is a
+//! failure only after several runs of the base, and what stands fast is what all of them have; a run in which the base
+//! answers as the small image did ends it. Nothing is run again where no answer differs, and once only where the image
+//! fails whatever these runs say.
 
 use crate::pipeline::exercise::is_of_exerciser;
 use crate::verify::{Difference, Verdict};
 
-/// How often the base runs again before a difference is a failure: of two answers by lot it gives the same that often, and the
-/// small image the other one, once in 64 times.
+/// How often the base runs again before a difference is a failure: of two answers by lot it gives the same that often,
+/// and the small image the other one, once in 64 times.
 const MOST: usize = 5;
 
-/// Takes out of `verdict` what the base answers otherwise by itself, as `again` finds out by running it, which is told which run it
-/// is, from 0. Returns what was not compared therefore, a sentence each.
+/// Takes out of `verdict` what the base answers otherwise by itself, as `again` finds out by running it, which is told
+/// which run it is, from 0. Returns what was not compared therefore, a sentence each.
 pub fn excuse<E>(
     verdict: &mut Verdict,
     mut again: impl FnMut(usize, &Verdict) -> Result<Vec<Difference>, E>,
@@ -30,7 +30,8 @@ pub fn excuse<E>(
     Ok(notes)
 }
 
-/// Whether it is a failure whatever the base answers in further runs. What exercisers do is repeated in the first one only.
+/// Whether it is a failure whatever the base answers in further runs. What exercisers do is repeated in the first one
+/// only.
 fn is_certain(verdict: &Verdict) -> bool {
     !verdict.missing.is_empty() || verdict.differences.iter().any(|d| d.is_failure() || is_of_exerciser(d))
 }
@@ -55,7 +56,8 @@ mod tests {
         transcript
     }
 
-    /// What is left of the differences between `slim` and the first answer of the base, and how often the base ran again.
+    /// What is left of the differences between `slim` and the first answer of the base, and how often the base ran
+    /// again.
     fn left(base: &[&str], slim: &Transcript) -> (usize, usize) {
         let first = answer(base[0], true);
         let mut verdict = Verdict { differences: transcripts(&first, slim), ..Verdict::default() };

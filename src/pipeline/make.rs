@@ -142,7 +142,8 @@ impl Making<'_> {
         unreachable!("the last round returns")
     }
 
-    /// What only exercisers look for, the user may drop: it is not missed, and [`Self::excuse_drops`] tells what comes of it.
+    /// What only exercisers look for, the user may drop: it is not missed, and [`Self::excuse_drops`] tells what comes
+    /// of it.
     fn miss_no_drops(&self, verdict: &mut Verdict) -> Result<(), PipelineError> {
         let mut dropped = BTreeSet::new();
         for (path, lookup) in &verdict.missing {
@@ -155,8 +156,8 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Takes out what exercisers lost because the user wants gone what it needs, and says so, a sentence for each. That is
-    /// what they do not lose in the image that would have been made with it.
+    /// Takes out what exercisers lost because the user wants gone what it needs, and says so, a sentence for each. That
+    /// is what they do not lose in the image that would have been made with it.
     fn excuse_drops(
         &self,
         tried: &mut [(Verdict, Run)],
@@ -255,8 +256,8 @@ impl Making<'_> {
         Subject { rootfs, config: &made.config, observed_from, ..Subject::of(self.base) }
     }
 
-    /// Runs the layer exactly as it will ship, under the probes that the base answered: once for each proof. An image that
-    /// does not even start is a text that says so.
+    /// Runs the layer exactly as it will ship, under the probes that the base answered: once for each proof. An image
+    /// that does not even start is a text that says so.
     fn try_out(&self, made: &Made, proofs: &[Proof<'_>]) -> Result<Result<Vec<(Verdict, Run)>, String>, PipelineError> {
         let (rootfs, scratch) = self.unpack(made)?;
         let subject = self.subject(made, &rootfs);
@@ -328,8 +329,8 @@ pub fn notes(again: &Run) -> impl Iterator<Item = String> {
     again.exercised.iter().flat_map(|exercised| exercised.notes.iter().cloned())
 }
 
-/// Takes out of `verdict` in what the run of a proof differs from other runs of the same base: nothing that the small image
-/// did. Returns what was not compared therefore, a sentence each.
+/// Takes out of `verdict` in what the run of a proof differs from other runs of the same base: nothing that the small
+/// image did. Returns what was not compared therefore, a sentence each.
 pub fn forgive(
     environment: &Environment,
     base: &Base,

@@ -2,9 +2,9 @@
 //! given.
 //!
 //! The default probes are those of a shipped spec that is made for the executable, else HEALTHCHECK; and for each TCP
-//! port that these leave out, what the port turns out to be: a peer that speaks first within 200 ms is read, one that answers
-//! `GET /` is asked for it, any other gets a connection. Where such a request is only the supplement, every status
-//! passes: it is there to be compared.
+//! port that these leave out, what the port turns out to be: a peer that speaks first within 200 ms is read, one that
+//! answers `GET /` is asked for it, any other gets a connection. Where such a request is only the supplement, every
+//! status passes: it is there to be compared.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -162,8 +162,8 @@ impl Probing<'_> {
         }
     }
 
-    /// Whether what listens there answers a request as an HTTP server does. One that is at work on its answer gets as long for it as a
-    /// probe does; one that sleeps, and goes on sleeping, waits for words of another protocol.
+    /// Whether what listens there answers a request as an HTTP server does. One that is at work on its answer gets as
+    /// long for it as a probe does; one that sleeps, and goes on sleeping, waits for words of another protocol.
     fn speaks_http(&self, addresses: &[IpAddr], port: u16) -> Result<bool, ProbeError> {
         let client = self.http()?;
         if let Some(spoken) = client.is_spoken_at(addresses, port, SOON) {

@@ -30,8 +30,8 @@ pub(super) fn chosen(target: &dyn Target) -> Vec<Port> {
     target.appeared().into_iter().filter(|port| range.contains(&port.number) && listens(port)).collect()
 }
 
-/// Which of the ports `now` stands for which of those `before`: itself, where it is there again, and the others in their
-/// order, each protocol by itself. What has no counterpart yet is left out.
+/// Which of the ports `now` stands for which of those `before`: itself, where it is there again, and the others in
+/// their order, each protocol by itself. What has no counterpart yet is left out.
 pub(super) fn counterparts(before: &[Port], now: &[Port]) -> BTreeMap<Port, Port> {
     let mut out: BTreeMap<Port, Port> = before.iter().filter(|port| now.contains(port)).map(|&p| (p, p)).collect();
     for protocol in [Protocol::Tcp, Protocol::Udp] {

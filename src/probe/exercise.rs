@@ -1,9 +1,9 @@
 //! Exercisers: what an application's sources name, used by the image's own interpreter.
 //!
 //! Probes reach only the code they reach. An exerciser has two scripts, which are plain files in `probes/exercise/` and
-//! no part of any image. The first one *scans*: it reads sources and looks names up, executes nothing of the application,
-//! and counts as an observer. Its findings are a list of [`Item`]s. The second one *acts* on them, imports modules or
-//! reads files, and what it uses counts. The same list is acted on in the small image.
+//! no part of any image. The first one *scans*: it reads sources and looks names up, executes nothing of the
+//! application, and counts as an observer. Its findings are a list of [`Item`]s. The second one *acts* on them, imports
+//! modules or reads files, and what it uses counts. The same list is acted on in the small image.
 //!
 //! Here is what each language needs to be told and what it says; who runs it is `session`.
 

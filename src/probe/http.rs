@@ -310,7 +310,8 @@ impl Unanswered {
         Unanswered::Otherwise(cause.to_string())
     }
 
-    /// What went wrong, without the URL, which the name of the probe has already. `timeout` is what there was for everything.
+    /// What went wrong, without the URL, which the name of the probe has already. `timeout` is what there was for
+    /// everything.
     fn text(self, timeout: Duration) -> String {
         match self {
             Unanswered::Refused(address) => format!("connection refused on {address}"),

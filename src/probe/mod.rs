@@ -4,8 +4,9 @@
 //! which nothing is left to find out. That plan is what is run on the small image: so both are asked the same, on the
 //! same ports, whatever the default behaviour found on the base.
 //!
-//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`, `crawl`, `openapi`, `websocket`, `grpc`); specs are
-//! TOML (`docs/probes.md`), the shipped ones lie in `probes/`. Nothing here knows about tracing, and what requests carry is never in what is returned.
+//! One file per kind of probe (`http`, `tcp`, `udp`, `exec`, `script`, `crawl`, `openapi`, `websocket`, `grpc`); specs
+//! are TOML (`docs/probes.md`), the shipped ones lie in `probes/`. Nothing here knows about tracing, and what requests
+//! carry is never in what is returned.
 
 mod arguments;
 mod crawl;

@@ -1,5 +1,5 @@
-//! Waiting for a service that the application needs: it listens, and then what its user, its image or a shipped spec knows
-//! to ask passes.
+//! Waiting for a service that the application needs: it listens, and then what its user, its image or a shipped spec
+//! knows to ask passes.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub enum Unready {
     Late(String),
 }
 
-/// Waits until the service is ready: `given` says when; without it, when it listens and its HEALTHCHECK passes, or, where
-/// there is none, the readiness of the shipped spec that fits what listens. It may take as long as `given` or the spec says,
-/// else `patience`.
+/// Waits until the service is ready: `given` says when; without it, when it listens and its HEALTHCHECK passes, or,
+/// where there is none, the readiness of the shipped spec that fits what listens. It may take as long as `given` or the
+/// spec says, else `patience`.
 pub fn wait_ready(
     given: Option<&Ready>,
     circumstances: &Circumstances,

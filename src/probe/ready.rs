@@ -1,9 +1,9 @@
 //! Waiting until the application is ready.
 //!
 //! First it must listen: that is an event which the target reports, so nothing is polled. Then, where there is
-//! something to ask (a step in `[ready]`, a HEALTHCHECK), it is asked until it passes. Between two questions
-//! the target's events are waited for, for 10 ms at first and twice as long each time up to half a second: an
-//! application that gets ready says so by no system call that could be waited for, but most do something visible on the way.
+//! something to ask (a step in `[ready]`, a HEALTHCHECK), it is asked until it passes. Between two questions the
+//! target's events are waited for, for 10 ms at first and twice as long each time up to half a second: an application
+//! that gets ready says so by no system call that could be waited for, but most do something visible on the way.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use crate::probe::spec::Ready;
 use crate::probe::step::{Action, ExecStep, Step};
 use crate::probe::target::{Exit, Listener, Port, Protocol, Target};
 
-/// How long an exposed port is preferred to those that listen already, whatever the application does, and how long while it
-/// is busy: it may be starting, and a helper of it listens first.
+/// How long an exposed port is preferred to those that listen already, whatever the application does, and how long
+/// while it is busy: it may be starting, and a helper of it listens first.
 const EXPOSED_GRACE: Duration = Duration::from_secs(2);
 const BUSY_GRACE: Duration = Duration::from_secs(20);
 
@@ -285,7 +285,8 @@ pub(super) fn healthcheck_step(plan: &Plan) -> Option<Step> {
     Some(Step { timeout: check.timeout, ignore, ..Step::new(Action::Exec(action)) })
 }
 
-/// Lets an application become ready as the spec that is made for it has it, where the user's probes say nothing about that.
+/// Lets an application become ready as the spec that is made for it has it, where the user's probes say nothing about
+/// that.
 pub(super) fn adopt_shipped(plan: &mut Plan, target: &dyn Target) -> Result<(), ProbeError> {
     if !plan.explicit || plan.served.is_some() || !plan.ready.is_empty() || !target.serves() {
         return Ok(());
@@ -297,9 +298,9 @@ pub(super) fn adopt_shipped(plan: &mut Plan, target: &dyn Target) -> Result<(), 
     Ok(())
 }
 
-/// Asks what the plan wants to be asked until it passes, and then HEALTHCHECK; returns whether there is one and it passes.
-/// A HEALTHCHECK that does not pass holds nothing up for ever: that is said in `notes`, for it is the image's and not what
-/// the user asked for.
+/// Asks what the plan wants to be asked until it passes, and then HEALTHCHECK; returns whether there is one and it
+/// passes. A HEALTHCHECK that does not pass holds nothing up for ever: that is said in `notes`, for it is the image's
+/// and not what the user asked for.
 pub(super) fn wait_healthy(
     plan: &Plan,
     probing: &Probing,

@@ -15,9 +15,9 @@ const LARGEST_ANSWER: usize = 16 << 20;
 /// Connects to the first of `addresses` that accepts, and talks: each turn sends and then reads until its end, or what
 /// it expects, has come, the peer has closed the connection or `timeout`, which is for all of it, is over.
 ///
-/// The answer of a turn ends right there, and what came beyond begins that of the next, so that neither depends on
-/// how the peer's bytes were cut into packets. A turn with nothing to wait for reads nothing, but for the last, which reads to
-/// the end of the connection; that the time ends first is no failure then: the answer is what came till then.
+/// The answer of a turn ends right there, and what came beyond begins that of the next, so that neither depends on how
+/// the peer's bytes were cut into packets. A turn with nothing to wait for reads nothing, but for the last, which reads
+/// to the end of the connection; that the time ends first is no failure then: the answer is what came till then.
 pub(super) fn probe(step: &TcpStep, addresses: &[IpAddr], timeout: Duration, redactor: &Redactor) -> Outcome {
     let port = step.port.unwrap_or_default();
     let deadline = Instant::now() + timeout;

@@ -33,7 +33,8 @@ pub struct ListedSummary {
     pub bytes: u64,
 }
 
-/// Files that only their owner, or a group, may read, that the run did not read, and that are there because a rule wants them.
+/// Files that only their owner, or a group, may read, that the run did not read, and that are there because a rule
+/// wants them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SecretsSummary {
     /// How many there are.

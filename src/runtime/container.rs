@@ -1,4 +1,5 @@
-//! A container: made, started with its output in our hands, found among the processes of this machine, stopped, removed.
+//! A container: made, started with its output in our hands, found among the processes of this machine, stopped,
+//! removed.
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -174,8 +175,8 @@ impl<'a> Container<'a> {
     pub fn stop(&self, signal: StopSignal, timeout: Duration) -> Result<Option<String>, RuntimeError> {
         let Some(pid) = self.pid().filter(|_| self.exited().is_none()) else { return Ok(None) };
         let mut warning = None;
-        // The kernel keeps signals without a handler from process 1 of a PID namespace, so asking would be in vain. One that
-        // has just ended cannot be looked at.
+        // The kernel keeps signals without a handler from process 1 of a PID namespace, so asking would be in vain. One
+        // that has just ended cannot be looked at.
         if matches!(sandbox::handles_signal(pid, signal.0), Ok(true)) {
             self.signal(&signal.0.to_string())?;
             if !self.wait_stopped(pid, signal, Instant::now() + timeout) {
@@ -204,7 +205,8 @@ impl<'a> Container<'a> {
             if self.exited().is_some() {
                 return true;
             }
-            // Some give the signal back its default action and send it to themselves, which the kernel keeps from process 1.
+            // Some give the signal back its default action and send it to themselves, which the kernel keeps from
+            // process 1.
             let is_deaf = matches!(sandbox::handles_signal(pid, signal.0), Ok(false));
             if left.is_zero() || (self.rests() && is_deaf) {
                 return false;

@@ -1,4 +1,5 @@
-//! The program that is asked: whether it is there and works, how a command of it is run, and how its containers are reached.
+//! The program that is asked: whether it is there and works, how a command of it is run, and how its containers are
+//! reached.
 
 use std::fmt;
 use std::fs::File;
@@ -61,8 +62,8 @@ impl Kind {
         }
     }
 
-    /// A command of it, that gets no input. It is in a process group of its own: what it does for scrimp is not to be cut off
-    /// by an interrupt at the terminal, which is for scrimp.
+    /// A command of it, that gets no input. It is in a process group of its own: what it does for scrimp is not to be
+    /// cut off by an interrupt at the terminal, which is for scrimp.
     fn command(self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program());
         command.args(["--log-level", "error"]).args(arguments).stdin(Stdio::null()).process_group(0);
@@ -97,9 +98,9 @@ impl Kind {
     }
 }
 
-/// Goes on as root of podman's own user namespace, in which its containers' networks can be entered, where this process is
-/// not root: `podman unshare` executes the same command line once more. To be called first of all; it returns where nothing
-/// needs to be done.
+/// Goes on as root of podman's own user namespace, in which its containers' networks can be entered, where this process
+/// is not root: `podman unshare` executes the same command line once more. To be called first of all; it returns where
+/// nothing needs to be done.
 pub fn enter_namespace(kind: Kind) -> Result<(), RuntimeError> {
     let is_inside = std::env::var_os(env_vars::PODMAN_USER_NAMESPACE).is_some();
     if kind != Kind::Podman || is_inside || nix::unistd::geteuid().is_root() {
@@ -114,8 +115,8 @@ pub fn enter_namespace(kind: Kind) -> Result<(), RuntimeError> {
 }
 
 impl Engine {
-    /// Finds out whether it is there, works and is new enough. From now on what is left with it is removed when scrimp ends,
-    /// however that happens.
+    /// Finds out whether it is there, works and is new enough. From now on what is left with it is removed when scrimp
+    /// ends, however that happens.
     pub fn find(kind: Kind) -> Result<Self, RuntimeError> {
         let version = match kind {
             Kind::Podman => {

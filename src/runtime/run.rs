@@ -43,8 +43,8 @@ impl Answered {
     }
 }
 
-/// Starts a container of `image`, exercises what runs there, stops and removes it. A probe that fails is no error: it is in
-/// the transcript.
+/// Starts a container of `image`, exercises what runs there, stops and removes it. A probe that fails is no error: it
+/// is in the transcript.
 pub fn run(
     engine: &Engine,
     image: &Image<'_>,

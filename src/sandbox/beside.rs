@@ -1,8 +1,9 @@
-//! Programs of the caller's that talk to the application from outside: with the caller's files, in the sandbox's network.
+//! Programs of the caller's that talk to the application from outside: with the caller's files, in the sandbox's
+//! network.
 //!
-//! Each runs under a helper, scrimp re-executed, which is in the network of the thread that asks for it. What the program
-//! starts and leaves behind becomes a child of the helper; when the program ends, when nobody wants to wait for it any
-//! longer, or when scrimp ends, however that happens, the helper kills all of it.
+//! Each runs under a helper, scrimp re-executed, which is in the network of the thread that asks for it. What the
+//! program starts and leaves behind becomes a child of the helper; when the program ends, when nobody wants to wait for
+//! it any longer, or when scrimp ends, however that happens, the helper kills all of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

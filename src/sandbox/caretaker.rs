@@ -1,7 +1,8 @@
 //! What is owed when scrimp ends, however it ends: a helper, scrimp re-executed, that pays then.
 //!
-//! What scrimp leaves with another program (a container, an image in an engine) no kernel takes away when scrimp is killed.
-//! The helper knows by which commands that is done. It is away from the terminal, and runs them once its socket closes.
+//! What scrimp leaves with another program (a container, an image in an engine) no kernel takes away when scrimp is
+//! killed. The helper knows by which commands that is done. It is away from the terminal, and runs them once its socket
+//! closes.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,8 +52,8 @@ impl Caretaker {
         Ok(Caretaker(Mutex::new(ours)))
     }
 
-    /// From now on `commands` are run when scrimp ends, each to its end, whatever it comes to. What was owed last is paid
-    /// first.
+    /// From now on `commands` are run when scrimp ends, each to its end, whatever it comes to. What was owed last is
+    /// paid first.
     pub fn owe(&self, name: &str, commands: Vec<Vec<String>>) -> io::Result<()> {
         self.tell(&News::Owed(name.into(), commands))
     }

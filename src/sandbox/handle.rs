@@ -270,7 +270,8 @@ impl Sandbox {
     }
 
     /// Sends a signal to a process that was started in the sandbox, or with a negative id to its process group; `ESRCH`
-    /// when it has ended. The supervisor sends it: it is the parent, so the id is that process's until it says otherwise.
+    /// when it has ended. The supervisor sends it: it is the parent, so the id is that process's until it says
+    /// otherwise.
     pub fn signal(&self, pid: i32, signal: i32) -> io::Result<()> {
         match self.ask(&Request::Signal(pid, signal), &[]) {
             Ok(Message::Signalled(0)) => Ok(()),
@@ -333,8 +334,8 @@ impl Sandbox {
         activity::of_descendants(Path::new("/proc"), self.supervisor)
     }
 
-    /// All processes in the sandbox, as scrimp sees them: whatever its parent is, each of them descends from the supervisor,
-    /// because orphans are taken in by process 1 or by the supervisor itself.
+    /// All processes in the sandbox, as scrimp sees them: whatever its parent is, each of them descends from the
+    /// supervisor, because orphans are taken in by process 1 or by the supervisor itself.
     pub fn processes(&self) -> Vec<i32> {
         descendants(self.supervisor)
     }

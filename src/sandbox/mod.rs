@@ -7,10 +7,11 @@
 //!
 //! This module knows nothing of tracing: it installs the filter it is given, and tells whom to trace.
 //!
-//! In the order in which things happen: `ladder` finds out what this machine allows, `identity` makes scrimp root of a user
-//! namespace, `plan` says what a sandbox is made of, `handle` starts the `supervisor` from a `sealed` copy of scrimp, which `build`s it, and starts each
-//! `process` in it, which `confine` keeps from what a container is kept from. `beside` runs what talks to it from outside.
-//! `caretaker` does what is to be done when scrimp has been killed. `doctor` tries all of it and tells.
+//! In the order in which things happen: `ladder` finds out what this machine allows, `identity` makes scrimp root of a
+//! user namespace, `plan` says what a sandbox is made of, `handle` starts the `supervisor` from a `sealed` copy of
+//! scrimp, which `build`s it, and starts each `process` in it, which `confine` keeps from what a container is kept
+//! from. `beside` runs what talks to it from outside. `caretaker` does what is to be done when scrimp has been killed.
+//! `doctor` tries all of it and tells.
 
 mod attempt;
 mod beside;

@@ -1,11 +1,11 @@
 //! The program that a supervisor executes: a copy of scrimp in memory that nobody can write.
 //!
-//! A child of the supervisor is scrimp until it executes the application's command. What it executes is looked up in the
-//! application's tree, and between the look and the `execve` the application can put a link to `/proc/self/exe` there, for
-//! the command or for the interpreter of a script. The process then *is* scrimp in the application's sight, with the
-//! application's ids, and `/proc/PID/exe` is a way to its binary: the attack of CVE-2019-5736. No check closes the gap, so
-//! there is nothing behind it: `/proc/self/exe` is a sealed copy (`memfd_create(2)`), which is as public as scrimp is, and
-//! lives as long as this process.
+//! A child of the supervisor is scrimp until it executes the application's command. What it executes is looked up in
+//! the application's tree, and between the look and the `execve` the application can put a link to `/proc/self/exe`
+//! there, for the command or for the interpreter of a script. The process then *is* scrimp in the application's sight,
+//! with the application's ids, and `/proc/PID/exe` is a way to its binary: the attack of CVE-2019-5736. No check closes
+//! the gap, so there is nothing behind it: `/proc/self/exe` is a sealed copy (`memfd_create(2)`), which is as public as
+//! scrimp is, and lives as long as this process.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -44,8 +44,8 @@ pub fn start(prepare: impl Fn(&mut Command) -> io::Result<()>) -> io::Result<(Ch
                 WORKS.store(true, Ordering::Relaxed);
                 return Ok((child, None));
             }
-            // A security module may let nothing be executed from memory. Once something was, it is an application that has
-            // changed the mode, and must not get more by it.
+            // A security module may let nothing be executed from memory. Once something was, it is an application that
+            // has changed the mode, and must not get more by it.
             Err(cause) if is_refusal(&cause) && !WORKS.load(Ordering::Relaxed) => {
                 format!("cannot execute a copy in memory: {cause}")
             }
@@ -100,7 +100,8 @@ fn seal(copy: &File) -> nix::Result<()> {
     fcntl(copy, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).map(drop)
 }
 
-/// Up to where the program is mapped, in bytes: behind that are symbols and what debuggers read, often most of the file.
+/// Up to where the program is mapped, in bytes: behind that are symbols and what debuggers read, often most of the
+/// file.
 fn loaded(program: &mut File) -> io::Result<u64> {
     let whole = program.metadata()?.len();
     let mut beginning = Vec::new();

@@ -1,6 +1,6 @@
-//! Files that others may not read, and that the run did not read either: a key that a setting names, the passwords that a
-//! log-in would ask for. They are there because a rule wants them, which cannot know whether they are meant to leave the
-//! machine; so somebody is told.
+//! Files that others may not read, and that the run did not read either: a key that a setting names, the passwords that
+//! a log-in would ask for. They are there because a rule wants them, which cannot know whether they are meant to leave
+//! the machine; so somebody is told.
 
 use crate::base::ImagePath;
 use crate::closure::Reason;

@@ -1,11 +1,11 @@
-//! The tools of a service: the one that adds an account, that reloads the settings, that shows what goes on. No probe runs
-//! them; whoever looks after the container does, with `podman exec`, and they come in the package of the server.
+//! The tools of a service: the one that adds an account, that reloads the settings, that shows what goes on. No probe
+//! runs them; whoever looks after the container does, with `podman exec`, and they come in the package of the server.
 //!
 //! Which of the programs that ran is a service, the distribution says: a unit of systemd, or a script of another init
 //! system, starts it. By that a shell, or `chown` in an entry point, is none, and brings nothing of its package.
 //!
-//! Distributions cut tools off, into packages that the server's asks for and that have the same source. Of these come the
-//! tools that make do with the libraries of the run.
+//! Distributions cut tools off, into packages that the server's asks for and that have the same source. Of these come
+//! the tools that make do with the libraries of the run.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -24,8 +24,8 @@ const MOST_OF_TEXT: u64 = 64 << 10;
 const MOST_TEXTS: usize = 2000;
 /// In which directories of PATH there are tools.
 const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
-/// Of a tool, and of what a package has in all, in bytes: larger ones are programs of their own, and not worth their room in
-/// an image that nobody may ever look into.
+/// Of a tool, and of what a package has in all, in bytes: larger ones are programs of their own, and not worth their
+/// room in an image that nobody may ever look into.
 const MOST_OF_TOOL: u64 = 256 << 10;
 const MOST_OF_TOOLS: u64 = 1 << 20;
 /// How an executable begins that needs no interpreter of its own kind (`elf(5)`).
@@ -88,8 +88,8 @@ fn started_in(rootfs: &Rootfs, place: &str) -> Result<BTreeSet<ImagePath>, Selec
     Ok(started)
 }
 
-/// The programs that a text starts for good: `ExecStart=` of a unit (`systemd.service(5)`) that is not done at once, `DAEMON=` of the scripts of
-/// System V, `command=` of OpenRC.
+/// The programs that a text starts for good: `ExecStart=` of a unit (`systemd.service(5)`) that is not done at once,
+/// `DAEMON=` of the scripts of System V, `command=` of OpenRC.
 fn programs_in(text: &[u8]) -> Vec<Vec<u8>> {
     let lines = || text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
     if lines().any(|line| line == b"Type=oneshot") {

@@ -158,9 +158,9 @@ impl<'a> Application<'a> {
         Ok(Some(warning))
     }
 
-    /// Waits for the end of an application that was asked to stop, until `deadline`. Some handle the signal by giving it
-    /// back its default action and sending it to themselves again, which the kernel keeps from process 1: one that has
-    /// no handler any more and rests will not stop.
+    /// Waits for the end of an application that was asked to stop, until `deadline`. Some handle the signal by giving
+    /// it back its default action and sending it to themselves again, which the kernel keeps from process 1: one that
+    /// has no handler any more and rests will not stop.
     fn wait_stopped(&self, signal: i32, deadline: Instant, is_init: bool) -> Stopped {
         self.rest.forget();
         loop {
@@ -307,8 +307,8 @@ pub fn run_script(request: &ScriptRequest) -> Result<ExecOutcome, ExecFailure> {
     }
 }
 
-/// Whether an error says that a process has ended: no entry in `/proc`, or one that could be opened just in time but not
-/// read any more.
+/// Whether an error says that a process has ended: no entry in `/proc`, or one that could be opened just in time but
+/// not read any more.
 fn is_gone(cause: &io::Error) -> bool {
     matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }

@@ -1,4 +1,5 @@
-//! What is made ready before anything runs: the process to start and as whom, the sandbox for it, and its scratch space.
+//! What is made ready before anything runs: the process to start and as whom, the sandbox for it, and its scratch
+//! space.
 
 use std::fs::{self, DirBuilder};
 use std::io;

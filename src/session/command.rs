@@ -56,7 +56,8 @@ fn listener(found: sandbox::Listener) -> Listener {
     Listener { protocol, address: found.address, port: found.port }
 }
 
-/// The executables of processes, each once and sorted, by their paths in the processes' own root; without those that are gone.
+/// The executables of processes, each once and sorted, by their paths in the processes' own root; without those that
+/// are gone.
 pub fn executables(pids: impl IntoIterator<Item = i32>) -> Vec<ImagePath> {
     let executable = |pid: i32| {
         let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;

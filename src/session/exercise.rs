@@ -1,5 +1,6 @@
-//! How an exerciser is run: after the probes, in sandboxes of its own, on fresh copies of what the base has, as the image's
-//! user, with its variables and in its working directory. It reaches no network, and what it writes is gone afterwards.
+//! How an exerciser is run: after the probes, in sandboxes of its own, on fresh copies of what the base has, as the
+//! image's user, with its variables and in its working directory. It reaches no network, and what it writes is gone
+//! afterwards.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -22,11 +23,11 @@ use crate::session::watch::Watch;
 use crate::session::{Place, SessionError, Settings, Subject, owners, record};
 use crate::tracer::Tree;
 
-/// How long a scan may take. Neither this nor the next is meant to be reached: what is found must not depend on how busy the
-/// machine is.
+/// How long a scan may take. Neither this nor the next is meant to be reached: what is found must not depend on how
+/// busy the machine is.
 const SCAN_TIME: Duration = Duration::from_secs(600);
-/// How long acting on its findings may take: much more than the scripts allow themselves, who count what they get of the
-/// processor.
+/// How long acting on its findings may take: much more than the scripts allow themselves, who count what they get of
+/// the processor.
 const ACT_TIME: Duration = Duration::from_secs(1800);
 /// How many are named of those for which there was no time.
 const NAMED: usize = 5;
@@ -83,8 +84,8 @@ pub fn exercise(
     act(place, subject, settings, assignment, findings)
 }
 
-/// Acts on the findings of another time, on `subject`, but for what failed then: it would cost time and say nothing. With
-/// `only`, of what went well then only these.
+/// Acts on the findings of another time, on `subject`, but for what failed then: it would cost time and say nothing.
+/// With `only`, of what went well then only these.
 pub fn exercise_again(
     place: Place<'_>,
     subject: &Subject<'_>,

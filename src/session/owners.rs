@@ -7,7 +7,8 @@ use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::sandbox::ProcessSpec;
 use crate::tracer::{Credentials, FileCapabilities, FileIdentity, Identity, VirtualOwners};
 
-/// The owners of `rootfs`, which is run `in_place` or not, but for what lies at or below the paths of the sandbox's `own`.
+/// The owners of `rootfs`, which is run `in_place` or not, but for what lies at or below the paths of the sandbox's
+/// `own`.
 pub fn identity(rootfs: &Rootfs, own: Vec<ImagePath>, in_place: bool) -> Result<Identity, RootfsError> {
     Ok(Identity { owners: Arc::new(BaseOwners { rootfs: rootfs.again()?, own }), in_place })
 }

@@ -10,8 +10,8 @@ use crate::image::{Entry, EntryKind, Rootfs, RootfsError};
 use crate::observation::{Fingerprint, Found, Operation, PathRecord};
 use crate::tracer::Folded;
 
-/// Turns what was used into records of the base. What the sandbox itself put there (`own`, each with all below it)
-/// says nothing about the base and is left out; only the mount points themselves stay, where the base has them. Nor does
+/// Turns what was used into records of the base. What the sandbox itself put there (`own`, each with all below it) says
+/// nothing about the base and is left out; only the mount points themselves stay, where the base has them. Nor does
 /// what the base conceals, and what it does not list counts when it was executed or read.
 pub fn records(
     accesses: FileTree<Folded>,

@@ -179,8 +179,8 @@ impl Run {
     }
 }
 
-/// The probes of `transcript` that failed, each with why, then the limit that was `exceeded` and what the application said
-/// last; empty when none failed.
+/// The probes of `transcript` that failed, each with why, then the limit that was `exceeded` and what the application
+/// said last; empty when none failed.
 pub fn failures(transcript: &Transcript, exceeded: Option<&str>, last_output: &str) -> Vec<String> {
     let failed = transcript.probes.iter().filter(|p| !p.passed());
     let mut out: Vec<String> =
@@ -281,7 +281,8 @@ pub fn run(
     let played = services.beside(&sandbox, || stage.play(process, exercise, events));
     sandbox.finish();
     let watched = watch.finish();
-    // What fails on the stage follows from what ended the sandbox, and that from the end of a service: so these come first.
+    // What fails on the stage follows from what ended the sandbox, and that from the end of a service: so these come
+    // first.
     services.finish()?;
     let (recording, notes) = watched?;
     let played = played.map_err(|cause| foreign(cause, subject.config))?;

@@ -1,5 +1,5 @@
-//! A service that the application needs, running beside it in a sandbox of its own: another image, untraced, on the same
-//! network. What it uses says nothing about the application.
+//! A service that the application needs, running beside it in a sandbox of its own: another image, untraced, on the
+//! same network. What it uses says nothing about the application.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -121,7 +121,8 @@ fn said(output: &str) -> String {
 pub struct Running<'a> {
     pub(super) service: &'a Service,
     pub(super) sandbox: Sandbox,
-    /// Where other ids than the caller's exist only in what a tracer answers, one is needed; what it records is thrown away.
+    /// Where other ids than the caller's exist only in what a tracer answers, one is needed; what it records is thrown
+    /// away.
     pub(super) watch: Option<Watch>,
     pub(super) process: ProcessSpec,
     pub(super) pid: i32,

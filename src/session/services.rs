@@ -1,5 +1,5 @@
-//! The services of a run: started one after the other, each when those before it are as they have to be; watched while the
-//! application runs; stopped in reverse order. Each run has its own, so none sees what an earlier one has left.
+//! The services of a run: started one after the other, each when those before it are as they have to be; watched while
+//! the application runs; stopped in reverse order. Each run has its own, so none sees what an earlier one has left.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -122,8 +122,8 @@ impl<'a> Services<'a> {
         })
     }
 
-    /// Does `action` beside the services, and stops them. When one of them dies meanwhile, `sandbox` ends, because nothing in
-    /// there would go as it should.
+    /// Does `action` beside the services, and stops them. When one of them dies meanwhile, `sandbox` ends, because
+    /// nothing in there would go as it should.
     pub fn beside<T>(&self, sandbox: &Sandbox, action: impl FnOnce() -> T) -> T {
         thread::scope(|scope| {
             // The scope waits for the threads, and they for the ends of the services, whatever happens here.

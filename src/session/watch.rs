@@ -1,5 +1,5 @@
-//! The tracer on a sandbox, with all that it has to be told: whose files are whose where it answers for ids, and who saves
-//! what an application changes in place.
+//! The tracer on a sandbox, with all that it has to be told: whose files are whose where it answers for ids, and who
+//! saves what an application changes in place.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};

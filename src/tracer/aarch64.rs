@@ -1,5 +1,5 @@
-//! The numbers that the calls of the table have on aarch64: those of `scripts/syscall.tbl` of Linux 6.18, which all newer
-//! architectures share. Arguments have the same places as on x86_64.
+//! The numbers that the calls of the table have on aarch64: those of `scripts/syscall.tbl` of Linux 6.18, which all
+//! newer architectures share. Arguments have the same places as on x86_64.
 
 use super::syscalls::{Call, NONE};
 

@@ -1,5 +1,5 @@
-//! Every system call of Linux 6.18 that is not in the table, and why: so that none is forgotten silently. From here and from
-//! the table comes `docs/syscalls.md`.
+//! Every system call of Linux 6.18 that is not in the table, and why: so that none is forgotten silently. From here and
+//! from the table comes `docs/syscalls.md`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -131,8 +131,8 @@ pub fn bpf_object(arguments: &[u64; 6], word: impl Fn(u64) -> Option<u64>) -> Op
     Some(Named { ask, address: word(attribute)?, only_absolute: false })
 }
 
-/// The file of a uprobe in a `struct perf_event_attr` (`linux/perf_event.h`). Events of devices have numbers as they come:
-/// for most the word is something else, and not the address of an absolute path.
+/// The file of a uprobe in a `struct perf_event_attr` (`linux/perf_event.h`). Events of devices have numbers as they
+/// come: for most the word is something else, and not the address of an absolute path.
 pub fn uprobe(arguments: &[u64; 6], word: impl Fn(u64) -> Option<u64>) -> Option<Named> {
     const FIRST_DEVICE: u32 = 6;
     if (word(arguments[0])? as u32) < FIRST_DEVICE {

@@ -64,8 +64,8 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 
 /// The program that stops every call of the table. With [`Options::exact`], also those that are nearly always harmless
 /// and frequent (`gaps` of a recording names them); with [`Options::witnessed`], also those that change the file of a
-/// descriptor; with [`Options::tasks`], also those that make a task; with [`Options::identity`], also those that show or
-/// change ids.
+/// descriptor; with [`Options::tasks`], also those that make a task; with [`Options::identity`], also those that show
+/// or change ids.
 pub fn filter(options: &Options) -> Vec<Instruction> {
     let stops = Stops {
         exact: options.exact,

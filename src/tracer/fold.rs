@@ -1,7 +1,7 @@
 //! Accesses, folded per path.
 //!
-//! Everything has a number, so that one more use of a known path by a known program allocates nothing. Paths are kept as
-//! names below each other: to a new name in a known directory no path is written before all is over.
+//! Everything has a number, so that one more use of a known path by a known program allocates nothing. Paths are kept
+//! as names below each other: to a new name in a known directory no path is written before all is over.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

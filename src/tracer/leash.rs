@@ -1,8 +1,9 @@
 //! Keeps busy tracees on the tracer's CPU.
 //!
-//! A stop costs several times more when tracer and tracee are on different CPUs, because each wakes the other there.
-//! So where stops come thick (see [`pace`](super::pace)) who stops may only run where the tracer runs, until it is quiet;
-//! the tracer stays where it is as long as any task is leashed. A stop of a leashed task takes no lock and reads no clock.
+//! A stop costs several times more when tracer and tracee are on different CPUs, because each wakes the other there. So
+//! where stops come thick (see [`pace`](super::pace)) who stops may only run where the tracer runs, until it is quiet;
+//! the tracer stays where it is as long as any task is leashed. A stop of a leashed task takes no lock and reads no
+//! clock.
 //!
 //! The application does not see it. The calls that read or change the CPUs of a task are in the table of calls: while
 //! one of them is under way no task is leashed, so it sees, and changes, what there would be without a tracer. The mask
@@ -10,8 +11,9 @@
 //! told to the leash before it first runs. (`Cpus_allowed` in `/proc/PID/status` shows the leash.)
 //!
 //! Quiet, and tasks in each other's way, are noticed by a second thread, which sleeps unless a task is leashed or the
-//! leash is off for a while, because the tracer's own thread is in `waitpid` then. It uses ids of tasks that may just have been reaped: for such an id to belong to another process the
-//! kernel would have to give away all other ids between the end of `waitpid` and that of the call that follows.
+//! leash is off for a while, because the tracer's own thread is in `waitpid` then. It uses ids of tasks that may just
+//! have been reaped: for such an id to belong to another process the kernel would have to give away all other ids
+//! between the end of `waitpid` and that of the call that follows.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,8 +1,8 @@
 //! The memory of a stopped tracee.
 //!
 //! Addresses come from the application and may be anything: what cannot be read is `None`. Mostly that is EFAULT, and
-//! then between the application and the kernel; but a process can also be closed to its tracer ([`is_closed`]), and then
-//! the call goes on with what nobody has seen.
+//! then between the application and the kernel; but a process can also be closed to its tracer ([`is_closed`]), and
+//! then the call goes on with what nobody has seen.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,5 @@
-//! What is known of a table of descriptors (`files_struct`), so that a directory's number need not be asked for at each use.
+//! What is known of a table of descriptors (`files_struct`), so that a directory's number need not be asked for at each
+//! use.
 //!
 //! A number that leads to a directory can be used again for another without a stop: `close` passes. But every call that
 //! puts a directory at a number does stop: those that open one, those that copy a descriptor, and those that make it
@@ -10,9 +11,10 @@
 //! in the directory that was there, which keeps a name too many and loses none; to see it, each `close` would have to
 //! stop. An empty path means the descriptor itself, whatever it is: for that the kernel is always asked.
 //!
-//! Descriptors arrive by message in unix sockets that have a name or a peer, as events of fanotify, and from who listens
-//! to a seccomp filter. Who may hold one of the first two is known by descent: a table and those that were copied from
-//! it have [`Peers`] in common, and the first socket of any of them ends belief for all, because they may hold it, too.
+//! Descriptors arrive by message in unix sockets that have a name or a peer, as events of fanotify, and from who
+//! listens to a seccomp filter. Who may hold one of the first two is known by descent: a table and those that were
+//! copied from it have [`Peers`] in common, and the first socket of any of them ends belief for all, because they may
+//! hold it, too.
 
 use std::cell::Cell;
 use std::rc::Rc;

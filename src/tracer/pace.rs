@@ -1,9 +1,10 @@
 //! When it pays to keep tasks on the tracer's CPU.
 //!
-//! Pure: the caller says what happens and when, in nanoseconds of any clock that only goes forward. Where stops come thick,
-//! one CPU serves the tracer and whoever stops better than two CPUs, because none has to be woken elsewhere: be it one task,
-//! or several of which one runs at a time, as a shell and its commands do. With tasks that want to run at the same time
-//! the leash takes CPUs away. That shows in how long they wait for the CPU that they were given: then it is off for a while.
+//! Pure: the caller says what happens and when, in nanoseconds of any clock that only goes forward. Where stops come
+//! thick, one CPU serves the tracer and whoever stops better than two CPUs, because none has to be woken elsewhere: be
+//! it one task, or several of which one runs at a time, as a shell and its commands do. With tasks that want to run at
+//! the same time the leash takes CPUs away. That shows in how long they wait for the CPU that they were given: then it
+//! is off for a while.
 
 /// So many stops ...
 const STOPS: u32 = 8;
@@ -49,8 +50,8 @@ impl Default for Strain {
 }
 
 impl Strain {
-    /// In the last `elapsed` nanoseconds the leashed tasks were ready to run and did not for `waited` nanoseconds in all.
-    /// Returns for how long the leash has to be off, if it has to.
+    /// In the last `elapsed` nanoseconds the leashed tasks were ready to run and did not for `waited` nanoseconds in
+    /// all. Returns for how long the leash has to be off, if it has to.
     ///
     /// A task that is alone with the tracer waits for the end of the tracer's turn, a small part of the time.
     pub fn pause(&mut self, elapsed: u64, waited: u64) -> Option<u64> {

@@ -1,8 +1,9 @@
 //! Looks at what is in a directory before the application asks for it.
 //!
-//! Who opens a directory often goes on to ask for every name in it, as `find`, `tar` and servers that index a tree do. The
-//! first look-up of a name is by far the dearest part of a stop, above all on a fresh overlay; so a second thread makes
-//! them, on a CPU that is free while tracer and tracee share one, and the tracer finds the answers waiting ([`walk`]).
+//! Who opens a directory often goes on to ask for every name in it, as `find`, `tar` and servers that index a tree do.
+//! The first look-up of a name is by far the dearest part of a stop, above all on a fresh overlay; so a second thread
+//! makes them, on a CPU that is free while tracer and tracee share one, and the tracer finds the answers waiting
+//! ([`walk`]).
 //!
 //! Nothing is taken from here that may have changed since it was asked for: see [`Names`](super::names::Names).
 

@@ -61,9 +61,9 @@ impl Difference {
         Difference { probe: probe.into(), aspect: aspect.into(), base, slim, contents: None, despite: None }
     }
 
-    /// Whether it is no more than what the base does by itself: `unstable` is what other runs of it answered otherwise than
-    /// the one that `self` is held against. Of contents that are known only the parts that do differ there are forgiven, and
-    /// `self` says then which one is not.
+    /// Whether it is no more than what the base does by itself: `unstable` is what other runs of it answered otherwise
+    /// than the one that `self` is held against. Of contents that are known only the parts that do differ there are
+    /// forgiven, and `self` says then which one is not.
     pub(super) fn is_excused_by(&mut self, unstable: &[Difference]) -> bool {
         self.despite = None;
         let of_probe = || unstable.iter().filter(|unstable| unstable.probe == self.probe);
@@ -218,7 +218,8 @@ pub fn transcripts(base: &Transcript, slim: &Transcript) -> Vec<Difference> {
 
 /// A difference between two contents that are known: one for each member of JSON, else with the place where it begins.
 fn in_detail(whole: Difference, base: &Content, slim: &Content) -> Vec<Difference> {
-    // Of a base that cannot be taken apart nothing is known to stand fast; of what is held against it all is to be told.
+    // Of a base that cannot be taken apart nothing is known to stand fast; of what is held against it all is to be
+    // told.
     let contents =
         is_comparable(base).then(|| Contents { part: whole.aspect.clone(), base: base.clone(), slim: slim.clone() });
     let contents = contents.map(Arc::new);
@@ -262,8 +263,8 @@ fn failure(result: Option<&ProbeResult>) -> Option<String> {
     }
 }
 
-/// Headers that are sets (RFC 9110, 10.2.1 and 12.5.5; Fetch, 3.2): the order of their members means nothing, and programs
-/// that keep them in hashed sets have another one with each start.
+/// Headers that are sets (RFC 9110, 10.2.1 and 12.5.5; Fetch, 3.2): the order of their members means nothing, and
+/// programs that keep them in hashed sets have another one with each start.
 const SETS: [&str; 5] =
     ["allow", "vary", "access-control-allow-headers", "access-control-allow-methods", "access-control-expose-headers"];
 

@@ -1,11 +1,12 @@
-//! What several answers of one image have in common, and whether another one has it too. The base answers twice or more; what is
-//! not the same each time by itself is not held against the small image, and all the rest is.
+//! What several answers of one image have in common, and whether another one has it too. The base answers twice or
+//! more; what is not the same each time by itself is not held against the small image, and all the rest is.
 //!
-//! A text is taken apart into pieces: lines, and of a long line (a page on one line) its words and tags. The pieces that
-//! all answers have, in their order, stand fast; between them as many others may stand as there were, or any number where
-//! there were not equally many, but one at least where there always were some. Where the order itself is another one (a set that was printed), what stands fast has only to be
-//! there, and so where the order of long texts would take too long to find. Bytes that are no text are compared at their places, with a margin, because bytes of two random values are the
-//! same now and then; where the lengths differ only beginning and end count.
+//! A text is taken apart into pieces: lines, and of a long line (a page on one line) its words and tags. The pieces
+//! that all answers have, in their order, stand fast; between them as many others may stand as there were, or any
+//! number where there were not equally many, but one at least where there always were some. Where the order itself is
+//! another one (a set that was printed), what stands fast has only to be there, and so where the order of long texts
+//! would take too long to find. Bytes that are no text are compared at their places, with a margin, because bytes of
+//! two random values are the same now and then; where the lengths differ only beginning and end count.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +24,8 @@ const MOST_PAIRS: usize = 1 << 22;
 /// How many bytes around those that differ say nothing either.
 const MARGIN: usize = 16;
 
-/// Whether `tried` is as `first` but for what `others` have otherwise, too; else the piece of `first` that it lacks or has
-/// otherwise, as far as it can be told.
+/// Whether `tried` is as `first` but for what `others` have otherwise, too; else the piece of `first` that it lacks or
+/// has otherwise, as far as it can be told.
 pub(super) fn fits(first: &str, others: &[&str], tried: &str) -> Result<(), Option<String>> {
     let taken_apart = [words, lines].into_iter().find_map(|split| {
         let first = split(first);
@@ -208,8 +209,8 @@ impl<'a> Common<'a> {
     }
 }
 
-/// What makes one sequence of pieces into the other; `None` where to find it takes too long: where they differ all over,
-/// that grows with the product of their lengths.
+/// What makes one sequence of pieces into the other; `None` where to find it takes too long: where they differ all
+/// over, that grows with the product of their lengths.
 fn changes(from: &[&str], to: &[&str]) -> Option<Vec<DiffOp>> {
     let same = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
     let begin = same(&mut from.iter().zip(to));
@@ -218,7 +219,8 @@ fn changes(from: &[&str], to: &[&str]) -> Option<Vec<DiffOp>> {
     (pairs <= MOST_PAIRS).then(|| capture_diff_slices(Algorithm::Myers, from, to))
 }
 
-/// A piece that all have and `tried` does not, or one of more pieces than there may be, or nothing where others are to be.
+/// A piece that all have and `tried` does not, or one of more pieces than there may be, or nothing where others are to
+/// be.
 fn missing(first: &[&str], others: &[Vec<&str>], tried: &[&str]) -> Option<String> {
     let found = counts(tried);
     let of = |counts: &BTreeMap<&str, usize>, piece: &str| counts.get(piece).copied().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! The shape that JSON values of one role have in common: their kinds, their members, and what is the same in each of them.
+//! The shape that JSON values of one role have in common: their kinds, their members, and what is the same in each of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
 //! What all answers of one image have in common where they are JSON, and what another answer lacks of it.
 //!
-//! Members and elements that are the same in all of them stand fast. Of one that is not, its kind stands fast: a number does not
-//! become null, nor a text empty. Lists in another order hold the same. Of lists that are not equally long, and of objects with
-//! names that are made at run time, what stands fast is the elements with text in them that all have, and the shape of all
-//! others: their kinds, their members, and what is the same in each of them.
+//! Members and elements that are the same in all of them stand fast. Of one that is not, its kind stands fast: a number
+//! does not become null, nor a text empty. Lists in another order hold the same. Of lists that are not equally long,
+//! and of objects with names that are made at run time, what stands fast is the elements with text in them that all
+//! have, and the shape of all others: their kinds, their members, and what is the same in each of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -114,8 +114,8 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Whether such an element of a list is one of many of a kind, and what holds for one may hold for the next. Of numbers it is
-/// chance which one is the same again; texts are other ones.
+/// Whether such an element of a list is one of many of a kind, and what holds for one may hold for the next. Of numbers
+/// it is chance which one is the same again; texts are other ones.
 fn is_repeated(element: &Value) -> bool {
     element.is_object() || element.is_array() || element.is_number()
 }

@@ -1,5 +1,5 @@
-//! Applications of many kinds, made small with the flags that a user would begin with, and then asked for more than scrimp
-//! was told of: whatever the base answers, the small image answers too, in another runtime.
+//! Applications of many kinds, made small with the flags that a user would begin with, and then asked for more than
+//! scrimp was told of: whatever the base answers, the small image answers too, in another runtime.
 //!
 //! What scrimp is told, what is asked and how big the result may be stands in `applications/NAME.toml`:
 //!
@@ -11,9 +11,9 @@
 //! | `[[probed]]` | a request that scrimp was told of |
 //! | `[[unprobed]]` | one that it was not told of |
 //!
-//! A request is `http = "METHOD PATH"` with `headers` and a `body`; `tcp`, bytes to which all is read that comes until the
-//! other side closes; `exec`, a command in the running container, or `run`, the command of a container of its own. Each
-//! `says` what the base's answer must contain, so that nothing passes because it fails everywhere.
+//! A request is `http = "METHOD PATH"` with `headers` and a `body`; `tcp`, bytes to which all is read that comes until
+//! the other side closes; `exec`, a command in the running container, or `run`, the command of a container of its own.
+//! Each `says` what the base's answer must contain, so that nothing passes because it fails everywhere.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

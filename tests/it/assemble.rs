@@ -1,4 +1,5 @@
-//! From a manifest to layers, archives, layouts, directories and build contexts, read back by the tools that people use.
+//! From a manifest to layers, archives, layouts, directories and build contexts, read back by the tools that people
+//! use.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -31,8 +31,8 @@ fn environment(env: Env) -> Env {
     env
 }
 
-/// Runs scrimp in an environment where the images are, and looks for `parts` in what it says. Nothing may be left, neither
-/// a file nor a process.
+/// Runs scrimp in an environment where the images are, and looks for `parts` in what it says. Nothing may be left,
+/// neither a file nor a process.
 #[track_caller]
 fn refuses(env: &Env, arguments: &str, code: i32, parts: &[&str]) -> Run {
     let before = names(env);

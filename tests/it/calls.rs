@@ -1,5 +1,5 @@
-//! Each call of the table that names a path is made once by its number, on each architecture that this machine runs, and
-//! its path has to be seen.
+//! Each call of the table that names a path is made once by its number, on each architecture that this machine runs,
+//! and its path has to be seen.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! What an application cannot do: programs that try to do harm from inside run in the real sandbox, and the machine looks
-//! afterwards whether anything has reached it.
+//! What an application cannot do: programs that try to do harm from inside run in the real sandbox, and the machine
+//! looks afterwards whether anything has reached it.
 //!
 //! The programs are in `fixtures/containment`; each tells what came of its attempts. What can be seen from here is not
 //! left to them: the listener saw nobody, the key and the host name are as before, the unpacked base too, the processes

@@ -1,6 +1,6 @@
-//! Links of an image that lead through `/proc` to files of a process: `/proc/PID/root` and `/proc/self/fd/N` are doors to
-//! the machine for whoever follows them with scrimp's rights. Mount points, working directories and commands are looked up
-//! in hostile trees, and a directory of the machine shows whether anything has come out of them.
+//! Links of an image that lead through `/proc` to files of a process: `/proc/PID/root` and `/proc/self/fd/N` are doors
+//! to the machine for whoever follows them with scrimp's rights. Mount points, working directories and commands are
+//! looked up in hostile trees, and a directory of the machine shows whether anything has come out of them.
 
 use std::fs;
 use std::ops::Range;

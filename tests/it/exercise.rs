@@ -1,5 +1,5 @@
-//! Exercisers: what a request needs that no probe has sent works in the small image all the same, in another runtime, and
-//! each file that is there for its sake says so.
+//! Exercisers: what a request needs that no probe has sent works in the small image all the same, in another runtime,
+//! and each file that is there for its sake says so.
 
 use std::path::Path;
 

@@ -368,8 +368,8 @@ require('fs'); require('node:net'); require('not-installed');
     assert_found(&found, &there, &not.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-/// Further ways to name a file: by a `require` of one's own making, by where a source lies, by the conditions of a package
-/// and by its own name, as a thread or a process.
+/// Further ways to name a file: by a `require` of one's own making, by where a source lies, by the conditions of a
+/// package and by its own name, as a thread or a process.
 #[test]
 fn node_sources_name_what_they_load_in_every_way() {
     let app = r##"

@@ -1,6 +1,6 @@
-//! Nothing that is used is lost, and nothing that is changed ships: programs that use and change files in the ways in which
-//! files get lost, each of which has to say the same in the base and in the small image, in a container that podman runs.
-//! What the small image has it has as the base had it, down to the bytes of extended attributes.
+//! Nothing that is used is lost, and nothing that is changed ships: programs that use and change files in the ways in
+//! which files get lost, each of which has to say the same in the base and in the small image, in a container that
+//! podman runs. What the small image has it has as the base had it, down to the bytes of extended attributes.
 
 mod base;
 mod tree;
@@ -12,8 +12,8 @@ use tree::Tree;
 
 use crate::support::{Env, Image, Podman, Run, User};
 
-/// A program of `fixtures/hazards`, one of its cases, and what the small image then has below `/haz`, a directory with a
-/// slash at its end.
+/// A program of `fixtures/hazards`, one of its cases, and what the small image then has below `/haz`, a directory with
+/// a slash at its end.
 type Case = (&'static str, &'static str, &'static str);
 
 const NAMES: &[Case] = &[

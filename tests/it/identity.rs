@@ -1,5 +1,5 @@
-//! Virtual identities beside real ones: the same program in the same tree, once with real owners and once with owners that
-//! only the tracer knows, has to see the same.
+//! Virtual identities beside real ones: the same program in the same tree, once with real owners and once with owners
+//! that only the tracer knows, has to see the same.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,5 +1,5 @@
-//! Programs that use something up, under small limits: they are refused more, scrimp ends in order and says what happened,
-//! and nothing is left.
+//! Programs that use something up, under small limits: they are refused more, scrimp ends in order and says what
+//! happened, and nothing is left.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -51,8 +51,8 @@ impl Small {
         [&fixed, limits, &["--", &self.program], arguments].concat()
     }
 
-    /// Runs the program to its end under `limits`. Scrimp fails, because no program ends with what is expected, and so shows
-    /// the last output.
+    /// Runs the program to its end under `limits`. Scrimp fails, because no program ends with what is expected, and so
+    /// shows the last output.
     fn exhaust(&self, limits: &[&str], arguments: &[&str]) -> Run {
         let run = self.env.scrimp(&self.arguments(limits, arguments)).exits(1);
         assert_eq!(self.env.leftovers(), Vec::<String>::new());

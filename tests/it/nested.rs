@@ -96,7 +96,8 @@ fn a_user_without_rights_in_a_container_runs_what_changes_its_user() {
     assert_eq!(inside(&NO_RIGHTS, "nginx-cv", &NGINX)["sandbox"]["rung"], "c");
 }
 
-/// In a container of root with fewer rights than usual, and a profile that refuses what makes namespaces, as Docker's does.
+/// In a container of root with fewer rights than usual, and a profile that refuses what makes namespaces, as Docker's
+/// does.
 #[track_caller]
 fn inside_without_user_namespaces(name: &str, probes: &[&str]) {
     let env = Env::new();

@@ -6,7 +6,8 @@ use std::fs;
 
 use crate::support::{Env, Run, busybox, web_config};
 
-/// Runs a script in a mount namespace of its own. `$SLIM` makes a small image of a web server, `$SLIM -o DEST` somewhere.
+/// Runs a script in a mount namespace of its own. `$SLIM` makes a small image of a web server, `$SLIM -o DEST`
+/// somewhere.
 fn script(env: &Env, text: &str) -> Run {
     let source = busybox(env, "web", &web_config(), &[("/www/index.html", "a page\n")]);
     for dir in ["store", "out", "tmp"] {

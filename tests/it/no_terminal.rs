@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 
 use crate::support::{Env, busybox, sandboxed, web_config};
 
-/// Runs scrimp on a terminal of which this closes the other end: at once, or when the application runs. Whether it is the
-/// terminal of its session decides whether it is told (SIGHUP). Prints how it ended.
+/// Runs scrimp on a terminal of which this closes the other end: at once, or when the application runs. Whether it is
+/// the terminal of its session decides whether it is told (SIGHUP). Prints how it ended.
 const ON_A_TERMINAL: &str = "
 import os, pty, subprocess, sys
 told = sys.argv[1] == 'told'

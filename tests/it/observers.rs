@@ -1,5 +1,5 @@
-//! Commands that are only asked and not kept (`keep = false`): in the small image they are run from the original, beside
-//! the application of the small image.
+//! Commands that are only asked and not kept (`keep = false`): in the small image they are run from the original,
+//! beside the application of the small image.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Probes that are more than a request: programs of the caller's, commands beside an application that never listens, and
-//! HEALTHCHECK beside probes that were given.
+//! Probes that are more than a request: programs of the caller's, commands beside an application that never listens,
+//! and HEALTHCHECK beside probes that were given.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

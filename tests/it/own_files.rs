@@ -1,5 +1,5 @@
-//! What lies beside the application and is scrimp's own: the program, the store, what the run writes. And what lies there
-//! and may not be read.
+//! What lies beside the application and is scrimp's own: the program, the store, what the run writes. And what lies
+//! there and may not be read.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A database that was initialised when its image was made: it starts only when all of its state is there, and answers only
-//! when what it had is still in it.
+//! A database that was initialised when its image was made: it starts only when all of its state is there, and answers
+//! only when what it had is still in it.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Whatever of a run is killed, and whenever: nothing stays, and what the user asked for is there as a whole or not at all.
+//! Whatever of a run is killed, and whenever: nothing stays, and what the user asked for is there as a whole or not at
+//! all.
 
 use std::fs;
 use std::net::TcpListener;
@@ -259,7 +260,8 @@ fn check_outputs(env: &Env, reference: &Reference, all: bool, what: &str) {
     assert!(!all || there == [true; 5], "{what}: it succeeded, and not everything is there: {there:?}");
 }
 
-/// The machine's mounts that can be ours: at the top, where a sandbox is put together, or on or of something of the test.
+/// The machine's mounts that can be ours: at the top, where a sandbox is put together, or on or of something of the
+/// test.
 fn mounts(env: &Env) -> String {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let own = env.dir().to_str().unwrap();

@@ -273,7 +273,8 @@ fn what_a_service_is_told_stays_secret() {
     assert!(run.stderr.contains("[redacted]") && !run.stderr.contains(secret), "{run}");
 }
 
-/// What `flask-redis` is asked: the method, the path, a body, and what the answer holds. scrimp is told of the first two.
+/// What `flask-redis` is asked: the method, the path, a body, and what the answer holds. scrimp is told of the first
+/// two.
 const ASKED: [(&str, &str, &str, &str); 9] = [
     ("GET", "/", "", "visit 1\n"),
     ("GET", "/total", "", "{\"visits\":1}"),

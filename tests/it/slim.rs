@@ -1,5 +1,5 @@
-//! The main job on real images: what comes out answers as what went in, in another runtime too, and holds nothing that is
-//! not needed and nothing that the run left.
+//! The main job on real images: what comes out answers as what went in, in another runtime too, and holds nothing that
+//! is not needed and nothing that the run left.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,8 +25,8 @@ fn line<'a>(tree: &'a BTreeMap<String, String>, path: &str) -> Option<&'a str> {
     }
 }
 
-/// Everything in the small image is in the base, with the same content, mode and owner, but for the list of its packages:
-/// what the run wrote, made or mounted is not in it.
+/// Everything in the small image is in the base, with the same content, mode and owner, but for the list of its
+/// packages: what the run wrote, made or mounted is not in it.
 #[track_caller]
 fn assert_part_of(small: &Image, base: &Image) {
     let strange: Vec<_> = small

@@ -1,4 +1,5 @@
-//! The ground of the other tests: the images under test do what their recipes say, in a real runtime, and the harness sees it.
+//! The ground of the other tests: the images under test do what their recipes say, in a real runtime, and the harness
+//! sees it.
 
 use std::path::Path;
 

@@ -27,8 +27,8 @@ pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
     out
 }
 
-/// Gives a compiled program a name in a root directory. Another process may just put its own in the place of it, and for that
-/// moment the kernel finds none to link.
+/// Gives a compiled program a name in a root directory. Another process may just put its own in the place of it, and
+/// for that moment the kernel finds none to link.
 pub fn link_program(program: &Path, to: &Path) {
     let linked = (0..1000).map(|_| fs::hard_link(program, to)).find(|linked| match linked {
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,

@@ -1,4 +1,5 @@
-//! What a tracer needs of the sandbox: a filter that takes no rights away, and processes that can be followed from birth.
+//! What a tracer needs of the sandbox: a filter that takes no rights away, and processes that can be followed from
+//! birth.
 
 use std::io::Read;
 

@@ -1,5 +1,6 @@
-//! The limits of a crawl mean nothing without one. Who gives them expects pages to be asked for, so it is an error, and told
-//! where it was written: that a limit is typed, is in a variable or in the file makes a difference for what is to be done.
+//! The limits of a crawl mean nothing without one. Who gives them expects pages to be asked for, so it is an error, and
+//! told where it was written: that a limit is typed, is in a variable or in the file makes a difference for what is to
+//! be done.
 
 use anyhow::{Result, anyhow};
 use clap::ArgMatches;

@@ -1,8 +1,8 @@
 //! `scrimp.toml`, the settings of a project: what a flag or its variable does not say, the file does.
 //!
 //! Each flag has a key. Which ones there are, and in which section, follows from the definition of the command line, so
-//! that no flag is without; what the file says is put behind what was typed, and read by the same parser. What no flag can
-//! say (several runs, services with settings of their own) goes into [`Project`].
+//! that no flag is without; what the file says is put behind what was typed, and read by the same parser. What no flag
+//! can say (several runs, services with settings of their own) goes into [`Project`].
 
 mod crawl;
 mod document;

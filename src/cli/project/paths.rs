@@ -5,8 +5,8 @@ use std::path::Path;
 /// Transports whose details begin with a path.
 const TRANSPORTS: [&str; 5] = ["docker-archive", "oci-archive", "oci", "rootfs", "dockerfile"];
 
-/// `text` with its path, if it has one, taken to be in `directory`. What the help calls the value (`value_name`) says what is
-/// a path: `FILE` and `DIR`, `SOURCE` and `DEST`, `HOST:CONTAINER`, each also behind `NAME=`.
+/// `text` with its path, if it has one, taken to be in `directory`. What the help calls the value (`value_name`) says
+/// what is a path: `FILE` and `DIR`, `SOURCE` and `DEST`, `HOST:CONTAINER`, each also behind `NAME=`.
 pub fn anchored(flag: &str, value_name: &str, text: &str, directory: &Path) -> String {
     // A directory of the image.
     if directory.as_os_str().is_empty() || flag == "workdir" {

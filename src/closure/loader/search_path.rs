@@ -22,9 +22,9 @@ pub(super) fn split<'a>(list: &'a [u8], separators: &'static [u8]) -> impl Itera
     list.split(|b| separators.contains(b)).map(|directory| if directory.is_empty() { &b"."[..] } else { directory })
 }
 
-/// Replaces glibc's `$ORIGIN`, `$LIB` and `$PLATFORM` (`ld.so(8)`). What `$LIB` and `$PLATFORM` stand for depends on the
-/// distribution and the processor, so there can be several results, the likeliest first. `None` when `$ORIGIN` is not
-/// known.
+/// Replaces glibc's `$ORIGIN`, `$LIB` and `$PLATFORM` (`ld.so(8)`). What `$LIB` and `$PLATFORM` stand for depends on
+/// the distribution and the processor, so there can be several results, the likeliest first. `None` when `$ORIGIN` is
+/// not known.
 pub(super) fn expand_glibc(text: &[u8], origin: Option<&[u8]>, arch: Arch) -> Option<Vec<Vec<u8>>> {
     let mut results = vec![match origin {
         Some(origin) => replace(text, "ORIGIN", origin),
@@ -139,8 +139,8 @@ pub(super) fn conf_directories(rootfs: &Rootfs) -> Result<Vec<Vec<u8>>, ClosureE
     Ok(conf.directories)
 }
 
-/// What was read of `ld.so.conf`. A file, or a pattern, that comes again says nothing new: files that include each other, or
-/// themselves, many times over would otherwise be read as often as there are ways through them.
+/// What was read of `ld.so.conf`. A file, or a pattern, that comes again says nothing new: files that include each
+/// other, or themselves, many times over would otherwise be read as often as there are ways through them.
 #[derive(Default)]
 struct Conf {
     directories: Vec<Vec<u8>>,

@@ -1,9 +1,10 @@
 //! Which modules of Encode a Perl source asks for. Encode loads the tables of a character set when somebody names it,
-//! and those of Chinese, Japanese and Korean are 2 to 3 MB each, so a literal brings the module that has it, and no other.
+//! and those of Chinese, Japanese and Korean are 2 to 3 MB each, so a literal brings the module that has it, and no
+//! other.
 //!
-//! Which module has what stands in `Encode/Config.pm`. A literal that does not stand there is an alias that code resolves:
-//! then any of them may be meant. Of a name that is made at run time all are, but who makes one has mostly text of the
-//! neighbourhood before him: then those with small tables come.
+//! Which module has what stands in `Encode/Config.pm`. A literal that does not stand there is an alias that code
+//! resolves: then any of them may be meant. Of a name that is made at run time all are, but who makes one has mostly
+//! text of the neighbourhood before him: then those with small tables come.
 
 use std::collections::{BTreeMap, BTreeSet};
 

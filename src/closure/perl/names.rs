@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::closure::perl::encodings::Encodings;
 
-/// How far a statement that names modules in a list is read, in bytes: without an end to it, each `use` of a line would be
-/// followed by all the rest of that.
+/// How far a statement that names modules in a list is read, in bytes: without an end to it, each `use` of a line would
+/// be followed by all the rest of that.
 const LONGEST_STATEMENT: usize = 4096;
 
 /// What stands in sources that load a module by a name in a variable.

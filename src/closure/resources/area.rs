@@ -45,8 +45,8 @@ struct Held {
 }
 
 impl Area<'_> {
-    /// Takes what is in the directory, and where it leads with links, until it is too much: then that, in the words of a
-    /// warning.
+    /// Takes what is in the directory, and where it leads with links, until it is too much: then that, in the words of
+    /// a warning.
     pub(super) fn walk(&self) -> Result<Result<Vec<(ImagePath, Entry)>, String>, ClosureError> {
         let mut held = Held::default();
         // Many links may lead into one directory.
@@ -102,10 +102,10 @@ impl Held {
     }
 }
 
-/// What only compilers and debuggers read, what only Python loads (its modules, and the libraries of such modules, which have its name
-/// and version in theirs: PEP 3149), and the memory images of a Java machine (`.jsa`), one for each layout of its heap: it
-/// starts without them, only slower, and the one for the layout of the run was used. Among data a program can have texts of
-/// its own that are called as headers are.
+/// What only compilers and debuggers read, what only Python loads (its modules, and the libraries of such modules,
+/// which have its name and version in theirs: PEP 3149), and the memory images of a Java machine (`.jsa`), one for each
+/// layout of its heap: it starts without them, only slower, and the one for the layout of the run was used. Among data
+/// a program can have texts of its own that are called as headers are.
 fn is_for_building(path: &ImagePath, name: &[u8]) -> bool {
     let ends = [&b".a"[..], b".o", b".debug", b".jsa", b".py", b".pyc"];
     ends.iter().any(|end| name.ends_with(end))

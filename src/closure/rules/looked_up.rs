@@ -1,5 +1,5 @@
-//! What programs look up by a name that no run has to say: what lies in directories of theirs, what settings name, what a
-//! log-in asks for, and what scripts start that nobody has started yet.
+//! What programs look up by a name that no run has to say: what lies in directories of theirs, what settings name, what
+//! a log-in asks for, and what scripts start that nobody has started yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use crate::closure::{
 use crate::image::{Entry, EntryKind};
 use crate::observation::{Found, Operation};
 
-/// The programs with their libraries, in bytes, that come because a program names their directory and nobody has used it.
+/// The programs with their libraries, in bytes, that come because a program names their directory and nobody has used
+/// it.
 const MOST_FOR_A_NAME: u64 = 16 << 20;
 
 /// The libraries, in bytes, that a module may bring which no run has loaded.
@@ -66,8 +67,9 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// Requires `files`, those that lie in `area`, but for modules whose libraries are too large for a guess. These join
-    /// `left_out`, and are told of once, by the name under which they are looked up: a link comes before what it leads to.
+    /// Requires `files`, those that lie in `area`, but for modules whose libraries are too large for a guess. These
+    /// join `left_out`, and are told of once, by the name under which they are looked up: a link comes before what it
+    /// leads to.
     fn require_area(
         &mut self,
         area: &ImagePath,
@@ -141,8 +143,8 @@ impl Rules<'_> {
         Ok(idle)
     }
 
-    /// What settings and programs name: see [`named`]. Returns the directories of programs among it, each with the program
-    /// that names it, unless settings do.
+    /// What settings and programs name: see [`named`]. Returns the directories of programs among it, each with the
+    /// program that names it, unless settings do.
     fn named(&mut self) -> Result<BTreeMap<ImagePath, Option<ImagePath>>, ClosureError> {
         // A machine's own settings name what all that runs there needs.
         if self.level < Level::App || self.rootfs.is_host() {

@@ -21,8 +21,8 @@
 //! }
 //! ```
 //!
-//! Version 49 of the format (Java 5) is the last that needs no stack maps, and every virtual machine since then takes it
-//! (The Java Virtual Machine Specification, chapter 4).
+//! Version 49 of the format (Java 5) is the last that needs no stack maps, and every virtual machine since then takes
+//! it (The Java Virtual Machine Specification, chapter 4).
 
 use crate::probe::exercise::report::{Findings, Item};
 
@@ -195,8 +195,8 @@ const INVOKEVIRTUAL: u8 = 182;
 const INVOKESTATIC: u8 = 184;
 const ARRAYLENGTH: u8 = 190;
 
-/// The bytes of the class file. Local variables: 0 the arguments, 1 the next one, 2 the item, 3 its parts, 4 the class or
-/// the name of what was thrown.
+/// The bytes of the class file. Local variables: 0 the arguments, 1 the next one, 2 the item, 3 its parts, 4 the class
+/// or the name of what was thrown.
 pub fn class_file() -> Vec<u8> {
     let mut code = Code::default();
     code.op(&[ICONST_0, ISTORE_1]);

@@ -1,4 +1,5 @@
-//! What the scripts of an exerciser say: one JSON object per line. It comes out of an image, so nothing in it is trusted.
+//! What the scripts of an exerciser say: one JSON object per line. It comes out of an image, so nothing in it is
+//! trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -133,8 +134,8 @@ impl Report {
         report
     }
 
-    /// What went well here and not in `other`, with why not. What `other` had no time for is not lost: the machine may have
-    /// been busier.
+    /// What went well here and not in `other`, with why not. What `other` had no time for is not lost: the machine may
+    /// have been busier.
     pub fn lost_in(&self, other: &Report) -> Vec<(String, String)> {
         let lost = self.done.difference(&other.done).filter(|item| !other.lacked_time(item));
         let why = |item: &String| other.failed.get(item).cloned().unwrap_or("nothing came of it".into());

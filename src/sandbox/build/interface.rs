@@ -1,5 +1,6 @@
-//! The interface of a container beside `lo`: `eth0` with a private address. Servers that serve what they find, or that tell others
-//! where they are, look for one that is no loopback, and end when there is none. It leads nowhere: its network is its own address.
+//! The interface of a container beside `lo`: `eth0` with a private address. Servers that serve what they find, or that
+//! tell others where they are, look for one that is no loopback, and end when there is none. It leads nowhere: its
+//! network is its own address.
 
 use std::io::{Error, Result};
 use std::net::Ipv4Addr;
@@ -15,8 +16,8 @@ use crate::base::CONTAINER_ADDRESS;
 const NAME: &[u8] = b"eth0";
 /// Derived from the address, as engines do it; a random one would be in what servers tell of themselves.
 const HARDWARE_ADDRESS: [u8; 6] = [0x02, 0x42, 10, 88, 0, 2];
-/// A bridge without ports leads nowhere. The module of a dummy, if it has to be loaded, makes one on the machine too, which
-/// would stay.
+/// A bridge without ports leads nowhere. The module of a dummy, if it has to be loaded, makes one on the machine too,
+/// which would stay.
 const KIND: &[u8] = b"bridge";
 /// A container has no addresses of IPv6 where the engine was not told of any.
 const NO_IPV6: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";

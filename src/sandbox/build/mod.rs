@@ -68,8 +68,8 @@ impl Built {
     }
 }
 
-/// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach. `network` is the namespace that is shared, where
-/// the plan has one.
+/// Makes the sandbox around this process. On return its root is the sandbox's and the host is out of reach. `network`
+/// is the namespace that is shared, where the plan has one.
 pub fn build(plan: &SandboxPlan, network: Option<&OwnedFd>) -> Result<Built, Failure> {
     if plan.network == Network::Shared {
         network::join(network)?;
@@ -292,12 +292,12 @@ impl Stage {
     }
 }
 
-/// Makes `root`, which is mounted somewhere, the root of this process, and lets go of all that was there: `covering` are
-/// the mounts at the top of it, the uppermost first.
+/// Makes `root`, which is mounted somewhere, the root of this process, and lets go of all that was there: `covering`
+/// are the mounts at the top of it, the uppermost first.
 fn pivot(root: &OwnedFd, covering: &[&str]) -> Result<(), Failure> {
     nix::unistd::fchdir(root).during("enter", "the root of the sandbox")?;
-    // With both arguments `.` the old root lies on top of the new one (pivot_root(2)): each `umount2` takes away what is
-    // uppermost.
+    // With both arguments `.` the old root lies on top of the new one (pivot_root(2)): each `umount2` takes away what
+    // is uppermost.
     nix::unistd::pivot_root(".", ".").during("pivot to", "the root of the sandbox")?;
     for covering in covering {
         umount2(".", MntFlags::MNT_DETACH).during("unmount", covering)?;
@@ -359,8 +359,8 @@ fn shows_kernel(what: &What, at: &ImagePath) -> bool {
     }
 }
 
-/// A directory at the top of the tree for what shows the kernel. Where the image has a link instead there is no such place:
-/// masks and what replaces the host's are put there by this path, and a link may lead elsewhere by then.
+/// A directory at the top of the tree for what shows the kernel. Where the image has a link instead there is no such
+/// place: masks and what replaces the host's are put there by this path, and a link may lead elsewhere by then.
 fn kernels(at: &Path) -> Result<OwnedFd, Failure> {
     let name = at.as_os_str().as_bytes();
     match place::find_directory_itself(at) {

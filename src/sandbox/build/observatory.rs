@@ -1,14 +1,15 @@
 //! The trees that observers see: made anew for each of them, with what is live of the application put on top.
 //!
-//! A tree is an overlay of its base, so the host has to be in sight when it is made, and an observer must never be where
-//! that is so. Hence two mount namespaces: the one in which the sandbox was put together stays behind as it was, and only
-//! a copy of it becomes the sandbox. The supervisor goes back for a moment, makes the tree as a mount without a place, and
-//! returns; the observer's process, which was in the sandbox all the time, takes a copy of the sandbox's mounts for itself
-//! and makes that tree its root. So it reaches what the application reaches, and its own tree, and nothing else.
+//! A tree is an overlay of its base, so the host has to be in sight when it is made, and an observer must never be
+//! where that is so. Hence two mount namespaces: the one in which the sandbox was put together stays behind as it was,
+//! and only a copy of it becomes the sandbox. The supervisor goes back for a moment, makes the tree as a mount without
+//! a place, and returns; the observer's process, which was in the sandbox all the time, takes a copy of the sandbox's
+//! mounts for itself and makes that tree its root. So it reaches what the application reaches, and its own tree, and
+//! nothing else.
 //!
-//! What the application has written since it started lies in the throw-away layer of its root. That layer is put between
-//! the base and what the observer writes, so that files made at run time are there; sockets and what is mounted in the
-//! sandbox are the application's own.
+//! What the application has written since it started lies in the throw-away layer of its root. That layer is put
+//! between the base and what the observer writes, so that files made at run time are there; sockets and what is mounted
+//! in the sandbox are the application's own.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,7 +48,8 @@ pub struct Observatory {
     stage: Stage,
     /// The throw-away layer of the application's root, where there is one.
     written: Option<OwnedFd>,
-    /// What is mounted in the sandbox, the uppermost only, and `/proc` last: what lies before it cannot lead through it.
+    /// What is mounted in the sandbox, the uppermost only, and `/proc` last: what lies before it cannot lead through
+    /// it.
     mounted: Vec<ImagePath>,
 }
 
@@ -92,8 +94,8 @@ impl Observatory {
         })
     }
 
-    /// Takes marks from the directories that were made for the sandbox's mounts, or they would hide what the base has there.
-    /// Newer kernels set none unless an overlay keeps an index.
+    /// Takes marks from the directories that were made for the sandbox's mounts, or they would hide what the base has
+    /// there. Newer kernels set none unless an overlay keeps an index.
     pub(super) fn uncover(&self) -> Result<(), Failure> {
         match &self.written {
             Some(written) => uncover(written, Path::new(".")),
@@ -114,7 +116,8 @@ impl Observatory {
 
     fn go_outside(&self) -> Result<(), Failure> {
         setns(&self.outside, CloneFlags::CLONE_NEWNS).during("enter the mount namespace", "of the host")?;
-        // The root of a namespace is what is uppermost there, the stage, and need not be that of whoever started scrimp.
+        // The root of a namespace is what is uppermost there, the stage, and need not be that of whoever started
+        // scrimp.
         nix::unistd::fchdir(&self.outside_root).during("enter", "the root of the host")?;
         nix::unistd::chroot(".").during("change the root to", "the root of the host")
     }
@@ -233,8 +236,8 @@ fn look(at: &ImagePath, socket: bool) -> Option<Live> {
     Some(Live { at: path, mount, is_dir: kind == SFlag::S_IFDIR, required: at.components().count() == 1 && !socket })
 }
 
-/// The paths that sockets are bound to (`/proc/net/unix`, `proc_net(5)`), sorted; names without a path are no files, and
-/// where a relative one begins is not known.
+/// The paths that sockets are bound to (`/proc/net/unix`, `proc_net(5)`), sorted; names without a path are no files,
+/// and where a relative one begins is not known.
 fn sockets(list: &[u8]) -> Vec<ImagePath> {
     let mut paths: Vec<ImagePath> = list.split(|&b| b == b'\n').filter_map(socket_path).collect();
     paths.sort();

@@ -65,8 +65,9 @@ pub fn try_overlay(lower: &Path, upper: &Upper) -> Result<(), Failure> {
     std::fs::write(&written, b"x").during("write to an overlay of", lower.as_os_str().as_bytes())
 }
 
-/// Makes the two directories that the throw-away layer of an overlay needs in `base`, and `base` itself. What that is in
-/// has to be there: when scrimp was killed, another scrimp may just have removed it, and nothing of it must come back.
+/// Makes the two directories that the throw-away layer of an overlay needs in `base`, and `base` itself. What that is
+/// in has to be there: when scrimp was killed, another scrimp may just have removed it, and nothing of it must come
+/// back.
 fn layer_in(base: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let (upper, work) = (base.join("upper"), base.join("work"));
     for dir in [base, &upper, &work] {

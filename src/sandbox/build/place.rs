@@ -81,8 +81,8 @@ fn parts(path: &Path) -> nix::Result<(&Path, &OsStr)> {
     path.parent().zip(path.file_name()).ok_or(Errno::ENOENT)
 }
 
-/// Folds `..` with what is really above it: the part before each `..` is looked up first. This comes to a text only; whoever
-/// uses it looks it up once more.
+/// Folds `..` with what is really above it: the part before each `..` is looked up first. This comes to a text only;
+/// whoever uses it looks it up once more.
 fn without_dots(path: &Path) -> io::Result<PathBuf> {
     let mut out = PathBuf::new();
     for component in path.components() {

@@ -1,11 +1,11 @@
 //! The system calls that a container is refused, as a seccomp program.
 //!
-//! In a user namespace the kernel refuses most of them anyway. What is left matters: a further user namespace gives back
-//! every right over mounts, and with it the control groups of whoever started scrimp; keys are not part of any namespace,
-//! nor are the sockets of the hypervisor; and for real root, who is root on both sides, owning a file of the machine is
-//! enough to change it. The list is that of Docker's default profile (moby `profiles/seccomp/default.json`) turned round:
-//! what is known to do harm is refused, what nobody knows yet is left to the kernel. A capability that was added on
-//! purpose brings its calls back.
+//! In a user namespace the kernel refuses most of them anyway. What is left matters: a further user namespace gives
+//! back every right over mounts, and with it the control groups of whoever started scrimp; keys are not part of any
+//! namespace, nor are the sockets of the hypervisor; and for real root, who is root on both sides, owning a file of the
+//! machine is enough to change it. The list is that of Docker's default profile (moby `profiles/seccomp/default.json`)
+//! turned round: what is known to do harm is refused, what nobody knows yet is left to the kernel. A capability that
+//! was added on purpose brings its calls back.
 //!
 //! Pure; the program is in force beside the tracer's, and a refusal goes before a stop.
 

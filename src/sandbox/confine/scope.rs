@@ -1,8 +1,8 @@
 //! Where there is no PID namespace: signals that do not leave the sandbox all the same (`landlock(7)`, scopes).
 //!
-//! An application with the ids of its caller may signal every process of theirs, and `kill -1`, which is how small inits
-//! stop what they have started, would reach all of them; for real root that is the machine. Who is in a Landlock domain
-//! with a scope signals only who is in it too. From outside everything goes on: the stop signal, the tracer.
+//! An application with the ids of its caller may signal every process of theirs, and `kill -1`, which is how small
+//! inits stop what they have started, would reach all of them; for real root that is the machine. Who is in a Landlock
+//! domain with a scope signals only who is in it too. From outside everything goes on: the stop signal, the tracer.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -22,8 +22,8 @@ struct Ruleset {
 /// Keeps the signals of the calling thread, and of all processes that it starts from now on, among themselves.
 ///
 /// # Errors
-/// `EOPNOTSUPP` or `ENOSYS` where Landlock is not in force, `E2BIG` or `EINVAL` where it knows no scopes, `EPERM` without
-/// CAP_SYS_ADMIN in the user namespace.
+/// `EOPNOTSUPP` or `ENOSYS` where Landlock is not in force, `E2BIG` or `EINVAL` where it knows no scopes, `EPERM`
+/// without CAP_SYS_ADMIN in the user namespace.
 pub fn keep_signals_inside() -> nix::Result<()> {
     let ruleset = Ruleset { handled_access_fs: 0, handled_access_net: 0, scoped: SIGNAL };
     // SAFETY: the structure is laid out as the kernel has it, its size is passed, and it outlives the call.

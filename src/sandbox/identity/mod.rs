@@ -151,8 +151,8 @@ pub fn try_entering() -> Result<(), String> {
 }
 
 /// Whether this process has the rights that root of a user namespace has over its own files: it opens one that its mode
-/// closes to everybody. A security module may let anybody make a user namespace and take all rights away in it (AppArmor's
-/// `unprivileged_userns`), and then it is worse than none: ids exist that no file can be given to.
+/// closes to everybody. A security module may let anybody make a user namespace and take all rights away in it
+/// (AppArmor's `unprivileged_userns`), and then it is worse than none: ids exist that no file can be given to.
 fn try_rights() -> io::Result<()> {
     let file = File::from(nix::sys::memfd::memfd_create(c"scrimp", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?);
     nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::empty())?;

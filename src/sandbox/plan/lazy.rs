@@ -1,8 +1,9 @@
 //! Plans for roots that are directories of the host, or the host itself.
 //!
 //! A user namespace may not see a directory without the mounts that lie below it, so the kernel refuses an overlay over
-//! such a directory. The plan therefore walks the mount table: the root is a tmpfs, each largest subtree without a mount
-//! below it gets an overlay of its own, directories in between are made anew, files in between are bound read-only.
+//! such a directory. The plan therefore walks the mount table: the root is a tmpfs, each largest subtree without a
+//! mount below it gets an overlay of its own, directories in between are made anew, files in between are bound
+//! read-only.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -1,7 +1,8 @@
 //! What a sandbox is made of, as data.
 //!
 //! A [`SandboxPlan`] says everything and does nothing: which namespaces, what the root is, what is mounted where, in
-//! which order. Carrying it out (`build`, `mounts`) knows no rungs, identities or sources; another rung is another plan.
+//! which order. Carrying it out (`build`, `mounts`) knows no rungs, identities or sources; another rung is another
+//! plan.
 
 mod container;
 pub(super) mod lazy;

@@ -1,5 +1,6 @@
-//! What observers see: commands that are run beside an application to ask it something, and whose files are not its own.
-//! In a small image they are not there, so they are run on another tree, usually that from which the image was made.
+//! What observers see: commands that are run beside an application to ask it something, and whose files are not its
+//! own. In a small image they are not there, so they are run on another tree, usually that from which the image was
+//! made.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Whether the processes of a sandbox do anything, read from `/proc` (`proc_pid_stat(5)`; `schedstat` is described in the
-//! kernel's `Documentation/scheduler/sched-stats.rst`).
+//! Whether the processes of a sandbox do anything, read from `/proc` (`proc_pid_stat(5)`; `schedstat` is described in
+//! the kernel's `Documentation/scheduler/sched-stats.rst`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,8 +42,8 @@ pub fn of_descendants(proc: &Path, ancestor: i32) -> io::Result<Activity> {
 }
 
 impl Activity {
-    /// Whether nothing but the odd timer has happened from `earlier` until this, `apart` later: the same tasks sleep, and
-    /// have run for less than a hundredth of the time.
+    /// Whether nothing but the odd timer has happened from `earlier` until this, `apart` later: the same tasks sleep,
+    /// and have run for less than a hundredth of the time.
     pub fn is_rest_since(&self, earlier: &Activity, apart: Duration) -> bool {
         let total = |activity: &Activity| activity.ran.values().sum::<Duration>();
         let same = self.ran.keys().eq(earlier.ran.keys());

@@ -84,8 +84,8 @@ fn executable(path: &Path) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
 }
 
-/// What the kernel executes for the script at `path` (`execve(2)`); `None` for what is no script. One that may not be read
-/// says nothing here, and the kernel lets nobody look at the process that executes it.
+/// What the kernel executes for the script at `path` (`execve(2)`); `None` for what is no script. One that may not be
+/// read says nothing here, and the kernel lets nobody look at the process that executes it.
 fn interpreter(path: &Path) -> Option<PathBuf> {
     // A FIFO would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;

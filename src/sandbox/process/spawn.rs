@@ -36,9 +36,9 @@ pub enum Report {
     Failed(SpawnError),
 }
 
-/// Becomes the application. `seat` is in the control group, where there is one. `inside` is the plan when
-/// this process is to be process 1 of the sandbox; `seen` is another tree than the application's, when it is to see one.
-/// Never returns.
+/// Becomes the application. `seat` is in the control group, where there is one. `inside` is the plan when this process
+/// is to be process 1 of the sandbox; `seen` is another tree than the application's, when it is to see one. Never
+/// returns.
 pub fn run(
     spec: &ProcessSpec,
     stdio: &[OwnedFd],
@@ -201,8 +201,8 @@ fn close_the_rest(pipe: &File) -> nix::Result<()> {
     let pipe = pipe.as_raw_fd() as u32;
     for (first, last) in [(3, pipe.saturating_sub(1)), (pipe.saturating_add(1), u32::MAX)] {
         if first <= last {
-            // SAFETY: takes numbers only. Whatever object still holds one of these descriptors is the supervisor's; this
-            // process uses none of them any more, and ends without dropping them.
+            // SAFETY: takes numbers only. Whatever object still holds one of these descriptors is the supervisor's;
+            // this process uses none of them any more, and ends without dropping them.
             check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) })?;
         }
     }

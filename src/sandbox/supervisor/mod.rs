@@ -35,8 +35,8 @@ use crate::sandbox::supervisor::protocol::{Message, Request};
 /// The name under which scrimp executes itself as supervisor (`argv[0]`).
 pub const NAME: &str = "scrimp-supervisor";
 
-/// How often a new process is waited for, a second each, until it executes its command. Seconds in which this process was
-/// stopped itself do not count. The application can stop what it sees, also a process that is about to join it.
+/// How often a new process is waited for, a second each, until it executes its command. Seconds in which this process
+/// was stopped itself do not count. The application can stop what it sees, also a process that is about to join it.
 const PATIENCE: u32 = 15;
 
 /// Runs the supervisor; the control socket is descriptor 0.
@@ -112,8 +112,8 @@ pub(super) fn take_control_socket() -> io::Result<UnixStream> {
     Ok(unsafe { UnixStream::from_raw_fd(control) })
 }
 
-/// Nothing of this process is the application's to look at, and nothing of whoever started scrimp is its children's. Each
-/// child is this program until it executes, in sight of the application and with the same ids: without this its
+/// Nothing of this process is the application's to look at, and nothing of whoever started scrimp is its children's.
+/// Each child is this program until it executes, in sight of the application and with the same ids: without this its
 /// descriptors, its memory and, by `/proc/PID/exe`, the binary of scrimp could be opened. `execve` takes it back.
 fn keep_apart() -> nix::Result<()> {
     // SAFETY: takes numbers only.

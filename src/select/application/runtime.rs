@@ -1,6 +1,6 @@
 //! Directories that are the installation of a language's runtime, a virtual environment or a cache, by the marks that
-//! those leave. Runtimes often lie where applications do (`/opt/java/openjdk`, `/usr/local/go`) and belong to no package,
-//! but what is used of one is known by running it: none is an application's own.
+//! those leave. Runtimes often lie where applications do (`/opt/java/openjdk`, `/usr/local/go`) and belong to no
+//! package, but what is used of one is known by running it: none is an application's own.
 
 use std::io::Read;
 

@@ -1,6 +1,6 @@
 //! Where TLS libraries look for the certificates of authorities: OpenSSL and its relatives by the directory they were
-//! built with or by variables, GnuTLS by what it was configured with, Go by a list (`crypto/x509/root_linux.go`), Java in a
-//! key store of its own, Python programs in the package `certifi`.
+//! built with or by variables, GnuTLS by what it was configured with, Go by a list (`crypto/x509/root_linux.go`), Java
+//! in a key store of its own, Python programs in the package `certifi`.
 
 use crate::base::ImagePath;
 use crate::image::Rootfs;

@@ -1,5 +1,5 @@
-//! What the user asks for by what it is, not by its path: packages, programs, a shell, certificates, time zones, locales
-//! and what the application listed. Each becomes paths with a reason, whose own needs closure finds.
+//! What the user asks for by what it is, not by its path: packages, programs, a shell, certificates, time zones,
+//! locales and what the application listed. Each becomes paths with a reason, whose own needs closure finds.
 
 mod certificates;
 mod locale;

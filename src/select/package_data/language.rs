@@ -1,5 +1,5 @@
-//! Packages of languages are known by files of their own, which are kept as they are. Only Composer has one list of all:
-//! it is cut to the packages that are there.
+//! Packages of languages are known by files of their own, which are kept as they are. Only Composer has one list of
+//! all: it is cut to the packages that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 

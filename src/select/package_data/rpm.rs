@@ -1,6 +1,6 @@
 //! rpm's packages as images without rpm have them: `/var/lib/rpmmanifest/container-manifest-2`, a line for each of ten
-//! fields between tabs. They are those of this query, of the toolkit of CBL-Mariner:
-//! `%{NAME} %{VERSION}-%{RELEASE} %{INSTALLTIME} %{BUILDTIME} %{VENDOR} %{EPOCH} %{SIZE} %{ARCH} %{EPOCHNUM} %{SOURCERPM}`.
+//! fields between tabs. They are those of this query, of the toolkit of CBL-Mariner: `%{NAME} %{VERSION}-%{RELEASE}
+//! %{INSTALLTIME} %{BUILDTIME} %{VENDOR} %{EPOCH} %{SIZE} %{ARCH} %{EPOCHNUM} %{SOURCERPM}`.
 
 use std::collections::BTreeSet;
 

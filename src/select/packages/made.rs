@@ -28,7 +28,8 @@ const CERTIFICATES: (&str, &str, [&str; 2]) = (
     "/usr/sbin/update-ca-certificates",
     ["/usr/share/ca-certificates", "/usr/local/share/ca-certificates"],
 );
-/// Where the links of alternatives are, and where they are described (update-alternatives(1), of dpkg and of chkconfig).
+/// Where the links of alternatives are, and where they are described (update-alternatives(1), of dpkg and of
+/// chkconfig).
 const ALTERNATIVES: &str = "/etc/alternatives";
 const ALTERNATIVES_DATA: [&str; 3] =
     ["/var/lib/dpkg/alternatives", "/var/lib/alternatives", "/var/lib/rpm/alternatives"];

@@ -302,8 +302,8 @@ impl Packages {
     }
 }
 
-/// What a list names as files: what nothing else of the list lies in. A directory of a package can be a link in the base
-/// (`/lib`), and that link is none of the package's.
+/// What a list names as files: what nothing else of the list lies in. A directory of a package can be a link in the
+/// base (`/lib`), and that link is none of the package's.
 fn without_directories(listed: &[ImagePath]) -> impl Iterator<Item = &ImagePath> {
     let parents: HashSet<ImagePath> = listed.iter().filter_map(ImagePath::parent).collect();
     listed.iter().filter(move |path| !parents.contains(path))

@@ -1,5 +1,5 @@
-//! Packages that a distribution has cut out of one source, of which one cannot do without the other: a server, and the package
-//! with its tools.
+//! Packages that a distribution has cut out of one source, of which one cannot do without the other: a server, and the
+//! package with its tools.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Selections on small trees, made by name: a file with its content after a colon, a link with an arrow, a directory with
-//! a slash at its end.
+//! Selections on small trees, made by name: a file with its content after a colon, a link with an arrow, a directory
+//! with a slash at its end.
 
 mod advice;
 mod asked;

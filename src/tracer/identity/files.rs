@@ -1,9 +1,10 @@
-//! Whose each file is, as far as the application knows: bound to the file itself when the application made it or changed
-//! that, else as the base has it.
+//! Whose each file is, as far as the application knows: bound to the file itself when the application made it or
+//! changed that, else as the base has it.
 //!
-//! A file is its device and inode number, as the sandbox sees them. On an overlay those of a file of the base may change
-//! when it is copied up; so whoever binds a file of the base copies it up first ([`Spot::copy_up`]). A file that a call
-//! is about to make is bound as soon as it is there: when its maker stops again, and before anything is answered.
+//! A file is its device and inode number, as the sandbox sees them. On an overlay those of a file of the base may
+//! change when it is copied up; so whoever binds a file of the base copies it up first ([`Spot::copy_up`]). A file that
+//! a call is about to make is bound as soon as it is there: when its maker stops again, and before anything is
+//! answered.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -210,8 +211,8 @@ pub struct Files {
     /// Other numbers of the same file.
     aliases: HashMap<Key, Key>,
     making: Vec<Making>,
-    /// Directories that are bound, so that they stay in the kernel's memory: an overlay whose layers are on several file
-    /// systems gives a directory another number when it has forgotten it.
+    /// Directories that are bound, so that they stay in the kernel's memory: an overlay whose layers are on several
+    /// file systems gives a directory another number when it has forgotten it.
     held: HashMap<Key, OwnedFd>,
     limit: usize,
 }
@@ -346,8 +347,8 @@ fn with_type(identity: FileIdentity, stat: &FileStat) -> FileIdentity {
     FileIdentity { mode: stat.st_mode & libc::S_IFMT | identity.mode & 0o7777, ..identity }
 }
 
-/// Whose a file is that nobody knows: what the caller owns belongs to root, as in a rootless container; what the machine
-/// mounts or makes, too, and what belongs to others of the machine to nobody.
+/// Whose a file is that nobody knows: what the caller owns belongs to root, as in a rootless container; what the
+/// machine mounts or makes, too, and what belongs to others of the machine to nobody.
 pub fn unknown(stat: &FileStat, path: Option<&ImagePath>) -> FileIdentity {
     let machine = path.is_some_and(|path| matches!(path.components().next(), Some(b"proc" | b"sys" | b"dev")));
     let id = |id: u32| if machine && id == OVERFLOW { 0 } else { id };

@@ -5,15 +5,16 @@
 //! capabilities), and the decisions that Linux 6.18 takes over them. All ids are those of the application's world, and
 //! that world is an initial user namespace, as in a container that has none of its own: every id but `u32::MAX` exists.
 //!
-//! Nothing in the model asks or tells a kernel anything. The tests hold every decision against the one they run on, as root.
+//! Nothing in the model asks or tells a kernel anything. The tests hold every decision against the one they run on, as
+//! root.
 //!
 //! Left to the caller, because it is no matter of identity: read-only and `nosuid` mounts (give [`Credentials::exec`] a
 //! file without its setuid and setgid bits and capabilities there), immutable files, quotas. Not modelled: POSIX access
 //! control lists, security modules, keyrings, RLIMIT_NPROC, and of the `fs.protected_*` settings all but hardlinks.
 
 //!
-//! Beside the model is what asks it: [`Virtual`] keeps who each task is and whose each file is, and says what becomes of
-//! a stopped call ([`Verdict`]).
+//! Beside the model is what asks it: [`Virtual`] keeps who each task is and whose each file is, and says what becomes
+//! of a stopped call ([`Verdict`]).
 
 mod answer;
 mod calls;

@@ -1,8 +1,8 @@
 //! Who is at the other end of a socket: SO_PEERCRED and SO_PEERGROUPS.
 //!
 //! The kernel takes the credentials of who connected at that moment, and of who listened at that one. It knows the
-//! process (in the tracer's numbers, because the tracer asks with a copy of the socket); who that was then is remembered
-//! here.
+//! process (in the tracer's numbers, because the tracer asks with a copy of the socket); who that was then is
+//! remembered here.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};

@@ -42,8 +42,8 @@ impl CapabilityHeader {
     }
 }
 
-/// The data of `capget` and `capset`. In version 1 there are no capabilities beyond 31: reading leaves them out, writing
-/// clears them.
+/// The data of `capget` and `capset`. In version 1 there are no capabilities beyond 31: reading leaves them out,
+/// writing clears them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapabilitySets {
     /// Effective.

@@ -19,8 +19,8 @@ pub fn adopt_orphans() {
     nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
 }
 
-/// Those that are still there when their time is over: each process whose arguments, environment or mount table names the
-/// directory, and each orphan of a sandbox.
+/// Those that are still there when their time is over: each process whose arguments, environment or mount table names
+/// the directory, and each orphan of a sandbox.
 pub fn processes_and_mounts(dir: &Path) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -73,8 +73,8 @@ fn look(dir: &Path) -> Vec<String> {
     found
 }
 
-/// Whether a process was adopted, lives in a user namespace of its own, and has not ended. One that has ended is reaped, for
-/// the first process of a PID namespace ends only when all others of it have been.
+/// Whether a process was adopted, lives in a user namespace of its own, and has not ended. One that has ended is
+/// reaped, for the first process of a PID namespace ends only when all others of it have been.
 fn is_orphan_of_a_sandbox(pid: i32) -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
     let own = namespace("self");

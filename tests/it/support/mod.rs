@@ -1,5 +1,5 @@
-//! What the tests of the whole stand on: a directory in which scrimp runs, as root or as an ordinary user, the images under
-//! test, a look into an image that shares no code with scrimp, and podman as the second opinion.
+//! What the tests of the whole stand on: a directory in which scrimp runs, as root or as an ordinary user, the images
+//! under test, a look into an image that shares no code with scrimp, and podman as the second opinion.
 //!
 //! Nothing here skips a test: what is missing is a panic that says what to install. All of it may assume to be root.
 
@@ -91,8 +91,8 @@ impl Env {
         self.dir.path()
     }
 
-    /// What a run should not leave, now that it has ended: processes and mounts that have to do with this environment, and
-    /// scratch space in a store that nobody shares. Processes that are just ending are given their time.
+    /// What a run should not leave, now that it has ended: processes and mounts that have to do with this environment,
+    /// and scratch space in a store that nobody shares. Processes that are just ending are given their time.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = leftovers::processes_and_mounts(self.dir.path());
         if self.store.starts_with(self.dir.path()) {

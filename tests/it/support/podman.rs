@@ -1,7 +1,7 @@
 //! A real container runtime, to run images of which scrimp says that they work.
 //!
-//! Each `Podman` has its own storage, and each container a network namespace with nothing but `lo` in it, so that tests can
-//! run at once and use the same ports. A test reaches a port by joining that namespace with a thread.
+//! Each `Podman` has its own storage, and each container a network namespace with nothing but `lo` in it, so that tests
+//! can run at once and use the same ports. A test reaches a port by joining that namespace with a thread.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -50,8 +50,8 @@ impl Podman {
         line.unwrap_or_else(|| panic!("podman loaded no image\n{run}")).to_owned()
     }
 
-    /// Builds an image from the Dockerfile in a directory, as an engine without privileges of its own does, with volumes
-    /// (`FROM:TO:OPTIONS`) in each RUN. Returns the name by which it can be run, and what was said.
+    /// Builds an image from the Dockerfile in a directory, as an engine without privileges of its own does, with
+    /// volumes (`FROM:TO:OPTIONS`) in each RUN. Returns the name by which it can be run, and what was said.
     pub fn build(&self, context: &Path, volumes: &[&str]) -> (String, Run) {
         let name = "localhost/built:latest";
         let mut command = self.tool("buildah");
@@ -94,8 +94,8 @@ impl Podman {
         container
     }
 
-    /// A directory with a `podman` in it that works on this storage, for a program that looks for one in PATH. What stands
-    /// before it in PATH is not looked at again.
+    /// A directory with a `podman` in it that works on this storage, for a program that looks for one in PATH. What
+    /// stands before it in PATH is not looked at again.
     pub fn program_dir(&self) -> String {
         let dir = self.dir.path().join("bin");
         std::fs::create_dir(&dir).expect("a directory for podman");
@@ -150,8 +150,8 @@ impl Podman {
 
 /// Podman's configuration for a storage in a directory of its own.
 pub fn configuration(dir: &Path) -> String {
-    // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time it
-    // sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
+    // Without CAP_SYS_RESOURCE podman cannot raise limits, and it has lowered its own number of processes by the time
+    // it sets the container's. Locks in shared memory, its default, would be shared by all storages of the machine.
     let limits = [("nofile", Resource::RLIMIT_NOFILE, 1 << 20), ("nproc", Resource::RLIMIT_NPROC, 1 << 15)];
     let limits = limits.map(|(name, resource, wanted)| {
         let (_, hard) = getrlimit(resource).expect("a resource limit");
@@ -303,8 +303,8 @@ impl Drop for Container<'_> {
     }
 }
 
-/// A container's monitor becomes a podman that tidies up after it, and mounts the storage again while it does: only when it
-/// has ended too does nothing stay behind.
+/// A container's monitor becomes a podman that tidies up after it, and mounts the storage again while it does: only
+/// when it has ended too does nothing stay behind.
 fn wait_for_monitor(file: &str) {
     // No file, no container: why, podman has said.
     let Ok(pid) = std::fs::read_to_string(file) else { return };

@@ -1,4 +1,5 @@
-//! Images made on the spot: busybox and a few files or programs, small enough that each test can unpack one into a store of its own.
+//! Images made on the spot: busybox and a few files or programs, small enough that each test can unpack one into a
+//! store of its own.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,8 +13,8 @@ use super::Env;
 /// The names by which busybox is called in the image.
 const APPLETS: [&str; 9] = ["cat", "echo", "env", "false", "httpd", "sh", "sleep", "true", "wget"];
 
-/// Writes an image of busybox and `files` (path, content; what begins with `#!` is executable), and returns it as a SOURCE.
-/// `config` is the `config` object of the image's config.
+/// Writes an image of busybox and `files` (path, content; what begins with `#!` is executable), and returns it as a
+/// SOURCE. `config` is the `config` object of the image's config.
 pub fn busybox(env: &Env, name: &str, config: &Value, files: &[(&str, &str)]) -> String {
     let files: Vec<_> = files.iter().map(|(path, content)| (*path, content.as_bytes())).collect();
     busybox_with(env, name, config, &files)
