@@ -4,6 +4,7 @@
 //! what every image has (`/tmp`, ...) are left out where they are not the point.
 
 mod companions;
+mod interpreted;
 mod libraries;
 mod loaders;
 mod named;
